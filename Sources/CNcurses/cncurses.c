@@ -1,0 +1,187 @@
+#define _GNU_SOURCE
+#define NCURSES_WIDECHAR 1
+#include "cncurses.h"
+
+#include <langinfo.h>
+#include <locale.h>
+#include <ncurses.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+static SCREEN *screen;
+static int color_count, synchronised;
+static struct termios cooked;
+static volatile sig_atomic_t active;
+
+// Leaves the alternate screen, shows the cursor, stops mouse, paste and synchronised output, resets colours.
+static const char reset[] =
+    "\033[?2026l\033[?1000l\033[?1002l\033[?1003l\033[?1006l\033[0m\033[?1049l\033[?25h\033[?1l\033>";
+
+static int ncurses_key(int code) {
+  switch (code) {
+    case KEY_UP: return CNC_KEY_UP;
+    case KEY_DOWN: return CNC_KEY_DOWN;
+    case KEY_LEFT: return CNC_KEY_LEFT;
+    case KEY_RIGHT: return CNC_KEY_RIGHT;
+    case KEY_ENTER: return CNC_KEY_ENTER;
+    case KEY_BACKSPACE: return CNC_KEY_BACKSPACE;
+    case KEY_HOME: return CNC_KEY_HOME;
+    case KEY_END: return CNC_KEY_END;
+    case KEY_PPAGE: return CNC_KEY_PAGE_UP;
+    case KEY_NPAGE: return CNC_KEY_PAGE_DOWN;
+    case KEY_DC: return CNC_KEY_DELETE;
+    case KEY_BTAB: return CNC_KEY_BACK_TAB;
+    default: return CNC_KEY_OTHER;
+  }
+}
+
+static void enter_modes(int mouse) {
+  raw();  // ^C, ^Z and ^\ arrive as keys: the program gives the terminal back before it acts on them
+  noecho();
+  nonl();
+  keypad(stdscr, TRUE);
+  nodelay(stdscr, TRUE);
+  meta(stdscr, TRUE);
+  leaveok(stdscr, FALSE);
+  curs_set(0);
+  if (mouse) {
+    mousemask(BUTTON1_PRESSED | BUTTON4_PRESSED | BUTTON5_PRESSED, NULL);
+    mouseinterval(0);
+  }
+}
+
+int cnc_begin(const char *term, int mouse, cnc_ability *ability) {
+  setlocale(LC_ALL, "");
+  tcgetattr(STDIN_FILENO, &cooked);
+  set_escdelay(25);
+  screen = newterm(term, stdout, stdin);
+  if (!screen) return -1;
+  active = 1;
+  enter_modes(mouse);
+  color_count = 0;
+  if (has_colors()) {
+    start_color();
+    use_default_colors();
+    color_count = COLORS;
+  }
+  ability->colors = color_count;
+  ability->unicode = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+  const char *name = term ? term : getenv("TERM");
+  // Terminals that do not know mode 2026 ignore it; the Linux console and vt100 are not asked.
+  synchronised = name && (strncmp(name, "xterm", 5) == 0 || strncmp(name, "tmux", 4) == 0 ||
+                          strncmp(name, "fullmind", 8) == 0);
+  return 0;
+}
+
+void cnc_end(void) {
+  if (!screen) return;
+  erase();
+  refresh();
+  endwin();
+  active = 0;
+  delscreen(screen);
+  screen = NULL;
+}
+
+void cnc_size(int *rows, int *columns) { getmaxyx(stdscr, *rows, *columns); }
+
+int cnc_terminal_size(int *rows, int *columns) {
+  struct winsize size;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0 || size.ws_col == 0) return -1;
+  *rows = size.ws_row;
+  *columns = size.ws_col;
+  return 0;
+}
+
+void cnc_resize(int rows, int columns) { resizeterm(rows, columns); }
+
+void cnc_put(int row, int column, const char *text, int bytes, int attributes, int foreground, int background) {
+  attr_t style = A_NORMAL;
+  if (attributes & CNC_BOLD) style |= A_BOLD;
+  if (attributes & CNC_DIM) style |= A_DIM;
+  if (attributes & CNC_UNDERLINE) style |= A_UNDERLINE;
+  if (attributes & CNC_REVERSE) style |= A_REVERSE;
+  if (attributes & CNC_ITALIC) style |= A_ITALIC;
+  int pair = 0;
+  if (color_count > 0 && (foreground >= 0 || background >= 0)) pair = alloc_pair(foreground, background);
+  if (pair < 0) pair = 0;
+  wattr_set(stdscr, style, (short)pair, &pair);
+  mvwaddnstr(stdscr, row, column, text, bytes);
+}
+
+void cnc_cursor(int row, int column, int visible) {
+  curs_set(visible ? 1 : 0);
+  if (visible) wmove(stdscr, row, column);
+}
+
+static void say(const char *text) { (void)!write(STDOUT_FILENO, text, strlen(text)); }
+
+void cnc_flush(void) {
+  wnoutrefresh(stdscr);
+  if (synchronised) say("\033[?2026h");
+  doupdate();
+  if (synchronised) say("\033[?2026l");
+}
+
+void cnc_clear(void) { clearok(curscr, TRUE); }
+
+cnc_event cnc_next_event(void) {
+  wint_t character;
+  cnc_event event = {CNC_NONE, 0, 0, 0};
+  int result = wget_wch(stdscr, &character);
+  if (result == ERR) return event;
+  if (result == KEY_CODE_YES && character == KEY_MOUSE) {
+    MEVENT mouse;
+    if (getmouse(&mouse) != OK) return event;
+    event.kind = CNC_MOUSE;
+    event.row = mouse.y;
+    event.column = mouse.x;
+    event.code = mouse.bstate & BUTTON4_PRESSED ? 4 : mouse.bstate & BUTTON5_PRESSED ? 5 : 1;
+  } else if (result == KEY_CODE_YES) {
+    event.kind = CNC_KEY;
+    event.code = ncurses_key((int)character);
+  } else {
+    event.kind = CNC_TEXT;
+    event.code = (int32_t)character;
+  }
+  return event;
+}
+
+void cnc_suspend(void) {
+  def_prog_mode();
+  erase();
+  refresh();
+  endwin();
+  active = 0;
+  kill(getpid(), SIGSTOP);  // SIGTSTP is blocked and read through the descriptor; SIGSTOP always stops
+  active = 1;
+  reset_prog_mode();
+  refresh();
+  clearok(curscr, TRUE);
+}
+
+static struct sigaction previous[NSIG];
+
+static void crashed(int number) {
+  if (active) {
+    (void)!write(STDOUT_FILENO, reset, sizeof reset - 1);
+    tcsetattr(STDIN_FILENO, TCSANOW, &cooked);
+    active = 0;
+  }
+  sigaction(number, &previous[number], NULL);
+  raise(number);
+}
+
+void cnc_guard_crashes(void) {
+  int numbers[] = {SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE};
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = crashed;
+  action.sa_flags = SA_NODEFER;
+  for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    sigaction(numbers[i], &action, &previous[numbers[i]]);
+}

@@ -1,0 +1,44 @@
+// A narrow face of ncursesw: what the Terminal module needs, as plain functions.
+#pragma once
+#include <stdint.h>
+
+typedef struct {
+  int colors;   // 0 (monochrome), 8, 16, 256 or 16777216
+  int unicode;  // 1 when the locale's character set is UTF-8
+} cnc_ability;
+
+enum { CNC_BOLD = 1, CNC_DIM = 2, CNC_UNDERLINE = 4, CNC_REVERSE = 8, CNC_ITALIC = 16 };
+enum { CNC_NONE = 0, CNC_TEXT = 1, CNC_KEY = 2, CNC_MOUSE = 3, CNC_GONE = 4 };
+
+typedef struct {
+  int kind;
+  int32_t code;    // a Unicode scalar, a CNC_KEY_*, or a mouse button (1 left, 4 wheel up, 5 wheel down)
+  int row, column; // of the mouse
+} cnc_event;
+
+enum {
+  CNC_KEY_UP = 1, CNC_KEY_DOWN, CNC_KEY_LEFT, CNC_KEY_RIGHT, CNC_KEY_ENTER, CNC_KEY_BACKSPACE,
+  CNC_KEY_HOME, CNC_KEY_END, CNC_KEY_PAGE_UP, CNC_KEY_PAGE_DOWN, CNC_KEY_DELETE, CNC_KEY_BACK_TAB,
+  CNC_KEY_OTHER
+};
+
+// Takes over the terminal. 0 on success; -1 when the terminal is unknown (nothing was changed).
+int cnc_begin(const char *term, int mouse, cnc_ability *ability);
+void cnc_end(void);
+void cnc_size(int *rows, int *columns);
+void cnc_resize(int rows, int columns);
+// Asks the terminal for its size.
+int cnc_terminal_size(int *rows, int *columns);
+
+// Colours: -1 the terminal's own; otherwise a palette index, or 0xRRGGBB when there are 2^24.
+void cnc_put(int row, int column, const char *text, int bytes, int attributes, int foreground, int background);
+void cnc_cursor(int row, int column, int visible);
+void cnc_flush(void);
+void cnc_clear(void);
+cnc_event cnc_next_event(void);
+
+// Gives the terminal back, stops the process, and takes the terminal again when it continues.
+void cnc_suspend(void);
+
+// After a crash: gives the terminal back, then lets the crash go on.
+void cnc_guard_crashes(void);

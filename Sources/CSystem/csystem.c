@@ -1,0 +1,230 @@
+#define _GNU_SOURCE
+#include "csystem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#endif
+
+#ifdef __linux__
+int fm_wake_open(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+void fm_wake_signal(int fd) {
+  uint64_t one = 1;
+  (void)!write(fd, &one, sizeof one);
+}
+void fm_wake_clear(int fd) {
+  uint64_t count;
+  (void)!read(fd, &count, sizeof count);
+}
+#else
+// A socket pair would need two descriptors; a datagram socket connected to itself needs one.
+int fm_wake_open(void) {
+  int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  snprintf(address.sun_path, sizeof address.sun_path, "/tmp/.fm-wake-%d-%d", getpid(), fd);
+  unlink(address.sun_path);
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
+      connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+    close(fd);
+    return -1;
+  }
+  unlink(address.sun_path);
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  return fd;
+}
+void fm_wake_signal(int fd) { send(fd, "!", 1, 0); }
+void fm_wake_clear(int fd) {
+  char byte;
+  while (recv(fd, &byte, 1, 0) > 0) {}
+}
+#endif
+
+#ifdef __linux__
+int fm_watch_open(void) { return inotify_init1(IN_NONBLOCK | IN_CLOEXEC); }
+int fm_watch_add(int fd, const char *path) {
+  return inotify_add_watch(fd, path,
+                           IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM |
+                               IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
+}
+void fm_watch_remove(int fd, int watch) { inotify_rm_watch(fd, watch); }
+size_t fm_watch_read(int fd, uint8_t *entries, size_t capacity) {
+  _Alignas(struct inotify_event) char buffer[16384];
+  ssize_t got = read(fd, buffer, capacity / 2 < sizeof buffer ? capacity / 2 : sizeof buffer);
+  if (got <= 0) return 0;
+  size_t used = 0;
+  for (char *at = buffer; at < buffer + got;) {
+    struct inotify_event *event = (struct inotify_event *)at;
+    size_t length = event->len ? strlen(event->name) : 0;
+    memcpy(entries + used, &event->wd, 4);
+    memcpy(entries + used + 4, &event->mask, 4);
+    memcpy(entries + used + 8, event->name, length);
+    entries[used + 8 + length] = 0;
+    used += 9 + length;
+    at += sizeof *event + event->len;
+  }
+  return used;
+}
+int fm_watch_mask_lost(uint32_t mask) {
+  return (mask & (IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) != 0;
+}
+#else
+int fm_watch_open(void) { return -1; }
+int fm_watch_add(int fd, const char *path) { (void)fd; (void)path; return -1; }
+void fm_watch_remove(int fd, int watch) { (void)fd; (void)watch; }
+size_t fm_watch_read(int fd, uint8_t *entries, size_t capacity) {
+  (void)fd; (void)entries; (void)capacity;
+  return 0;
+}
+int fm_watch_mask_lost(uint32_t mask) { (void)mask; return 1; }
+#endif
+
+static int address_of(const char *path, struct sockaddr_un *address) {
+  memset(address, 0, sizeof *address);
+  address->sun_family = AF_UNIX;
+  if (strlen(path) >= sizeof address->sun_path) return -1;
+  strcpy(address->sun_path, path);
+  return 0;
+}
+
+int fm_ping_open(const char *path) {
+  struct sockaddr_un address;
+  if (address_of(path, &address) != 0) return -1;
+  int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+  if (fd < 0) return -1;
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  unlink(path);
+  mode_t before = umask(0177);
+  int bound = bind(fd, (struct sockaddr *)&address, sizeof address);
+  umask(before);
+  if (bound != 0) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+int fm_ping_send(const char *path) {
+  struct sockaddr_un address;
+  if (address_of(path, &address) != 0) return -1;
+  int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+  if (fd < 0) return -1;
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  ssize_t sent = sendto(fd, "!", 1, 0, (struct sockaddr *)&address, sizeof address);
+  int full = errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS;
+  close(fd);
+  // A full queue means that the other process has a wake-up coming anyway.
+  return sent == 1 || full ? 0 : -1;
+}
+
+void fm_ping_clear(int fd) {
+  char byte;
+  while (recv(fd, &byte, 1, 0) > 0) {}
+}
+
+int fm_wait(const int *descriptors, uint8_t *ready, int count, int timeout_ms) {
+  struct pollfd polls[16];
+  if (count > 16) return -1;
+  for (int i = 0; i < count; i++) polls[i] = (struct pollfd){.fd = descriptors[i], .events = POLLIN};
+  int result = poll(polls, (nfds_t)count, timeout_ms);
+  for (int i = 0; i < count; i++)
+    ready[i] = result <= 0 ? 0 : (polls[i].revents & POLLIN) ? 1 : polls[i].revents ? 2 : 0;
+  return result;
+}
+
+int fm_lock(const char *path, int wait) {
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return -1;
+  int result;
+  do result = flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
+  while (result != 0 && errno == EINTR);
+  if (result == 0) return fd;
+  close(fd);
+  return -1;
+}
+
+void fm_unlock(int fd) { close(fd); }
+
+uint64_t fm_uptime_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t fm_wall_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+void fm_protect_memory(void) {
+  struct rlimit none = {0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+#ifdef __linux__
+  prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
+uint64_t fm_resident_bytes(void) {
+#ifdef __linux__
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (!file) return 0;
+  unsigned long total = 0, resident = 0;
+  int got = fscanf(file, "%lu %lu", &total, &resident);
+  fclose(file);
+  return got == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+#else
+  return 0;
+#endif
+}
+
+static int handled[] = {SIGWINCH, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
+
+#ifdef __linux__
+int fm_signals_open(void) {
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (unsigned i = 0; i < sizeof handled / sizeof *handled; i++) sigaddset(&signals, handled[i]);
+  pthread_sigmask(SIG_BLOCK, &signals, NULL);
+  return signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+int fm_signal_next(int fd) {
+  struct signalfd_siginfo info;
+  return read(fd, &info, sizeof info) == sizeof info ? (int)info.ssi_signo : 0;
+}
+#else
+static int signal_pipe[2] = {-1, -1};
+static void pass_on(int number) {
+  unsigned char byte = (unsigned char)number;
+  (void)!write(signal_pipe[1], &byte, 1);
+}
+int fm_signals_open(void) {
+  signal(SIGPIPE, SIG_IGN);
+  if (pipe(signal_pipe) != 0) return -1;
+  for (int i = 0; i < 2; i++) fcntl(signal_pipe[i], F_SETFL, O_NONBLOCK);
+  for (unsigned i = 0; i < sizeof handled / sizeof *handled; i++) signal(handled[i], pass_on);
+  return signal_pipe[0];
+}
+int fm_signal_next(int fd) {
+  unsigned char byte;
+  return read(fd, &byte, 1) == 1 ? byte : 0;
+}
+#endif

@@ -1,0 +1,45 @@
+// The few system calls that Swift's C library module does not offer, as plain functions.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+// A descriptor that wakes a thread sleeping in poll. -1 on failure.
+int fm_wake_open(void);
+void fm_wake_signal(int fd);
+void fm_wake_clear(int fd);
+
+// Watches folders for changes. -1 where the system offers nothing; the caller then polls slowly.
+int fm_watch_open(void);
+// Returns a watch number, or -1.
+int fm_watch_add(int fd, const char *path);
+void fm_watch_remove(int fd, int watch);
+// Reads pending events without waiting. `names` receives entries of the form: watch (int32), mask
+// (uint32), NUL-terminated name. Returns the bytes used, 0 when nothing is pending.
+size_t fm_watch_read(int fd, uint8_t *entries, size_t capacity);
+int fm_watch_mask_lost(uint32_t mask);  // the queue overflowed, or the folder itself went away
+
+// A datagram socket that other processes ping after a commit. -1 on failure.
+int fm_ping_open(const char *path);
+// 0 when somebody listens there.
+int fm_ping_send(const char *path);
+void fm_ping_clear(int fd);
+
+// Waits until a descriptor is ready; `ready` receives one byte each. timeout in ms, -1 for ever.
+int fm_wait(const int *descriptors, uint8_t *ready, int count, int timeout_ms);
+
+// An exclusive lock on a file that ends with the process. The descriptor, or -1 when it is held.
+int fm_lock(const char *path, int wait);
+void fm_unlock(int fd);
+
+uint64_t fm_uptime_ns(void);
+uint64_t fm_wall_us(void);
+
+// No core dumps, not readable by other processes of the user: keys are in memory.
+void fm_protect_memory(void);
+uint64_t fm_resident_bytes(void);
+
+// Signals (WINCH TERM INT HUP QUIT TSTP CONT): blocked for the whole process and read through a
+// descriptor. Call before any thread exists.
+int fm_signals_open(void);
+// The next pending signal number, or 0.
+int fm_signal_next(int fd);

@@ -1,0 +1,90 @@
+/// A random 128-bit name.
+///
+/// `Tag` keeps kinds of names apart: a device cannot be passed where a record is wanted.
+package struct Identifier<Tag>: Hashable, Sendable, Comparable {
+  package let high: UInt64
+  package let low: UInt64
+
+  package init(high: UInt64, low: UInt64) {
+    self.high = high
+    self.low = low
+  }
+
+  /// Draws a new identifier.
+  package init(using random: inout some RandomNumberGenerator) {
+    self.init(high: random.next(), low: random.next())
+  }
+
+  /// Reads 16 bytes, most significant first; `nil` when `bytes` has another length.
+  package init?(bytes: some Collection<UInt8>) {
+    guard bytes.count == Self.byteCount else { return nil }
+    var words: (UInt64, UInt64) = (0, 0)
+    for (offset, byte) in bytes.enumerated() {
+      if offset < 8 { words.0 = words.0 << 8 | UInt64(byte) } else { words.1 = words.1 << 8 | UInt64(byte) }
+    }
+    self.init(high: words.0, low: words.1)
+  }
+
+  package static var byteCount: Int { 16 }
+
+  /// 16 bytes, most significant first.
+  package var bytes: [UInt8] { high.bigEndianBytes + low.bigEndianBytes }
+
+  package static func < (one: Self, other: Self) -> Bool {
+    one.high != other.high ? one.high < other.high : one.low < other.low
+  }
+}
+
+package enum DeviceTag {}
+package enum RecordTag {}
+
+/// Names a device of the account.
+package typealias DeviceID = Identifier<DeviceTag>
+
+/// Names a record: a check-in, an assessment, a session …
+package typealias RecordID = Identifier<RecordTag>
+
+extension Identifier: CustomStringConvertible {
+  /// 26 characters of Crockford's base 32, lower case: the form people see and type.
+  package var description: String {
+    var text = [UInt8]()
+    text.reserveCapacity(26)
+    var (high, low) = (high, low)
+    for _ in 0..<26 {
+      text.append(Self.alphabet[Int(low & 31)])
+      low = low >> 5 | high << 59
+      high >>= 5
+    }
+    return String(decoding: text.reversed(), as: UTF8.self)
+  }
+
+  /// Reads what ``description`` wrote; tolerates upper case. `nil` for anything else.
+  package init?(_ text: some StringProtocol) {
+    let characters = Array(text.lowercased().utf8)
+    guard characters.count == 26 else { return nil }
+    var (high, low): (UInt64, UInt64) = (0, 0)
+    for (offset, character) in characters.enumerated() {
+      guard let digit = Self.alphabet.firstIndex(of: character) else { return nil }
+      if offset == 0, digit > 7 { return nil }
+      high = high << 5 | low >> 59
+      low = low << 5 | UInt64(digit)
+    }
+    self.init(high: high, low: low)
+  }
+
+  private static var alphabet: [UInt8] { crockfordAlphabet }
+}
+
+/// Crockford's base 32: no i, l, o, u. (Crockford, *Base 32*, 2019.)
+package let crockfordAlphabet = Array("0123456789abcdefghjkmnpqrstvwxyz".utf8)
+
+extension FixedWidthInteger {
+  /// The bytes of this integer, most significant first.
+  package var bigEndianBytes: [UInt8] { withUnsafeBytes(of: bigEndian) { Array($0) } }
+
+  /// Reads an integer from exactly as many bytes as it has, most significant first.
+  package init(bigEndianBytes bytes: some Collection<UInt8>) {
+    precondition(bytes.count == Self.bitWidth / 8, "the caller has checked the length")
+    self = bytes.reduce(0) { $0 << 8 | Self($1) }
+  }
+}

@@ -1,0 +1,266 @@
+import SwiftProtobuf
+import WireFormat
+
+/// Why bytes could not be read as operations. Never says what the bytes were.
+package enum CodecError: Error, Sendable, Hashable {
+  case notAMessage
+  case columnsDisagree
+  case indexOutOfRange
+  case tooLarge
+  case unknownAction
+  case badIdentifier
+}
+
+/// Turns operations into the columns of `Operations` in fullmind.proto, and back.
+///
+/// Columns keep a batch small: identifiers and names stand in tables once, and the columns of small
+/// integers pack into a byte or two per operation.
+package enum OperationCodec {
+  /// Where the identities of the operations come from.
+  package enum Identities {
+    /// Operation `i` has sequence `first + i` in `stream`: a batch.
+    case run(stream: StreamID, first: UInt64)
+    /// Each operation carries its own: operations at rest.
+    case explicit
+  }
+
+  package static func encode(_ operations: [Operation], _ identities: Identities) -> [UInt8] {
+    var columns = ColumnWriter()
+    for operation in operations { columns.append(operation) }
+    if case .explicit = identities { columns.appendOrigins(operations) }
+    return columns.bytes()
+  }
+
+  /// - Throws: ``CodecError``; nothing has been kept.
+  package static func decode(_ bytes: [UInt8], _ identities: Identities) throws(CodecError) -> [Operation] {
+    guard let message = try? WireOperations(serializedBytes: bytes) else { throw .notAMessage }
+    return try ColumnReader(message).operations(identities)
+  }
+}
+
+/// Collects operations into columns.
+package struct ColumnWriter {
+  private var message = WireOperations()
+  private var devices: [DeviceID: UInt64] = [:]
+  private var records: [RecordID: UInt32] = [:]
+  private var names: [String: UInt32] = [:]
+  private var previous: UInt64 = 0
+
+  package init() {}
+
+  /// Notes a record even if none of its operations is left.
+  package mutating func append(record: RecordID, kind: String) { _ = index(of: record, kind: kind) }
+
+  package mutating func append(_ operation: Operation) {
+    message.record.append(index(of: operation.record, kind: operation.kind))
+    message.field.append(index(of: operation.field))
+    message.timestampDelta.append(Int64(bitPattern: operation.timestamp.rawValue &- previous))
+    previous = operation.timestamp.rawValue
+    message.action.append(operation.mutation.action)
+    message.value.append(operation.mutation.wireValue)
+    message.replacesCount.append(UInt32(operation.replaces.count))
+    for id in operation.replaces { message.replaces += pair(id) }
+  }
+
+  package mutating func appendOrigins(_ operations: [Operation]) {
+    for operation in operations { message.origin += pair(operation.id) }
+  }
+
+  /// Notes replaced operations that have not arrived; only at rest.
+  package mutating func appendAwaited(_ id: OperationID, field: String) {
+    message.awaited.append(UInt64(index(of: field)))
+    message.awaited += pair(id)
+  }
+
+  package func bytes() -> [UInt8] {
+    // Only a missing required field can make this fail, and proto3 has none.
+    guard let bytes: [UInt8] = try? message.serializedBytes() else {
+      preconditionFailure("a proto3 message always serializes")
+    }
+    return bytes
+  }
+
+  private mutating func pair(_ id: OperationID) -> [UInt64] {
+    let device = id.stream.device
+    let index = devices[device] ?? UInt64(devices.count)
+    if devices.updateValue(index, forKey: device) == nil { message.devices.append(contentsOf: device.bytes) }
+    return [index << 3 | UInt64(id.stream.lane.rawValue), id.sequence]
+  }
+
+  private mutating func index(of record: RecordID, kind: String) -> UInt32 {
+    if let index = records[record] { return index }
+    let index = UInt32(records.count)
+    records[record] = index
+    message.records.append(contentsOf: record.bytes)
+    message.recordKinds.append(self.index(of: kind))
+    return index
+  }
+
+  private mutating func index(of name: String) -> UInt32 {
+    if let index = names[name] { return index }
+    let index = UInt32(names.count)
+    names[name] = index
+    message.names.append(name)
+    return index
+  }
+}
+
+/// Reads columns; checks every index and length before it is used.
+package struct ColumnReader {
+  private let message: WireOperations
+  private let devices: [DeviceID]
+  private let records: [RecordID]
+
+  package init(_ message: WireOperations) throws(CodecError) {
+    self.message = message
+    devices = try Self.identifiers(in: message.devices)
+    records = try Self.identifiers(in: message.records)
+    let count = message.record.count
+    guard
+      message.field.count == count, message.timestampDelta.count == count, message.action.count == count,
+      message.value.count == count, message.replacesCount.count == count,
+      message.recordKinds.count == records.count
+    else { throw .columnsDisagree }
+    guard message.names.allSatisfy({ $0.utf8.count <= Limits.nameBytes }) else { throw .tooLarge }
+  }
+
+  package func operations(_ identities: OperationCodec.Identities) throws(CodecError) -> [Operation] {
+    var operations = [Operation]()
+    operations.reserveCapacity(message.record.count)
+    var timestamp: UInt64 = 0
+    var next = 0
+    for index in message.record.indices {
+      timestamp &+= UInt64(bitPattern: message.timestampDelta[index])
+      let record = Int(message.record[index])
+      guard record < records.count else { throw .indexOutOfRange }
+      operations.append(
+        Operation(
+          id: try identity(of: index, identities), timestamp: Timestamp(rawValue: timestamp),
+          record: records[record], kind: try name(message.recordKinds[record]),
+          field: try name(message.field[index]),
+          mutation: try Mutation(action: message.action[index], message.value[index]),
+          replaces: try replaces(message.replacesCount[index], from: &next)))
+    }
+    guard next == message.replaces.count else { throw .columnsDisagree }
+    return operations
+  }
+
+  /// The kind of the first record; only at rest, where there is exactly one.
+  package func firstKind() throws(CodecError) -> String {
+    guard let index = message.recordKinds.first else { throw .columnsDisagree }
+    return try name(index)
+  }
+
+  /// The awaited operations by field; only at rest.
+  package func awaited() throws(CodecError) -> [(field: String, id: OperationID)] {
+    guard message.awaited.count % 3 == 0 else { throw .columnsDisagree }
+    var awaited: [(String, OperationID)] = []
+    for start in stride(from: 0, to: message.awaited.count, by: 3) {
+      guard let index = UInt32(exactly: message.awaited[start]) else { throw .indexOutOfRange }
+      awaited.append((try name(index), try id(message.awaited[start + 1], message.awaited[start + 2])))
+    }
+    return awaited
+  }
+
+  private func identity(of index: Int, _ identities: OperationCodec.Identities) throws(CodecError) -> OperationID {
+    switch identities {
+    case .run(let stream, let first): return OperationID(stream: stream, sequence: first + UInt64(index))
+    case .explicit:
+      guard message.origin.count == message.record.count * 2 else { throw .columnsDisagree }
+      return try id(message.origin[index * 2], message.origin[index * 2 + 1])
+    }
+  }
+
+  private func replaces(_ count: UInt32, from next: inout Int) throws(CodecError) -> [OperationID] {
+    guard count > 0 else { return [] }
+    guard count <= Limits.replacedOperations else { throw .tooLarge }
+    guard next + Int(count) * 2 <= message.replaces.count else { throw .columnsDisagree }
+    var ids = [OperationID]()
+    ids.reserveCapacity(Int(count))
+    for _ in 0..<count {
+      ids.append(try id(message.replaces[next], message.replaces[next + 1]))
+      next += 2
+    }
+    return ids
+  }
+
+  private func id(_ packed: UInt64, _ sequence: UInt64) throws(CodecError) -> OperationID {
+    guard let lane = Lane(rawValue: UInt8(packed & 7)), packed >> 3 < devices.count, sequence > 0 else {
+      throw .indexOutOfRange
+    }
+    return OperationID(
+      stream: StreamID(device: devices[Int(packed >> 3)], lane: lane), sequence: sequence)
+  }
+
+  private func name(_ index: UInt32) throws(CodecError) -> String {
+    guard index < message.names.count else { throw .indexOutOfRange }
+    return message.names[Int(index)]
+  }
+
+  private static func identifiers<Tag>(in bytes: some RandomAccessCollection<UInt8>) throws(CodecError)
+    -> [Identifier<Tag>]
+  {
+    let size = Identifier<Tag>.byteCount
+    guard bytes.count % size == 0 else { throw .badIdentifier }
+    var identifiers = [Identifier<Tag>]()
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      guard let identifier = Identifier<Tag>(bytes: rest.prefix(size)) else { throw .badIdentifier }
+      identifiers.append(identifier)
+      rest = rest.dropFirst(size)
+    }
+    return identifiers
+  }
+}
+
+extension Mutation {
+  fileprivate var action: UInt32 {
+    switch self {
+    case .set: 0
+    case .add: 1
+    case .remove: 2
+    case .erase: 3
+    case .restore: 4
+    }
+  }
+
+  fileprivate var wireValue: WireValue {
+    var wire = WireValue()
+    switch self {
+    case .set(let value), .add(let value):
+      switch value {
+      case .text(let text): wire.text = text
+      case .integer(let integer): wire.integer = integer
+      case .decimal(let decimal): wire.decimal = decimal
+      case .flag(let flag): wire.flag = flag
+      }
+    case .remove, .erase, .restore: break
+    }
+    return wire
+  }
+
+  fileprivate init(action: UInt32, _ wire: WireValue) throws(CodecError) {
+    switch action {
+    case 0: self = .set(try Value(wire))
+    case 1: self = .add(try Value(wire))
+    case 2: self = .remove
+    case 3: self = .erase
+    case 4: self = .restore
+    default: throw .unknownAction
+    }
+  }
+}
+
+extension Value {
+  fileprivate init(_ wire: WireValue) throws(CodecError) {
+    switch wire.kind {
+    case .text(let text)?:
+      guard text.utf8.count <= Limits.textBytes else { throw .tooLarge }
+      self = .text(text)
+    case .integer(let integer)?: self = .integer(integer)
+    case .decimal(let decimal)?: self = .decimal(decimal)
+    case .flag(let flag)?: self = .flag(flag)
+    case nil: throw .notAMessage
+    }
+  }
+}

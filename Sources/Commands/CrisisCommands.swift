@@ -1,0 +1,128 @@
+import ArgumentParser
+import Causality
+import Crisis
+import Foundation
+import Storage
+import Stores
+import Therapy
+
+/// `fullmind crisis`: help, whatever else is broken.
+struct CrisisCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "crisis", abstract: "Raise or resolve a crisis; show help lines.",
+    subcommands: [Activate.self, Resolve.self, Status.self, Card.self], defaultSubcommand: Card.self)
+
+  struct Activate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Raise a crisis on every device of yours, now. Nobody else is told.")
+    @OptionGroup var location: Location
+    @OptionGroup var output: OutputOptions
+    @Argument(help: "mild, moderate, severe or emergency.") var level = "severe"
+
+    func run() throws {
+      guard let level = CrisisLevel(name: level), level > .none else {
+        // Somebody who mistypes a level in a crisis still gets help first.
+        if !output.json { CrisisReport.printCard() }
+        return try Output.reporting(asJSON: output.json) {
+          throw InputError.invalid(
+            "There is no level “\(self.level)”. Nothing was raised.",
+            remedy: "Use mild, moderate, severe or emergency.")
+        }
+      }
+      if !output.json { CrisisReport.printCard() }
+      try Output.reporting(asJSON: output.json) {
+        let store = try location.openStore()
+        let relay = try? location.openRelay(store)
+        let (operation, trouble) = try Actions(store).activateCrisis(level, source: "person", relay: relay)
+        if output.json {
+          try Output.json(
+            CrisisReport(
+              level: level.name, active: true, since: operation.timestamp.milliseconds,
+              savedAt_us: SystemClock.wallMicroseconds, atRelay: relay != nil && trouble == nil))
+        } else if relay == nil || trouble != nil {
+          Output.line("Saved here. The relay cannot be reached; your other devices learn of it when it is back.")
+        } else {
+          Output.line("Saved here and sent to all your devices.")
+        }
+      }
+    }
+  }
+
+  struct Resolve: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Resolve the crisis that this device has seen.")
+    @OptionGroup var location: Location
+    @OptionGroup var output: OutputOptions
+    @Flag(help: "Do not ask.") var yes = false
+
+    func run() throws {
+      try Output.reporting(asJSON: output.json) {
+        let store = try location.openStore()
+        let state = try CrisisReport.state(of: store)
+        // From 30 s after the activation on there is no second question. (DOMAIN.md.)
+        let age = SystemClock.now.wall &- (state.since ?? 0)
+        if state.isActive, !yes, age < 30_000, isatty(STDIN_FILENO) == 1 {
+          Output.write("Is it over for now? [y/N] ")
+          guard ["y", "yes"].contains((readLine() ?? "").lowercased()) else { return }
+        }
+        let relay = try? location.openRelay(store)
+        let resolved = try Actions(store).resolveCrisis(relay: relay)
+        if output.json {
+          let after = try CrisisReport.state(of: store)
+          try Output.json(
+            CrisisReport(
+              level: after.level.name, active: after.isActive, since: after.since,
+              savedAt_us: SystemClock.wallMicroseconds, atRelay: relay != nil && resolved?.relayError == nil))
+        } else {
+          Output.line(resolved == nil ? "No crisis is active." : "Resolved. Be kind to yourself today.")
+        }
+      }
+    }
+  }
+
+  struct Status: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Say whether a crisis is active.")
+    @OptionGroup var location: Location
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+      try Output.reporting(asJSON: output.json) {
+        let state = try CrisisReport.state(of: try location.openStore())
+        if output.json {
+          try Output.json(CrisisReport(level: state.level.name, active: state.isActive, since: state.since))
+        } else {
+          Output.line(state.isActive ? "A crisis is active: \(state.level.name)." : "No crisis is active.")
+        }
+      }
+    }
+  }
+
+  struct Card: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Show help lines. Needs no store, no network and no terminal.")
+    @OptionGroup var location: Location
+    @Option(help: "The region: US, CA, GB, DE …") var region: String?
+
+    func run() { CrisisReport.printCard(region: region) }
+  }
+}
+
+/// What the crisis commands print.
+struct CrisisReport: Encodable {
+  var level: String
+  var active: Bool
+  var since: UInt64?
+  var savedAt_us: UInt64?
+  var atRelay: Bool?
+
+  static func state(of store: Store) throws -> CrisisState {
+    CrisisState(try store.read { try $0.record(Actions(store).crisisRecord) })
+  }
+
+  /// The card for the region that was named, that the environment names, or that the locale suggests.
+  static func printCard(region: String? = nil) {
+    let environment = { (name: String) in getenv(name).map { String(cString: $0) } ?? "" }
+    let named = region ?? environment("FULLMIND_REGION")
+    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].map(environment).first { !$0.isEmpty } ?? ""
+    Output.write(CrisisCard.text(for: HelpLines.region(named: named) ?? HelpLines.region(ofLocale: locale)))
+  }
+}

@@ -1,0 +1,37 @@
+import ArgumentParser
+import CSystem
+import Foundation
+
+/// The command line. Names are fixed; scripts rely on them.
+public struct Fullmind: ParsableCommand {
+  public static let configuration = CommandConfiguration(
+    commandName: "fullmind",
+    abstract: "Your therapy data, the same on every device you own; help at once, whatever else is broken.",
+    discussion: """
+      EXIT STATUS (sysexits): 0 done · 64 wrong usage · 65 unreadable value · 66 no such store, record or device ·
+      69 relay not reachable · 70 unexpected · 73 exists already · 74 disk · 75 try again · 77 not allowed · 78 newer version
+      """,
+    subcommands: [
+      InitCommand.self, JoinCommand.self, DevicesCommand.self,
+      AgentCommand.self, StatusCommand.self, SyncCommand.self, RecordCommand.self, CheckInCommand.self,
+      PracticeCommand.self, CrisisCommand.self, ConflictsCommand.self, SessionsCommand.self, HandoffCommand.self,
+      QuotaCommand.self, DoctorCommand.self,
+    ],
+    defaultSubcommand: StatusCommand.self)
+
+  public init() {}
+
+  /// Runs the program. The crisis card is printed before anything else is even looked at.
+  public static func start() {
+    umask(0o077)
+    signal(SIGPIPE, SIG_IGN)
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    if arguments.prefix(2) == ["crisis", "card"], !arguments.contains("--help") {
+      let region = arguments.firstIndex(of: "--region").flatMap { arguments.dropFirst($0 + 1).first }
+      CrisisReport.printCard(region: region)
+      Foundation.exit(0)
+    }
+    fm_protect_memory()
+    main()
+  }
+}

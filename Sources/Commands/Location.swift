@@ -1,0 +1,59 @@
+import ArgumentParser
+import Causality
+import Foundation
+import Relays
+import Sealing
+import Storage
+import Stores
+
+/// Where the store and the relay are: the options that every command takes.
+struct Location: ParsableArguments {
+  @Option(help: ArgumentHelp("The folder of the store (or FULLMIND_HOME).", valueName: "dir"))
+  var home: String?
+
+  @Option(help: ArgumentHelp("Where devices meet: folder:PATH. The one remembered by the store, else a folder in it.", valueName: "url"))
+  var relay: String?
+
+  @Option(help: ArgumentHelp("A file with the passphrase in its first line.", valueName: "file"))
+  var passphraseFile: String?
+
+  var homeFolder: HomeFolder {
+    let environment = ProcessInfo.processInfo.environment
+    if let path = home ?? environment["FULLMIND_HOME"] { return HomeFolder(path: absolute(path)) }
+    let data = environment["XDG_DATA_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.local/share"
+    return HomeFolder(path: data + "/fullmind")
+  }
+
+  func relayLocation() throws -> RelayLocation {
+    try relay.map { try RelayLocation($0) } ?? RelayLocation.remembered(in: homeFolder)
+  }
+
+  /// Opens the store; asks for the passphrase when it needs one and there is a terminal.
+  func openStore() throws -> Store {
+    try Store.open(at: homeFolder) { try passphrase(prompt: "Passphrase: ") }
+  }
+
+  func openRelay(_ store: Store) throws -> FolderRelay {
+    try AccountSetup.relay(try relayLocation(), ring: store.ring)
+  }
+
+  /// The passphrase from the file, or typed without echo; `nil` when there is neither.
+  func passphrase(prompt: String) throws -> String? {
+    if let passphraseFile {
+      let text = String(decoding: try HomeFolder.readFile(absolute(passphraseFile)), as: UTF8.self)
+      return text.split(separator: "\n", omittingEmptySubsequences: false).first.map(String.init) ?? ""
+    }
+    guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else { return nil }
+    return String(cString: getpass(prompt))
+  }
+
+  private func absolute(_ path: String) -> String {
+    URL(fileURLWithPath: (path as NSString).expandingTildeInPath).standardizedFileURL.path
+  }
+}
+
+/// Adds `--json` to commands that have something to read.
+struct OutputOptions: ParsableArguments {
+  @Flag(help: "Print one JSON object.")
+  var json = false
+}

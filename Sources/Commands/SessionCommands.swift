@@ -1,0 +1,145 @@
+import ArgumentParser
+import CSystem
+import Causality
+import Foundation
+import Storage
+import Stores
+import Therapy
+
+/// `fullmind practice`: a guided practice in lines of text; the dashboard has it as a picture.
+struct PracticeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "practice", abstract: "Start a practice: breathing or body-scan.",
+    discussion: """
+      Runs here, stage by stage, until it is done, handed off, or interrupted (^C pauses it). With --start it
+      only begins the session and prints its id, for a dashboard or another device to go on with.
+      """)
+  @OptionGroup var location: Location
+  @Argument(help: "breathing or body-scan.") var name: String
+  @Flag(help: "Begin the session, print its id, and return.") var start = false
+
+  func run() throws {
+    try Output.reporting {
+      guard let practice = Practice.all.first(where: { $0.name == name }) else {
+        throw InputError.invalid(
+          "There is no practice “\(name)”. Nothing was started.",
+          remedy: "Use \(Practice.all.map(\.name).joined(separator: " or ")).")
+      }
+      let signals = start ? -1 : fm_signals_open()
+      let actions = Actions(try location.openStore())
+      let id = try actions.startSession(practice.name)
+      if start { return Output.line(id.description) }
+      try guide(practice, id, actions, signals)
+    }
+  }
+
+  private func guide(_ practice: Practice, _ id: RecordID, _ actions: Actions, _ signals: Int32) throws {
+    Output.note("Session \(id). ^C pauses it; `fullmind handoff \(id) --to DEVICE` moves it.")
+    let began = SystemClock.now.uptime
+    var stage = -1
+    while true {
+      let elapsed = Double(SystemClock.now.uptime - began) / 1e9
+      let current = practice.stage(at: elapsed)
+      if elapsed >= practice.seconds {
+        _ = try actions.progress(id, to: practice.seconds, phase: .finished)
+        return Output.line("Done. \(Int(practice.seconds)) seconds for yourself.")
+      }
+      if current.index != stage {
+        stage = current.index
+        Output.line("\(practice.stages[stage].name) — \(Int(practice.stages[stage].seconds)) s. Breathe in for 4, out for 4.")
+      }
+      guard try actions.progress(id, to: elapsed) else { return Output.line("The session goes on on your other device.") }
+      if wait(signals, 1_000) {
+        _ = try actions.progress(id, to: elapsed, phase: .paused)
+        return Output.line("Paused after \(Int(elapsed)) s. It can be taken up again for 24 hours.")
+      }
+    }
+  }
+
+  /// Waits; `true` when the person interrupted.
+  private func wait(_ signals: Int32, _ milliseconds: Int32) -> Bool {
+    var ready: [UInt8] = [0]
+    _ = fm_wait([signals], &ready, 1, milliseconds)
+    return ready[0] != 0 && [SIGINT, SIGTERM, SIGHUP, SIGQUIT].contains(fm_signal_next(signals))
+  }
+}
+
+/// `fullmind sessions`: what runs where.
+struct SessionsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "sessions", abstract: "List sessions: what runs where, and how far it has come.",
+    subcommands: [List.self], defaultSubcommand: List.self)
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List sessions, newest first.")
+    @OptionGroup var location: Location
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+      try Output.reporting(asJSON: output.json) {
+        let sessions = try StatusReport.snapshot(location).sessions
+        if output.json { return try Output.json(["sessions": sessions.map(Row.init)]) }
+        if sessions.isEmpty { Output.line("No sessions yet. `fullmind practice breathing` begins one.") }
+        for session in sessions {
+          let offer = session.offeredTo.map { ", offered to \($0)" } ?? ""
+          Output.line("\(session.id)  \(session.type) \(session.phase) on \(session.owner)\(offer), \(Int(session.elapsed)) of \(Int(session.seconds)) s")
+        }
+      }
+    }
+
+    private struct Row: Encodable {
+      var id, type, state, owner: String
+      var ownedHere: Bool
+      var elapsed_s, seconds: Double
+      var offeredTo: String?
+      init(_ session: Snapshot.Session) {
+        (id, type, state, owner) = (session.id.description, session.type, session.phase, session.owner)
+        (ownedHere, elapsed_s, seconds, offeredTo) = (session.isOwn, session.elapsed, session.seconds, session.offeredTo)
+      }
+    }
+  }
+}
+
+/// `fullmind handoff`: move a session to another device.
+struct HandoffCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "handoff", abstract: "Move a session to another device.",
+    discussion: """
+      The other device takes it up when it sees the offer, within 120 seconds; until its receipt is back the
+      session stays here.
+
+      EXIT STATUS
+        0   the other device has it
+        75  offered, but no receipt within --wait seconds; it stays here until then
+      """)
+  @OptionGroup var location: Location
+  @Argument(help: "The session's id, or its beginning.") var session: String
+  @Option(help: ArgumentHelp("The device's name or the beginning of its id.", valueName: "device")) var to: String
+  @Option(help: ArgumentHelp("How long to wait for the receipt (0-120).", valueName: "seconds")) var wait = 10
+
+  func run() throws {
+    try Output.reporting {
+      let store = try location.openStore()
+      let actions = Actions(store)
+      let target = try StatusReport.device(named: to, in: store)
+      guard target != actions.device else {
+        throw InputError.invalid("The session is to go to this very device. Nothing was changed.", remedy: "Name another device.")
+      }
+      let id = try actions.record(beginningWith: session).id
+      try actions.offer(id, to: target, elapsed: nil)
+      let deadline = SystemClock.now.uptime + UInt64(max(0, wait)) * 1_000_000_000
+      repeat {
+        if try actions.session(id)?.owner == target { return Output.line("“\(to)” has the session.") }
+        Thread.sleep(forTimeInterval: 0.01)
+      } while SystemClock.now.uptime < deadline
+      throw HandoffPending()
+    }
+  }
+}
+
+struct HandoffPending: ActionableError {
+  var code: String { "handoff.pending" }
+  var summary: String { "The session is offered; the other device has not taken it up yet. It stays here." }
+  var remedy: String { "Check that an agent or a dashboard runs on both devices; the offer stands for 120 s." }
+  var exitStatus: ExitStatus { .temporary }
+}

@@ -1,0 +1,202 @@
+import ArgumentParser
+import Causality
+import Crisis
+import Foundation
+import Replica
+import Storage
+import Stores
+import Therapy
+
+/// `fullmind status`: everything the dashboard shows, once; never needs a terminal.
+struct StatusCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "status", abstract: "Print what the dashboard shows, once.")
+  @OptionGroup var location: Location
+  @OptionGroup var output: OutputOptions
+
+  func run() throws {
+    try Output.reporting(asJSON: output.json) {
+      do {
+        let snapshot = try StatusReport.snapshot(location)
+        if output.json { try Output.json(StatusReport(snapshot)) } else { Output.write(StatusText.text(snapshot)) }
+      } catch StorageError.noStore(let path) {
+        try welcome(path)
+      }
+    }
+  }
+
+  /// A newcomer's status is a welcome, not an error.
+  private func welcome(_ path: String) throws {
+    if output.json { return try Output.json(["store": "none"]) }
+    Output.write(
+      """
+      There is no store in \(path) yet. Nothing is wrong; choose one:
+
+        fullmind init --device NAME          start an account on this device
+        fullmind join CODE --device NAME     join with a code from another device
+        fullmind demo                        look at a living household first
+        fullmind crisis card                 help lines, always
+
+      """)
+  }
+}
+
+/// The documented object of `status --json`.
+struct StatusReport: Encodable {
+  struct Device: Encodable {
+    var id, name, kind, presence: String
+    var thisDevice: Bool
+    var behind: UInt64
+    var roundTrip_ms: Double?
+    var lastHeard_ms: UInt64?
+
+    init(_ device: Snapshot.Device) {
+      (id, name, kind) = (device.id.description, device.name, device.kind)
+      (presence, thisDevice, behind) = (device.presence.rawValue, device.isThisOne, device.behind)
+      roundTrip_ms = device.roundTrip.map { Double($0 / 1_000) / 1_000 }
+      lastHeard_ms = device.heard
+    }
+  }
+  struct Sync: Encodable {
+    var state, relay: String
+    var pending: Int
+    var savedHere, acceptedByRelay: UInt64
+    var confirmedOn: Int
+    var quarantined: Int
+    var lanes: [String: Int]
+
+    init(_ sync: Snapshot.Sync) {
+      (state, relay, quarantined) = (sync.state.rawValue, sync.relay, sync.quarantined)
+      pending = Int(sync.saved - min(sync.saved, sync.accepted))
+      (savedHere, acceptedByRelay, confirmedOn) = (sync.saved, sync.accepted, sync.confirmedOn)
+      lanes = Dictionary(uniqueKeysWithValues: Lane.allCases.map { ($0.name, sync.pending[$0] ?? 0) })
+    }
+  }
+  struct Crisis: Encodable { var level: String; var active: Bool; var since: UInt64? }
+  struct Conflicts: Encodable { var open: Int }
+  struct Quota: Encodable { var tier: String; var used: Int; var limit: Int?; var percent: Int }
+  struct Guarantee: Encodable {
+    var operation, mode: String
+    var count: Int
+    var p50_ms, p95_ms, p99_ms, max_ms: Double?
+    var target_ms: Double
+    var violations: Int
+
+    init(_ row: GuaranteeRow) {
+      (operation, mode, count) = (row.operation.rawValue, row.mode.rawValue, row.count)
+      (p50_ms, p95_ms, p99_ms, max_ms) = (row.p50, row.p95, row.p99, row.max)
+      (target_ms, violations) = (row.target, row.violations)
+    }
+  }
+  var account, device: String
+  var devices: [Device]
+  var sync: Sync
+  var crisis: Crisis
+  var conflicts: Conflicts
+  var quota: Quota
+  var guarantees: [Guarantee]
+  var operations: UInt64
+  var stateHash: String
+
+  init(_ snapshot: Snapshot) {
+    (account, device) = (snapshot.account, snapshot.device.description)
+    devices = snapshot.devices.map(Device.init)
+    sync = Sync(snapshot.sync)
+    crisis = Crisis(
+      level: snapshot.crisis.level.name, active: snapshot.crisis.isActive, since: snapshot.crisis.since)
+    conflicts = Conflicts(open: snapshot.conflictCount)
+    quota = Quota(
+      tier: snapshot.quota.tier.name, used: snapshot.quota.used, limit: snapshot.quota.tier.operationsPerDay,
+      percent: snapshot.quota.percent)
+    guarantees = snapshot.guarantees.map(Guarantee.init)
+    (operations, stateHash) = (snapshot.operations, snapshot.stateHash.description)
+  }
+
+  static func snapshot(_ location: Location) throws -> Snapshot {
+    let store = try location.openStore()
+    return try SnapshotBuilder.fromStore(store, relay: try location.relayLocation().description)
+  }
+
+  /// Finds a device by its name or the beginning of its id.
+  ///
+  /// - Throws: ``InputError``.
+  static func device(named name: String, in store: Store) throws -> DeviceID {
+    let devices = try SnapshotBuilder.fromStore(store, relay: "").devices
+    let exact = devices.filter { $0.name == name }
+    let found = exact.isEmpty ? devices.filter { $0.id.description.hasPrefix(name.lowercased()) } : exact
+    guard let device = found.first else { throw InputError.unknownDevice }
+    guard found.count == 1 else { throw InputError.ambiguous("device") }
+    return device.id
+  }
+}
+
+/// The same in words, for people and screen readers.
+enum StatusText {
+  static func text(_ snapshot: Snapshot) -> String {
+    var lines = [String]()
+    if snapshot.crisis.isActive {
+      lines += ["CRISIS: \(snapshot.crisis.level.name), raised on \(snapshot.crisis.source). Help: `fullmind crisis card`.", ""]
+    }
+    let sync = snapshot.sync
+    lines += [
+      "Account \(snapshot.account)   state \(snapshot.stateHash.description.prefix(12))",
+      "Sync: \(sync.state.rawValue)\(sync.reason.isEmpty ? "" : " — \(sync.reason)")",
+      "  saved here \(sync.saved) · accepted by the relay \(sync.accepted) · on \(sync.confirmedOn) of \(max(0, snapshot.devices.count - 1)) other devices",
+      "  relay \(sync.relay)", "Devices:",
+    ]
+    lines += devices(snapshot).map { "  " + $0 }
+    lines.append("Crisis: \(snapshot.crisis.level.name)")
+    lines.append("Conflicts open: \(snapshot.conflictCount)")
+    lines.append("Quota: \(QuotaCommand.text(snapshot.quota))")
+    let running = snapshot.sessions.filter { $0.phase == "running" || $0.phase == "paused" }
+    lines.append("Sessions: \(running.isEmpty ? "none" : "")")
+    lines += running.map { "  \($0.type) \($0.phase) on \($0.owner), \(Int($0.elapsed)) of \(Int($0.seconds)) s" }
+    lines.append("Guarantees (ms):")
+    lines += snapshot.guarantees.filter { $0.count > 0 }.map(guarantee)
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  static func devices(_ snapshot: Snapshot) -> [String] {
+    snapshot.devices.map { device in
+      let trip = device.roundTrip.map { ", round trip \(milliseconds(Double($0) / 1e6)) ms" } ?? ""
+      let behind = device.isThisOne ? "this device" : device.behind == 0 ? "up to date" : "\(device.behind) behind"
+      return "\(device.name) (\(device.kind)) \(device.presence.rawValue), \(behind)\(trip)   \(device.id)"
+    }
+  }
+
+  private static func guarantee(_ row: GuaranteeRow) -> String {
+    "  \(row.operation.rawValue) (\(row.mode.rawValue)): p50 \(milliseconds(row.p50)) p95 \(milliseconds(row.p95)) "
+      + "p99 \(milliseconds(row.p99)) max \(milliseconds(row.max)), target \(Int(row.target)), "
+      + "\(row.count) measured, \(row.violations) over"
+  }
+
+  static func milliseconds(_ value: Double?) -> String {
+    guard let value else { return "–" }
+    return value < 10 ? String(format: "%.2f", value) : String(format: "%.0f", value)
+  }
+}
+
+/// `fullmind quota`: what was used today.
+struct QuotaCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "quota", abstract: "Show what was used today.")
+  @OptionGroup var location: Location
+  @OptionGroup var output: OutputOptions
+
+  func run() throws {
+    try Output.reporting(asJSON: output.json) {
+      let quota = try StatusReport.snapshot(location).quota
+      if output.json {
+        try Output.json(
+          StatusReport.Quota(
+            tier: quota.tier.name, used: quota.used, limit: quota.tier.operationsPerDay, percent: quota.percent))
+      } else {
+        Output.line(Self.text(quota))
+      }
+    }
+  }
+
+  static func text(_ quota: Snapshot.Quota) -> String {
+    let limit = quota.tier.operationsPerDay.map { " of \($0) (\(quota.percent) %)" } ?? ", not limited"
+    return "\(quota.tier.name): \(quota.used) sync operations today\(limit), \(quota.deviceCount) of \(quota.tier.devices) devices"
+  }
+}

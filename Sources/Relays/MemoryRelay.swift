@@ -1,0 +1,176 @@
+import CSystem
+import Causality
+import Foundation
+import Replica
+import Synchronization
+
+/// A relay in memory: for the demo household and for tests. Shared by the replicas of one process.
+package final class MemoryRelay: Sendable {
+  struct Log: Sendable {
+    var generation: UInt64
+    var frames: [[UInt8]] = []
+  }
+  struct Contents: Sendable {
+    var epoch: UInt64 = 1
+    var generations: UInt64 = 1
+    var logs: [RelayStream: Log] = [:]
+    var presences: [BlindTag: [UInt8]] = [:]
+    var mail: [String: [UInt8]] = [:]
+    var watches: [MemoryWatch] = []
+  }
+  let contents = Mutex(Contents())
+
+  package init() {}
+
+  /// Forgets everything, as a wiped disk would.
+  package func wipe() {
+    contents.withLock { contents in
+      contents.logs = [:]
+      contents.presences = [:]
+      contents.epoch += 1
+      contents.notify(.unknown, except: nil)
+    }
+  }
+
+  /// Every sealed byte that lies here, for checks.
+  package var everything: [[UInt8]] {
+    contents.withLock { contents in
+      contents.logs.sorted { $0.key < $1.key }.flatMap(\.value.frames)
+        + contents.presences.sorted { $0.key < $1.key }.map(\.value)
+    }
+  }
+
+  /// Changes one byte of a stored frame; `false` when there is none.
+  package func damage(_ stream: RelayStream, frame: Int, byte: Int) -> Bool {
+    contents.withLock { contents in
+      guard let log = contents.logs[stream], !log.frames.isEmpty else { return false }
+      let frame = frame % log.frames.count
+      let byte = byte % log.frames[frame].count
+      contents.logs[stream]?.frames[frame][byte] ^= 0x40
+      contents.notify(.stream(stream), except: nil)
+      return true
+    }
+  }
+
+  package var streams: [RelayStream] { contents.withLock { $0.logs.keys.sorted() } }
+
+  /// The relay as one device sees it.
+  package func connection(of tag: BlindTag?) -> MemoryConnection { MemoryConnection(relay: self, ownTag: tag) }
+}
+
+extension MemoryRelay.Contents {
+  func notify(_ change: RelayChange, except own: BlindTag?) {
+    for watch in watches where watch.tag != own || own == nil { watch.push(change) }
+  }
+}
+
+/// One device's view of a ``MemoryRelay``.
+package final class MemoryConnection: Relay {
+  private let relay: MemoryRelay
+  private let ownTag: BlindTag?
+
+  init(relay: MemoryRelay, ownTag: BlindTag?) {
+    self.relay = relay
+    self.ownTag = ownTag
+  }
+
+  package func survey() throws(RelayError) -> RelaySurvey {
+    relay.contents.withLock {
+      RelaySurvey(epoch: $0.epoch, streams: $0.logs.keys.sorted(), presences: $0.presences.keys.sorted())
+    }
+  }
+
+  package func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk {
+    relay.contents.withLock { contents in
+      guard let log = contents.logs[stream] else {
+        return RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: false)
+      }
+      let isSame = position.generation == log.generation && position.offset <= log.frames.count
+      let start = isSame ? Int(position.offset) : 0
+      let frames = Array(log.frames[start...].prefix(Limits.batchesPerApply))
+      return RelayChunk(
+        frames: frames,
+        positions: (0...frames.count).map {
+          RelayPosition(generation: log.generation, offset: UInt64(start + $0))
+        },
+        isAtEnd: start + frames.count == log.frames.count, isDamaged: false)
+    }
+  }
+
+  package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+    relay.contents.withLock { contents in
+      if contents.logs[stream] == nil {
+        contents.generations += 1
+        contents.logs[stream] = MemoryRelay.Log(generation: contents.generations)
+        contents.notify(.listing, except: ownTag)
+      }
+      contents.logs[stream]?.frames += frames
+      contents.notify(.stream(stream), except: ownTag)
+    }
+  }
+
+  package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) {
+    relay.contents.withLock { contents in
+      contents.generations += 1
+      contents.logs[stream] = MemoryRelay.Log(generation: contents.generations, frames: frames)
+      contents.notify(.listing, except: ownTag)
+    }
+  }
+
+  package func putPresence(_ sealed: [UInt8], of tag: BlindTag) throws(RelayError) {
+    relay.contents.withLock { contents in
+      let isNew = contents.presences.updateValue(sealed, forKey: tag) == nil
+      contents.notify(isNew ? .listing : .presence(tag), except: ownTag)
+    }
+  }
+
+  package func presence(of tag: BlindTag) throws(RelayError) -> [UInt8]? {
+    relay.contents.withLock { $0.presences[tag] }
+  }
+
+  package func putMail(_ sealed: [UInt8], mailbox: String, slot: UInt8) throws(RelayError) {
+    relay.contents.withLock { $0.mail["\(mailbox)/\(slot)"] = sealed }
+  }
+
+  package func mail(in mailbox: String, slot: UInt8) throws(RelayError) -> [UInt8]? {
+    relay.contents.withLock { $0.mail["\(mailbox)/\(slot)"] }
+  }
+
+  package func removeMailbox(_ mailbox: String) throws(RelayError) {
+    relay.contents.withLock { contents in
+      for key in contents.mail.keys where key.hasPrefix(mailbox) { contents.mail[key] = nil }
+    }
+  }
+
+  package func watch() -> (any RelayWatch)? {
+    let watch = MemoryWatch(tag: ownTag)
+    relay.contents.withLock { $0.watches.append(watch) }
+    return watch
+  }
+}
+
+/// Collects changes for one device.
+final class MemoryWatch: RelayWatch {
+  let tag: BlindTag?
+  let descriptor: Int32
+  private let queue = Mutex<[RelayChange]>([])
+
+  init(tag: BlindTag?) {
+    self.tag = tag
+    descriptor = fm_wake_open()
+  }
+  deinit { close(descriptor) }
+
+  func push(_ change: RelayChange) {
+    queue.withLock { if !$0.contains(change) { $0.append(change) } }
+    fm_wake_signal(descriptor)
+  }
+
+  func changes() -> [RelayChange] {
+    fm_wake_clear(descriptor)
+    return queue.withLock { queue in
+      defer { queue = [] }
+      return queue
+    }
+  }
+}

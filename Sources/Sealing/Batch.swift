@@ -1,0 +1,214 @@
+import Causality
+import Crypto
+import Foundation
+import WireFormat
+
+/// What travels: the plain header of a sealed batch. 118 bytes, laid out in docs/PROTOCOL.md.
+package struct BatchHeader: Sendable, Hashable {
+  package static let byteCount = 118
+  package static let suite: UInt8 = 1
+
+  /// A ``Lane``'s raw value, or one of the two below.
+  package var channel: UInt8
+  package var account: [UInt8]
+  package var device: [UInt8]
+  package var epoch: UInt32
+  package var keyID: [UInt8]
+  /// Sequence number of the first operation; for presence, its counter.
+  package var first: UInt64
+  /// SHA-256 of the frame before this one in its stream; zeros for the first.
+  package var previous: [UInt8]
+  package var salt: [UInt8]
+  package var nonce: [UInt8]
+  package var paddedLength: UInt32
+
+  package static let membershipChannel: UInt8 = 5
+  package static let presenceChannel: UInt8 = 16
+
+  package var bytes: [UInt8] {
+    var bytes: [UInt8] = [Self.suite, channel]
+    bytes.reserveCapacity(Self.byteCount)
+    bytes += account + device + epoch.bigEndianBytes + keyID + first.bigEndianBytes
+    bytes += previous + salt + nonce + paddedLength.bigEndianBytes
+    return bytes
+  }
+
+  /// Reads fixed positions; nothing is allocated from a length in the bytes.
+  ///
+  /// - Throws: ``SealingError/malformed``, ``SealingError/unknownSuite(_:)``.
+  package init(frame: [UInt8]) throws(SealingError) {
+    guard frame.count > Self.byteCount, frame.count <= Limits.frameBytes else { throw .malformed }
+    guard frame[0] == Self.suite else { throw .unknownSuite(frame[0]) }
+    channel = frame[1]
+    account = Array(frame[2..<18])
+    device = Array(frame[18..<34])
+    epoch = UInt32(bigEndianBytes: frame[34..<38])
+    keyID = Array(frame[38..<46])
+    first = UInt64(bigEndianBytes: frame[46..<54])
+    previous = Array(frame[54..<86])
+    salt = Array(frame[86..<102])
+    nonce = Array(frame[102..<114])
+    paddedLength = UInt32(bigEndianBytes: frame[114..<118])
+    guard Int(paddedLength) == frame.count - Self.byteCount - 16 else { throw .malformed }
+  }
+
+  init(channel: UInt8, account: [UInt8], device: [UInt8], key: EpochKey, first: UInt64, previous: [UInt8]) {
+    self.channel = channel
+    self.account = account
+    self.device = device
+    epoch = key.epoch
+    keyID = key.id
+    self.first = first
+    self.previous = previous
+    (salt, nonce, paddedLength) = ([], [], 0)
+  }
+}
+
+/// The content of a batch after it proved authentic.
+package struct OpenedBatch: Sendable {
+  package enum Content: Sendable {
+    case operations([UInt8])
+    case membership([UInt8])
+    case presence([UInt8])
+  }
+  package var header: BatchHeader
+  package var content: Content
+  package var headsDigest: [UInt8]
+  /// Sequence numbers that the batch covers.
+  package var count: UInt64
+}
+
+/// Seals and opens batches of one account.
+package struct BatchSealer: Sendable {
+  package let tags: BlindTags
+  private let epochs: [UInt32: (key: EpochKey, secret: SymmetricKey)]
+  private let current: EpochKey
+
+  /// - Precondition: At least one key.
+  package init(tags: BlindTags, epochKeys: [EpochKey]) {
+    self.tags = tags
+    guard let current = epochKeys.max(by: { $0.epoch < $1.epoch }) else {
+      preconditionFailure("an account has an epoch key from its first moment")
+    }
+    self.current = current
+    epochs = Dictionary(
+      uniqueKeysWithValues: epochKeys.map { ($0.epoch, ($0, SymmetricKey(data: $0.bytes))) })
+  }
+
+  /// Signs, pads and seals.
+  ///
+  /// - Returns: The frame as it lies on the relay.
+  package func seal(
+    _ content: OpenedBatch.Content, channel: UInt8, first: UInt64, count: UInt64, previous: [UInt8],
+    headsDigest: [UInt8], from device: DeviceID, keys: DeviceKeys, using random: inout some RandomNumberGenerator
+  ) throws -> [UInt8] {
+    var header = BatchHeader(
+      channel: channel, account: tags.account, device: tags.device(device), key: current, first: first,
+      previous: previous)
+    header.salt = random.bytes(16)
+    header.nonce = random.bytes(12)
+    var body = WireBatchBody()
+    switch content {
+    case .operations(let bytes): body.operations = Data(bytes)
+    case .membership(let bytes): body.membership = Data(bytes)
+    case .presence(let bytes): body.presence = Data(bytes)
+    }
+    body.headsDigest = Data(headsDigest)
+    body.count = UInt32(count)
+    body.signature = Data(repeating: 0, count: 64)
+    header.paddedLength = UInt32(Padding.size(for: body.encoded.count + 4))
+    body.signature = try keys.signing.signature(for: Self.signedBytes(header, body))
+    let encoded = body.encoded
+    var plaintext = UInt32(encoded.count).bigEndianBytes + encoded
+    plaintext += [UInt8](repeating: 0, count: Int(header.paddedLength) - plaintext.count)
+    let headerBytes = header.bytes
+    let box = try ChaChaPoly.seal(
+      plaintext, using: key(current.epoch, salt: header.salt), nonce: .init(data: header.nonce),
+      authenticating: headerBytes)
+    return headerBytes + box.ciphertext + box.tag
+  }
+
+  /// Opens a frame and checks its signature, in that order; parses nothing that is not authentic.
+  ///
+  /// - Parameter signingKey: The key of the device that the header names.
+  /// - Throws: ``SealingError``.
+  package func open(_ frame: [UInt8], signingKey: Curve25519.Signing.PublicKey) throws(SealingError)
+    -> OpenedBatch
+  {
+    let header = try BatchHeader(frame: frame)
+    guard header.account == tags.account else { throw .otherAccount }
+    guard let epoch = epochs[header.epoch], epoch.key.id == header.keyID else {
+      throw .unknownEpoch(header.epoch)
+    }
+    let sealed = frame[BatchHeader.byteCount...]
+    guard
+      let box = try? ChaChaPoly.SealedBox(
+        nonce: .init(data: header.nonce), ciphertext: sealed.dropLast(16), tag: sealed.suffix(16)),
+      let plaintext = try? ChaChaPoly.open(
+        box, using: key(header.epoch, salt: header.salt), authenticating: frame[..<BatchHeader.byteCount])
+    else { throw .notAuthentic }
+    return try opened(header, [UInt8](plaintext), signingKey)
+  }
+
+  private func opened(
+    _ header: BatchHeader, _ plaintext: [UInt8], _ signingKey: Curve25519.Signing.PublicKey
+  ) throws(SealingError) -> OpenedBatch {
+    guard plaintext.count >= 4 else { throw .malformed }
+    let length = Int(UInt32(bigEndianBytes: plaintext[..<4]))
+    guard length <= plaintext.count - 4, plaintext[(4 + length)...].allSatisfy({ $0 == 0 }),
+      let body = try? WireBatchBody(serializedBytes: Array(plaintext[4..<4 + length]))
+    else { throw .malformed }
+    guard signingKey.isValidSignature(body.signature, for: Self.signedBytes(header, body)) else {
+      throw .badSignature
+    }
+    let content: OpenedBatch.Content
+    switch body.content {
+    case .operations(let bytes)?: content = .operations(Array(bytes))
+    case .membership(let bytes)?: content = .membership(Array(bytes))
+    case .presence(let bytes)?: content = .presence(Array(bytes))
+    case nil: throw .malformed
+    }
+    return OpenedBatch(
+      header: header, content: content, headsDigest: Array(body.headsDigest), count: UInt64(body.count))
+  }
+
+  private func key(_ epoch: UInt32, salt: [UInt8]) -> SymmetricKey {
+    guard let secret = epochs[epoch]?.secret else { preconditionFailure("checked by the caller") }
+    return LabelledInput("fullmind/1/batch key").derive(from: secret, salt: salt)
+  }
+
+  private static func signedBytes(_ header: BatchHeader, _ body: WireBatchBody) -> [UInt8] {
+    let (kind, content): (UInt8, Data) =
+      switch body.content {
+      case .operations(let bytes)?: (1, bytes)
+      case .membership(let bytes)?: (2, bytes)
+      case .presence(let bytes)?: (3, bytes)
+      case nil: (0, Data())
+      }
+    let root = LabelledInput("fullmind/1/content", [kind], Array(content)).sha256
+    return LabelledInput(
+      "fullmind/1/batch", header.bytes, root, Array(body.headsDigest), body.count.bigEndianBytes
+    ).bytes
+  }
+
+  /// The link from one frame to the next.
+  package static func hash(of frame: [UInt8]) -> [UInt8] { Array(SHA256.hash(data: frame)) }
+
+  package static let noPrevious = [UInt8](repeating: 0, count: 32)
+}
+
+/// The sizes that sealed content is padded to, so that its length says little.
+///
+/// 256, 384, 512, 768, 1024, 1536 … bytes: powers of two and the middles between them. At most a
+/// third is padding; above the limit of a batch nothing is written.
+package enum Padding {
+  package static func size(for length: Int) -> Int {
+    var size = 256
+    while size < length {
+      let middle = size + size / 2
+      if middle >= length { return middle }
+      size *= 2
+    }
+    return size
+  }
+}

@@ -1,0 +1,58 @@
+import GRDB
+
+/// The tables of a store. Identifiers, sequence numbers and times are plain; whatever a person or a
+/// device said is sealed.
+enum Schema {
+  /// The format written into `user_version`. A store with a higher one is not touched.
+  static let version = 1
+
+  static let statements = """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE devices (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);
+    CREATE TABLE records (
+      id BLOB PRIMARY KEY, kind BLOB NOT NULL, latest INTEGER NOT NULL, flags INTEGER NOT NULL, body BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX records_by_kind ON records (kind, latest);
+    CREATE INDEX records_open ON records (latest) WHERE flags & 1;
+    CREATE TABLE heads (
+      device INTEGER NOT NULL, channel INTEGER NOT NULL, applied INTEGER NOT NULL, batched INTEGER NOT NULL,
+      hash BLOB NOT NULL, PRIMARY KEY (device, channel)
+    ) WITHOUT ROWID;
+    CREATE TABLE pending (
+      lane INTEGER NOT NULL, sequence INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (lane, sequence)
+    ) WITHOUT ROWID;
+    CREATE TABLE batches (
+      device INTEGER NOT NULL, channel INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
+      hash BLOB NOT NULL, frame BLOB NOT NULL, UNIQUE (device, channel, first)
+    );
+    CREATE TABLE history (
+      record BLOB NOT NULL, device INTEGER NOT NULL, channel INTEGER NOT NULL, sequence INTEGER NOT NULL,
+      PRIMARY KEY (record, device, channel, sequence)
+    ) WITHOUT ROWID;
+    CREATE TABLE quarantine (
+      device INTEGER NOT NULL, lane INTEGER NOT NULL, sequence INTEGER NOT NULL, body BLOB NOT NULL,
+      PRIMARY KEY (device, lane, sequence)
+    ) WITHOUT ROWID;
+    CREATE TABLE membership (number INTEGER PRIMARY KEY, entry BLOB NOT NULL);
+    CREATE TABLE usage (day INTEGER PRIMARY KEY, operations INTEGER NOT NULL);
+    CREATE TABLE peers (device INTEGER PRIMARY KEY, heard INTEGER NOT NULL, round_trip INTEGER, body BLOB NOT NULL);
+    CREATE TABLE measurements (operation TEXT NOT NULL, mode TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (operation, mode)) WITHOUT ROWID;
+    """
+}
+
+/// Keys of the `meta` table.
+enum MetaKey: String {
+  case keyRing = "key-ring"
+  case incarnation
+  case clock
+  case stateHash = "state-hash"
+  case relayProgress = "relay-progress"
+  case settings
+}
+
+/// Columns, as sealed values name them.
+enum Column {
+  static let body: UInt8 = 1
+  static let entry: UInt8 = 2
+  static let value: UInt8 = 3
+}

@@ -1,0 +1,161 @@
+import Causality
+import ConflictResolution
+import Foundation
+import GRDB
+import Replica
+import Sealing
+import Therapy
+
+/// What the stores and the faces ask for, beyond what a replica needs.
+extension SQLiteTransaction {
+  /// The latest records of a kind that are visible, newest first.
+  package func records(kind: String?, limit: Int) throws -> [RecordState] {
+    if let kind {
+      return try records(
+        "SELECT id, body FROM records WHERE kind = ? AND flags & 2 ORDER BY latest DESC LIMIT ?",
+        [Data(seals.cells.lookupHash(kind)), limit])
+    }
+    return try records("SELECT id, body FROM records WHERE flags & 2 ORDER BY latest DESC LIMIT ?", [limit])
+  }
+
+  /// The records with something for the person to decide, newest first.
+  package func openRecords(limit: Int) throws -> [RecordState] {
+    try records("SELECT id, body FROM records WHERE flags & 1 ORDER BY latest DESC LIMIT ?", [limit])
+  }
+
+  package func quarantinedCount() throws -> Int {
+    try Int.fetchOne(database.cachedStatement(sql: "SELECT count(*) FROM quarantine")) ?? 0
+  }
+
+  package func openRecordCount() throws -> Int {
+    try Int.fetchOne(database.cachedStatement(sql: "SELECT count(*) FROM records WHERE flags & 1")) ?? 0
+  }
+
+  /// Records whose identifier begins with these characters; at most two, to tell "one" from "several".
+  package func records(beginningWith prefix: String) throws -> [RecordState] {
+    if let id = RecordID(prefix) { return try record(id).map { [$0] } ?? [] }
+    let low = prefix.lowercased().padding(toLength: 26, withPad: "0", startingAt: 0)
+    let high = prefix.lowercased().padding(toLength: 26, withPad: "z", startingAt: 0)
+    guard prefix.count < 26, let first = RecordID(low), let last = RecordID(high) else { return [] }
+    return try records(
+      "SELECT id, body FROM records WHERE id BETWEEN ? AND ? LIMIT 2", [Data(first.bytes), Data(last.bytes)])
+  }
+
+  private func records(_ sql: String, _ arguments: [(any DatabaseValueConvertible)?]) throws -> [RecordState] {
+    let rows = try Row.fetchCursor(
+      database.cachedStatement(sql: sql), arguments: StatementArguments(arguments))
+    var records = [RecordState]()
+    while let row = try rows.next() {
+      guard let id = RecordID(bytes: row["id"] as Data) else { continue }
+      records.append(try opened(id, Array(row["body"] as Data)))
+    }
+    return records
+  }
+
+  /// The batches (and pending operations) that touched a record, in the order of this device's log.
+  package func historyPlaces(of record: RecordID) throws -> [(stream: StreamKey, sequence: UInt64)] {
+    let rows = try Row.fetchCursor(
+      database.cachedStatement(
+        sql: "SELECT id, channel, sequence FROM history JOIN devices ON number = device WHERE record = ?"),
+      arguments: [Data(record.bytes)])
+    var places: [(StreamKey, UInt64)] = []
+    while let row = try rows.next() {
+      guard let device = DeviceID(bytes: row["id"] as Data), let channel = Channel(rawValue: row["channel"]) else {
+        continue
+      }
+      places.append((StreamKey(device: device, channel: channel), UInt64(row["sequence"] as Int64)))
+    }
+    return places
+  }
+
+  /// The batch that holds a sequence number.
+  package func batch(of stream: StreamKey, holding sequence: UInt64) throws -> StoredBatch? {
+    let row = try Row.fetchOne(
+      database.cachedStatement(
+        sql: """
+          SELECT first FROM batches JOIN devices ON number = device
+          WHERE id = ? AND channel = ? AND first <= ? ORDER BY first DESC LIMIT 1
+          """),
+      arguments: [Data(stream.device.bytes), stream.channel.rawValue, Int64(sequence)])
+    guard let first = (row?["first"] as Int64?).map({ UInt64($0) }) else { return nil }
+    let batch = try batches(of: stream, after: first - 1, limit: 1).first
+    return batch.flatMap { $0.last >= sequence ? $0 : nil }
+  }
+
+  package func counts() throws -> (records: Int, batches: Int, quarantined: Int) {
+    (
+      try Int.fetchOne(database, sql: "SELECT count(*) FROM records") ?? 0,
+      try Int.fetchOne(database, sql: "SELECT count(*) FROM batches") ?? 0,
+      try Int.fetchOne(database, sql: "SELECT count(*) FROM quarantine") ?? 0
+    )
+  }
+
+  /// Calls `body` with every record, visible or not.
+  package func forEachRecord(_ body: (RecordState) throws -> Void) throws {
+    let rows = try Row.fetchCursor(database, sql: "SELECT id, body FROM records")
+    while let row = try rows.next() {
+      guard let id = RecordID(bytes: row["id"] as Data) else { continue }
+      try body(try opened(id, Array(row["body"] as Data)))
+    }
+  }
+
+  // MARK: What the exchanging process remembers for the others
+
+  /// How far the relay has accepted each own lane.
+  package func relayProgress() throws -> [Channel: UInt64] {
+    guard let bytes = try database.value(.relayProgress) else { return [:] }
+    var progress: [Channel: UInt64] = [:]
+    for start in stride(from: 0, to: bytes.count - 8, by: 9) {
+      if let channel = Channel(rawValue: bytes[start]) {
+        progress[channel] = UInt64(bigEndianBytes: bytes[start + 1..<start + 9])
+      }
+    }
+    return progress
+  }
+
+  package mutating func setRelayProgress(_ progress: [Channel: UInt64]) throws {
+    let bytes = progress.sorted { $0.key < $1.key }.flatMap { [$0.key.rawValue] + $0.value.bigEndianBytes }
+    try database.put(.relayProgress, bytes)
+  }
+
+  /// What the other devices last said, with our clock when we heard it.
+  package func rememberedPeers() throws -> [(presence: Presence, heard: UInt64, roundTrip: UInt64?)] {
+    let rows = try Row.fetchCursor(
+      database.cachedStatement(
+        sql: "SELECT id, heard, round_trip, body FROM peers JOIN devices ON number = device ORDER BY id"))
+    var peers: [(Presence, UInt64, UInt64?)] = []
+    while let row = try rows.next() {
+      let body = try seals.peers.open(
+        Array(row["body"] as Data), column: Column.body, row: Array(row["id"] as Data))
+      guard let presence = Presence(bytes: body) else { continue }
+      peers.append((presence, UInt64(row["heard"] as Int64), (row["round_trip"] as Int64?).map { UInt64($0) }))
+    }
+    return peers
+  }
+
+  package mutating func remember(_ presence: Presence, heard: UInt64, roundTrip: UInt64?) throws {
+    let id = Data(presence.device.bytes)
+    try database.run("INSERT OR IGNORE INTO devices (id) VALUES (?)", [id])
+    let body = seals.peers.seal(presence.bytes, column: Column.body, row: presence.device.bytes)
+    try database.run(
+      """
+      INSERT INTO peers (device, heard, round_trip, body) SELECT number, ?, ?, ? FROM devices WHERE id = ?
+      ON CONFLICT (device) DO UPDATE SET heard = excluded.heard, round_trip = excluded.round_trip, body = excluded.body
+      """,
+      [Int64(clamping: heard), roundTrip.map { Int64(clamping: $0) }, Data(body), id])
+  }
+
+  // MARK: Measurements
+
+  package func measurement(_ operation: String, _ mode: String) throws -> [UInt8]? {
+    try database.blob("SELECT body FROM measurements WHERE operation = ? AND mode = ?", [operation, mode])
+  }
+
+  package mutating func setMeasurement(_ operation: String, _ mode: String, _ body: [UInt8]) throws {
+    try database.run(
+      """
+      INSERT INTO measurements (operation, mode, body) VALUES (?, ?, ?)
+      ON CONFLICT (operation, mode) DO UPDATE SET body = excluded.body
+      """, [operation, mode, Data(body)])
+  }
+}

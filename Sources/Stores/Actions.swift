@@ -1,0 +1,203 @@
+import Causality
+import ConflictResolution
+import Crisis
+import Foundation
+import Relays
+import Replica
+import Sealing
+import Storage
+import Therapy
+
+/// What a person does, as writes to the store. Each returns when it is durable on this device.
+package struct Actions: Sendable {
+  package let store: Store
+  package var device: DeviceID { store.ring.device }
+  package var crisisRecord: RecordID { CrisisState.record(ofAccount: store.ring.account.account) }
+
+  package init(_ store: Store) { self.store = store }
+
+  /// Saves drafts in one transaction and tells the other processes of this device.
+  package func commit(_ drafts: [Draft], pinging own: String? = nil) throws -> [Causality.Operation] {
+    let wall = SystemClock.now.wall
+    let operations = try store.write { transaction in
+      try transaction.withLedger { try $0.commit(drafts, by: device, wall: wall) }
+    }
+    store.pingOthers(except: own)
+    return operations
+  }
+
+  package func newRecordID() -> RecordID {
+    var random = SystemRandomNumberGenerator()
+    return RecordID(using: &random)
+  }
+
+  // MARK: Records
+
+  /// Adds a record from `field=value` words.
+  ///
+  /// - Throws: ``InputError``, ``StorageError``; all or nothing.
+  package func add(kind: String, _ assignments: [String]) throws -> RecordID {
+    guard let schema = RecordCatalogue[kind] else { throw InputError.unknownKind(kind) }
+    guard schema.isAddedByHand else { throw InputError.notAddedByHand(kind: kind) }
+    let id = newRecordID()
+    _ = try commit(try schema.drafts(from: assignments, record: id, current: nil))
+    return id
+  }
+
+  /// Changes a record; what it held is read in the same transaction that writes.
+  package func set(_ id: RecordID, _ assignments: [String]) throws {
+    let wall = SystemClock.now.wall
+    try store.write { transaction in
+      guard let record = try transaction.record(id) else { throw InputError.unknownRecord }
+      guard let schema = RecordCatalogue[record.kind] else { throw InputError.unknownKind(record.kind) }
+      let drafts = try schema.drafts(from: assignments, record: id, current: record)
+      _ = try transaction.withLedger { try $0.commit(drafts, by: device, wall: wall) }
+    }
+    store.pingOthers(except: nil)
+  }
+
+  package func remove(_ id: RecordID) throws {
+    let record = try store.read { try $0.record(id) }
+    guard let record, record.isVisible else { throw InputError.unknownRecord }
+    let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
+    _ = try commit([
+      Draft(record: id, kind: record.kind, field: Causality.Operation.recordField, mutation: .erase, lane: lane)
+    ])
+  }
+
+  /// The record that these characters begin.
+  package func record(beginningWith prefix: String) throws -> RecordState {
+    let found = try store.read { try $0.records(beginningWith: prefix) }
+    guard let record = found.first else { throw InputError.unknownRecord }
+    guard found.count == 1 else { throw InputError.ambiguous("id") }
+    return record
+  }
+
+  // MARK: Crisis
+
+  /// Raises a crisis: durable first, then on the relay from this very process, whoever else is busy.
+  ///
+  /// - Returns: The operation, and what kept it from the relay, if anything did. The exchanging
+  ///   process tries again in that case.
+  package func activateCrisis(
+    _ level: CrisisLevel, source: String, relay: FolderRelay?
+  ) throws -> (operation: Causality.Operation, relayError: (any Error)?) {
+    try crisis([CrisisState.activation(level, source: source, record: crisisRecord)], relay: relay)
+  }
+
+  /// Resolves every activation that this device has seen; `nil` when there is none.
+  package func resolveCrisis(relay: FolderRelay?) throws -> (operation: Causality.Operation, relayError: (any Error)?)? {
+    let state = CrisisState(try store.read { try $0.record(crisisRecord) })
+    guard state.isActive else { return nil }
+    return try crisis([state.resolution(record: crisisRecord)], relay: relay)
+  }
+
+  private func crisis(_ drafts: [Draft], relay: FolderRelay?) throws -> (Causality.Operation, (any Error)?) {
+    let operations = try commit(drafts)
+    guard let operation = operations.first else { preconditionFailure("one draft makes one operation") }
+    guard let relay else { return (operation, nil) }
+    do {
+      var performer = try EffectPerformer(
+        store: store, relay: relay, ring: store.ring, incarnation: store.incarnation)
+      try send(.crisis, &performer, relay)
+      return (operation, nil)
+    } catch {
+      return (operation, error)
+    }
+  }
+
+  private func send(_ lane: Lane, _ performer: inout EffectPerformer<Store>, _ relay: FolderRelay) throws {
+    var random = SystemRandomNumberGenerator()
+    let key = StreamKey(device: device, channel: Channel(lane))
+    let before = try store.read { try $0.head(key) }?.batched ?? 0
+    guard let own = performer.tags.first(where: { $0.value == device })?.key else { return }
+    let now = SystemClock.now
+    while case .cut(_, let through, _) = try performer.cut(lane, counted: false, now, &random), through > 0 {}
+    let batches = try store.read { try $0.batches(of: key, after: before, limit: 64) }
+    try relay.appendBlindly(batches.map(\.frame), to: RelayStream(tag: own, channel: Channel(lane)))
+    store.pingOthers(except: nil)
+  }
+
+  // MARK: Sessions
+
+  package func sessions() throws -> [SessionState] {
+    try store.read { try $0.records(kind: RecordCatalogue.session.kind, limit: 50) }.compactMap(SessionState.init)
+  }
+
+  package func startSession(_ type: String) throws -> RecordID {
+    let id = newRecordID()
+    _ = try commit(SessionState.start(type, owner: device, id: id))
+    return id
+  }
+
+  /// Notes how far a session has come. Writes nothing when another device owns it by now.
+  package func progress(_ id: RecordID, to elapsed: Double, phase: SessionState.Phase? = nil) throws -> Bool {
+    guard let session = try session(id), session.owner == device else { return false }
+    let drafts = session.progressed(to: elapsed, phase: phase)
+    if !drafts.isEmpty { _ = try commit(drafts) }
+    return true
+  }
+
+  package func offer(_ id: RecordID, to target: DeviceID, elapsed: Double?) throws {
+    guard let session = try session(id) else { throw InputError.unknownRecord }
+    guard session.owner == device, session.isOpen else {
+      throw InputError.invalid(
+        "This session does not run on this device. Nothing was changed.",
+        remedy: "Hand it off from the device that `fullmind sessions list` names.")
+    }
+    _ = try commit(session.offering(to: target, elapsed: elapsed ?? session.elapsed))
+  }
+
+  package func session(_ id: RecordID) throws -> SessionState? {
+    try store.read { try $0.record(id) }.flatMap(SessionState.init)
+  }
+
+  // MARK: Conflicts
+
+  /// Settles a field by writing one of its versions anew, in place of all of them.
+  ///
+  /// - Parameter choice: The operation whose value is kept.
+  package func resolve(_ id: RecordID, field: String, keeping choice: OperationID) throws {
+    let record = try store.read { try $0.record(id) }
+    guard let record, let dots = record[field]?.dots, let kept = dots.first(where: { $0.id == choice }),
+      let value = kept.value
+    else { throw InputError.unknownRecord }
+    let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
+    _ = try commit([
+      Draft(
+        record: id, kind: record.kind, field: field, mutation: .set(value), lane: lane, replaces: dots.map(\.id))
+    ])
+  }
+
+  /// Names a device for everybody.
+  package func rename(_ target: DeviceID, to name: String) throws {
+    guard let record = RecordID(bytes: target.bytes) else { preconditionFailure("16 bytes") }
+    _ = try commit([
+      Draft(
+        record: record, kind: RecordCatalogue.device.kind, field: "name", mutation: .set(.text(name)),
+        lane: RecordCatalogue.device.lane)
+    ])
+  }
+}
+
+/// Device names as people may choose them.
+package enum DeviceName {
+  /// - Throws: ``InputError`` when it is empty, too long, or holds control characters.
+  package static func checked(_ name: String) throws(InputError) -> String {
+    let name = name.trimmingCharacters(in: .whitespaces)
+    guard !name.isEmpty, name.count <= Limits.deviceNameCharacters, name.utf8.count <= 4 * Limits.deviceNameCharacters,
+      !name.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
+    else {
+      throw .invalid(
+        "This device name cannot be used. Nothing was changed.",
+        remedy: "Give 1 to \(Limits.deviceNameCharacters) printable characters.")
+    }
+    return name
+  }
+
+  /// The kind that a name or a machine suggests.
+  package static func kind(for name: String) -> String {
+    let kinds = ["phone", "tablet", "desktop", "laptop", "watch", "widget", "server"]
+    return kinds.first { name.lowercased().contains($0) } ?? "laptop"
+  }
+}

@@ -1,0 +1,9 @@
+import CSystem
+import Causality
+
+/// The clocks of this machine.
+package enum SystemClock {
+  package static var now: Moment { Moment(wall: fm_wall_us() / 1_000, uptime: fm_uptime_ns()) }
+  /// Microseconds since 1970.
+  package static var wallMicroseconds: UInt64 { fm_wall_us() }
+}

@@ -1,0 +1,161 @@
+import Causality
+import ConflictResolution
+import Crisis
+import Foundation
+import Replica
+import Storage
+import Therapy
+
+/// What the exchanging process knows beyond the store: counters, receipts, measurements, events.
+struct LiveState: Sendable {
+  var tier: Tier
+  var measurements: Measurements
+  var isExchanging = false
+  var hasProgress = false
+  var batchesUp: UInt64 = 0
+  var batchesDown: UInt64 = 0
+  var bytesUp: UInt64 = 0
+  var bytesDown: UInt64 = 0
+  var events: [Snapshot.Event] = []
+  var isCrisisActive = false
+  /// How long after a crisis was raised here each device had it, in nanoseconds.
+  var receipts: [DeviceID: UInt64] = [:]
+  private var eventNumber = 0
+  private var waiting: [OwnWrite] = []
+  private var counted: [Lane: UInt64] = [:]
+  private var offered: [RecordID: UInt64] = [:]
+
+  /// Own operations that wait for receipts.
+  private struct OwnWrite: Sendable {
+    var lane: Lane
+    var through: UInt64
+    var noticed: UInt64
+    var receipts: Set<DeviceID> = []
+  }
+
+  init(tier: Tier, measurements: Measurements) {
+    self.tier = tier
+    self.measurements = measurements
+  }
+
+  private var mode: GuaranteeMode { isCrisisActive ? .crisis : .normal }
+
+  // MARK: Measuring
+
+  /// Notices own operations, so that their receipts can be timed.
+  mutating func noteOwnWrites(_ replica: Replica, pending: [Lane: Int], now: Moment) {
+    for lane in Lane.allCases {
+      let through = replica.outbox[Channel(lane)].batched + UInt64(pending[lane] ?? 0)
+      noteOwn(lane, through: through, now: now)
+    }
+  }
+
+  private mutating func noteOwn(_ lane: Lane, through: UInt64, now: Moment) {
+    let known = counted[lane] ?? 0
+    counted[lane] = max(known, through)
+    guard through > known, known > 0 || lane == .crisis else { return }
+    waiting.append(OwnWrite(lane: lane, through: through, noticed: now.uptime))
+    if waiting.count > 256 { waiting.removeFirst() }
+    if lane == .crisis { receipts = [:] }
+  }
+
+  mutating func observe(_ event: ReplicaEvent) {
+    switch event {
+    case .filed(let channel, let through):
+      if let lane = channel.lane { noteOwn(lane, through: through, now: SystemClock.now) }
+    case .read(_, _, let chunk):
+      batchesDown += UInt64(chunk.frames.count)
+      bytesDown += UInt64(chunk.frames.reduce(0) { $0 + $1.count })
+    case .appended(_, _, let batches, let bytes):
+      batchesUp += UInt64(batches)
+      bytesUp += UInt64(bytes)
+      hasProgress = true
+    case .reconciled: hasProgress = true
+    default: break
+    }
+  }
+
+  /// A device told how far it has come: times the receipts.
+  mutating func heard(_ presence: Presence, _ replica: Replica, now: Moment) {
+    if let roundTrip = replica.peers.all[presence.device]?.roundTrip, roundTrip > 0 {
+      measurements.record(.deviceCoordination, mode, nanoseconds: roundTrip)
+    }
+    for index in waiting.indices {
+      let write = waiting[index]
+      let head = presence.heads[StreamKey(device: replica.device, channel: Channel(write.lane))] ?? 0
+      guard head >= write.through, !write.receipts.contains(presence.device) else { continue }
+      let elapsed = now.uptime - write.noticed
+      if write.lane == .crisis {
+        measurements.record(.crisisPropagation, .crisis, nanoseconds: elapsed)
+        if receipts[presence.device] == nil { receipts[presence.device] = elapsed }
+      } else if write.receipts.isEmpty {
+        measurements.record(.stateUpdate, mode, nanoseconds: elapsed)
+      }
+      waiting[index].receipts.insert(presence.device)
+    }
+    let others = replica.others.filter { replica.peers.state(of: $0, now: now.uptime) == .here }
+    waiting.removeAll { write in others.allSatisfy { write.receipts.contains($0) } && !write.receipts.isEmpty }
+  }
+
+  mutating func applied(_ outcome: ApplyOutcome, nanoseconds: UInt64) {
+    if outcome.concurrent > 0 { measurements.record(.conflictResolution, mode, nanoseconds: nanoseconds) }
+  }
+
+  /// Times a handoff from the offer made here to the moment that the other device's receipt is seen.
+  mutating func sessionChanged(_ session: SessionState, own: DeviceID) {
+    guard session.owner != own, let began = offered.removeValue(forKey: session.id) else { return }
+    measurements.record(.sessionHandoff, mode, nanoseconds: SystemClock.now.uptime - began)
+  }
+
+  mutating func offering(_ session: RecordID, now: Moment) { offered[session] = now.uptime }
+
+  // MARK: Telling
+
+  mutating func note(_ report: ReplicaReport, _ replica: Replica, names: [DeviceID: String], now: Moment) {
+    func name(_ device: DeviceID?) -> String { device.flatMap { names[$0] } ?? "an unknown device" }
+    switch report {
+    case .applied(let device, let changes):
+      let records = Set(changes.map(\.record)).count
+      let kinds = Set(changes.map(\.kind))
+      if kinds.contains(RecordCatalogue.crisis.kind) { return add(.alarm, "crisis changed on \(name(device))", now) }
+      let what = kinds.count == 1 ? (kinds.first.flatMap { RecordCatalogue[$0]?.title.lowercased() } ?? "record") : "records"
+      add(
+        .quiet, "\(changes.count) \(changes.count == 1 ? "change" : "changes") from \(name(device)) in \(records) × \(what)",
+        now)
+    case .quarantined(let device, let count):
+      add(.warning, "\(count) operations of \(name(device)) are from the future: kept, applied when due. Check its clock.", now)
+    case .damaged(let stream):
+      add(.warning, "damaged bytes from \(name(replica.device(of: stream.tag))) on the relay: nothing was taken from them", now)
+    case .healed: add(.notable, "our part of the relay was not as we left it: written anew from the log", now)
+    case .forked(let stream):
+      add(.alarm, "two histories of \(name(replica.device(of: stream.tag))): nothing was taken from the second", now)
+    case .admitted: add(.notable, "a device was admitted to this account", now)
+    case .heard: break
+    case .relayLost(let error): add(.warning, error.summary, now)
+    case .relayFound(_, let isNew):
+      add(isNew ? .notable : .quiet, isNew ? "the relay was wiped: filled again from the log" : "the relay is reachable", now)
+    case .ownStreamAhead: add(.alarm, "this store is an older copy of itself: taking back what it had written", now)
+    case .accepted, .idle: break
+    }
+  }
+
+  mutating func add(_ weight: Snapshot.Event.Weight, _ text: String, _ now: Moment) {
+    eventNumber += 1
+    events.append(Snapshot.Event(number: eventNumber, wall: now.wall, weight: weight, text: text))
+    if events.count > Limits.keptEvents { events.removeFirst(events.count - Limits.keptEvents) }
+  }
+}
+
+extension Measurements {
+  /// What earlier runs measured.
+  init(restoring transaction: SQLiteTransaction) throws {
+    self.init()
+    for operation in GuaranteedOperation.allCases {
+      for mode in GuaranteeMode.allCases {
+        if let bytes = try transaction.measurement(operation.rawValue, mode.rawValue) {
+          restore(operation, mode, bytes)
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,43 @@
+import Causality
+import Foundation
+import Replica
+import Sealing
+import Storage
+
+/// Every write to a record, opened again from the sealed log.
+package struct RecordHistory {
+  private let store: Store
+  private let sealer: BatchSealer
+
+  package init(_ store: Store) {
+    self.store = store
+    sealer = store.ring.account.sealer
+  }
+
+  /// Oldest first, by timestamp.
+  ///
+  /// - Complexity: O(batches that touched the record).
+  package func writes(of record: RecordID) throws -> [Causality.Operation] {
+    var writes: [OperationID: Causality.Operation] = [:]
+    try store.read { transaction in
+      var members = Members(rootKey: store.ring.account.rootKey)
+      for entry in try transaction.membership() { _ = try members.accept(entry) }
+      for lane in Lane.allCases {
+        for operation in try transaction.pending(lane, limit: .max) where operation.record == record {
+          writes[operation.id] = operation
+        }
+      }
+      for place in try transaction.historyPlaces(of: record) {
+        guard let lane = place.stream.channel.lane, let key = members.signingKey(of: place.stream.device),
+          let batch = try transaction.batch(of: place.stream, holding: place.sequence)
+        else { continue }
+        let opened = try sealer.open(batch.frame, signingKey: key)
+        guard case .operations(let content) = opened.content else { continue }
+        let stream = StreamID(device: place.stream.device, lane: lane)
+        for operation in try OperationCodec.decode(content, .run(stream: stream, first: batch.first))
+        where operation.record == record { writes[operation.id] = operation }
+      }
+    }
+    return writes.values.sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }
+  }
+}

@@ -1,0 +1,408 @@
+import CSystem
+import Causality
+import ConflictResolution
+import Crisis
+import Foundation
+import Replica
+import Sealing
+import Storage
+import Synchronization
+import Therapy
+
+/// Drives one replica: a thread that sleeps until something happens, performs what the rules decide,
+/// and publishes what there is to see.
+///
+/// Of several processes over one store one exchanges with the relay; the others watch the store, and
+/// one of them takes over when the first ends.
+package final class ReplicaDriver: @unchecked Sendable {
+  // @unchecked: everything below `commands` is touched by the driver's own thread alone, between
+  // `start()` and the end of `run()`; `commands` is behind its lock and `finished` is a semaphore.
+
+  /// What others ask of the driver. Crisis drafts are performed before anything else that waits.
+  package enum Command: Sendable {
+    case commit([Draft])
+    /// Runs on the driver's thread, for actions that read before they write.
+    case perform(@Sendable (Actions) throws -> Void)
+    case admit(Invitation)
+    case sync
+    case stop
+  }
+
+  /// What the driver tells. Called on its thread; must return quickly.
+  package struct Observer: Sendable {
+    package var report: @Sendable (ReplicaReport, Moment) -> Void = { _, _ in }
+    package var snapshot: (@Sendable (Snapshot) -> Void)?
+    package var failed: @Sendable (any Error) -> Void = { _ in }
+    package init() {}
+  }
+
+  package let store: Store
+  private let observer: Observer
+  private let relayName: String
+  private let commands = Mutex<[Command]>([])
+  private let finished = DispatchSemaphore(value: 0)
+  private let wake = fm_wake_open()
+
+  private var performer: EffectPerformer<Store>
+  private var replica: Replica
+  private var random = SystemRandomNumberGenerator()
+  private var events: [ReplicaEvent] = [.timer]
+  private var watch: (any RelayWatch)?
+  private var ping: Int32 = -1
+  private var pingPath = ""
+  private var lock: Int32 = -1
+  private var wakeAt: UInt64 = 0
+  private var nextLockTry: UInt64 = 0
+  private var dataVersion = -1
+  private var isStopping = false
+  private var stopBy: UInt64 = .max
+  private var live: LiveState
+  private var flush = FlushPlan()
+  private var lastPublished: UInt64 = 0
+  private var needsPublishing = true
+
+  private struct FlushPlan {
+    var presences: [DeviceID: Presence] = [:]
+    var isDirty = false
+    var last: UInt64 = 0
+  }
+
+  /// At most one remembering transaction in this time.
+  private static let flushGap: UInt64 = 500_000_000
+  /// How often a watching process looks whether it has to take over.
+  private static let lockGap: UInt64 = 2_000_000_000
+  /// How often a relay that cannot tell of changes is asked.
+  private static let slowPoll: UInt64 = 2_000_000_000
+
+  package init(store: Store, relay: any Relay, relayName: String, tier: Tier, observer: Observer) throws {
+    self.store = store
+    self.observer = observer
+    self.relayName = relayName
+    performer = try EffectPerformer(store: store, relay: relay, ring: store.ring, incarnation: store.incarnation)
+    let now = SystemClock.now
+    let device = store.ring.device
+    let tags = performer.tags
+    (replica, live) = try store.read { transaction in
+      let heads = try transaction.heads().filter { $0.key.device == device }
+      var peers: [DeviceID: Peer] = [:]
+      for remembered in try transaction.rememberedPeers() {
+        var peer = Peer()
+        peer.incarnation = remembered.presence.incarnation
+        peer.counter = remembered.presence.counter
+        peer.heads = remembered.presence.heads
+        peer.stateHash = remembered.presence.stateHash
+        peer.isLeaving = remembered.presence.isLeaving
+        peer.heardWall = remembered.heard
+        peers[remembered.presence.device] = peer
+      }
+      let replica = Replica(
+        device: device, members: tags,
+        heads: Dictionary(uniqueKeysWithValues: heads.map { ($0.key.channel, $0.value) }),
+        pending: try transaction.pendingCounts(), remembered: peers, tier: tier,
+        usedToday: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay), now: now)
+      return (replica, LiveState(tier: tier, measurements: try Measurements(restoring: transaction)))
+    }
+  }
+
+  deinit { close(wake) }
+
+  // MARK: From other threads
+
+  /// Starts the thread.
+  package func start() {
+    let thread = Thread { self.run() }
+    thread.name = "replica"
+    thread.stackSize = 2 << 20
+    thread.start()
+  }
+
+  package func send(_ command: Command) {
+    commands.withLock { commands in
+      if command.isCrisis { commands.insert(command, at: 0) } else { commands.append(command) }
+    }
+    fm_wake_signal(wake)
+  }
+
+  /// Asks the driver to say goodbye and waits for it, at most so many milliseconds.
+  package func stop(waitingAtMost milliseconds: Int) {
+    send(.stop)
+    if finished.wait(timeout: .now() + .milliseconds(milliseconds)) == .success { finished.signal() }
+  }
+
+  // MARK: The loop
+
+  /// Runs until told to stop.
+  package func run() {
+    openSocket()
+    while true {
+      let now = SystemClock.now
+      drain(now)
+      if isStopping, isDone(now) { break }
+      if lock < 0, now.uptime >= nextLockTry { takeLock(now) }
+      if lock >= 0, !events.isEmpty {
+        step(events.removeFirst(), SystemClock.now)
+        continue
+      }
+      if lock < 0 { events = [] }
+      publishIfDue(now)
+      flushIfDue(now)
+      sleep()
+    }
+    remember(SystemClock.now)
+    closeSocket()
+    if lock >= 0 { fm_unlock(lock) }
+    finished.signal()
+  }
+
+  private func isDone(_ now: Moment) -> Bool {
+    lock < 0 || now.uptime >= stopBy || (events.isEmpty && replica.hasSaidGoodbye)
+  }
+
+  private func sleep() {
+    let now = SystemClock.now.uptime
+    var until = wakeAt
+    if lock < 0 { until = nextLockTry }
+    if watch == nil, lock >= 0 { until = min(until, now + Self.slowPoll) }
+    if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
+    if flush.isDirty { until = min(until, flush.last + Self.flushGap) }
+    if isStopping { until = min(until, stopBy) }
+    let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
+    let descriptors = [wake, ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
+    var ready = [UInt8](repeating: 0, count: descriptors.count)
+    _ = fm_wait(descriptors, &ready, Int32(descriptors.count), milliseconds)
+    if watch == nil, lock >= 0, SystemClock.now.uptime >= wakeAt || milliseconds >= 2_000 {
+      events.append(.listingChanged)
+    }
+    if lock >= 0, SystemClock.now.uptime >= wakeAt { events.append(.timer) }
+  }
+
+  /// Collects what has happened: commands, commits of other processes, changes on the relay.
+  private func drain(_ now: Moment) {
+    fm_wake_clear(wake)
+    for command in commands.withLock({ commands in
+      defer { commands = [] }
+      return commands
+    }) { perform(command, now) }
+    if ping >= 0 { fm_ping_clear(ping) }
+    noticeCommits(now)
+    for change in watch?.changes() ?? [] {
+      switch change {
+      case .stream(let stream): events.append(.relayChanged([stream]))
+      case .presence(let tag): events.append(.presenceChanged(tag))
+      case .listing: events.append(.listingChanged)
+      case .unknown: events.append(.relayChanged(nil))
+      }
+    }
+  }
+
+  private func perform(_ command: Command, _ now: Moment) {
+    do {
+      switch command {
+      case .commit(let drafts):
+        _ = try Actions(store).commit(drafts, pinging: pingPath)
+        committed(now)
+      case .perform(let body):
+        try body(Actions(store))
+        committed(now)
+      case .admit(let invitation):
+        _ = try invitation.admit(&performer)
+        learnMembers()
+        committed(now)
+      case .sync: events.append(.syncRequested)
+      case .stop:
+        isStopping = true
+        stopBy = now.uptime + 1_000_000_000
+        events.append(.stopping)
+      }
+    } catch {
+      observer.failed(error)
+    }
+  }
+
+  /// Looks for commits that this thread did not make itself.
+  private func noticeCommits(_ now: Moment) {
+    guard let version = try? store.dataVersion(), version != dataVersion else { return }
+    let isFirst = dataVersion == -1
+    dataVersion = version
+    if isFirst { return }
+    do {
+      if try performer.reloadMembers() { learnMembers() }
+      try noticeFiledBatches()
+      committed(now)
+    } catch { observer.failed(error) }
+  }
+
+  /// A crisis is cut and filed by the process that raised it.
+  private func noticeFiledBatches() throws {
+    let key = StreamKey(device: store.ring.device, channel: Channel(.crisis))
+    if let head = try store.read({ try $0.head(key) }), head.batched > replica.outbox[key.channel].batched {
+      events.insert(.filed(key.channel, through: head.batched), at: 0)
+    }
+  }
+
+  private func learnMembers() {
+    replica.learn(performer.tags)
+    let key = StreamKey(device: store.ring.device, channel: .membership)
+    if let head = try? store.read({ try $0.head(key) }) {
+      events.append(.filed(.membership, through: head.batched))
+    }
+  }
+
+  private func committed(_ now: Moment) {
+    needsPublishing = true
+    guard let pending = try? store.read({ try $0.pendingCounts() }) else { return }
+    events.insert(.committed(pending), at: 0)
+    live.noteOwnWrites(replica, pending: pending, now: now)
+  }
+
+  private func step(_ event: ReplicaEvent, _ now: Moment) {
+    if case .applied(_, let outcome) = event, outcome.admitted { replica.learn(performer.tags) }
+    if case .heard(_, let presence?) = event {
+      flush.presences[presence.device] = presence
+      flush.isDirty = true
+    }
+    live.observe(event)
+    let effects = replica.handle(event, now: now, using: &random)
+    if case .heard(_, let presence?) = event { live.heard(presence, replica, now: now) }
+    for effect in effects {
+      switch effect {
+      case .wake(let at): wakeAt = at
+      case .report(let report): tell(report, now)
+      default: perform(effect)
+      }
+    }
+    if !effects.isEmpty { needsPublishing = true }
+  }
+
+  private func perform(_ effect: ReplicaEffect) {
+    let began = SystemClock.now
+    do {
+      guard let answer = try performer.perform(effect, now: began, using: &random) else { return }
+      if case .applied(_, let outcome) = answer {
+        live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime)
+      }
+      events.insert(answer, at: 0)
+    } catch {
+      // The store refused (a full disk, a lock held for too long): nothing was half done. The replica
+      // backs off as for a relay that fails, and tries again.
+      observer.failed(error)
+      events.insert(.relayFailed(.unreachable(store.home.database)), at: 0)
+    }
+  }
+
+  private func tell(_ report: ReplicaReport, _ now: Moment) {
+    observer.report(report, now)
+    live.note(report, replica, names: names, now: now)
+    if case .applied(_, let changes) = report { takeOfferedSessions(changes) }
+    if case .applied(_, let changes) = report, changes.contains(where: { $0.kind == RecordCatalogue.device.kind }) {
+      knownNames = nil
+    }
+    if case .admitted = report { knownNames = nil }
+  }
+
+  /// A session that was handed to this device is taken up as soon as it is seen.
+  private func takeOfferedSessions(_ changes: [AppliedChange]) {
+    let records = Set(changes.filter { $0.kind == RecordCatalogue.session.kind }.map(\.record))
+    for id in records.sorted() {
+      do {
+        let actions = Actions(store)
+        guard let session = try actions.session(id) else { continue }
+        live.sessionChanged(session, own: store.ring.device)
+        guard session.isOffered(to: store.ring.device, wall: SystemClock.now.wall) else { continue }
+        _ = try actions.commit(session.taking(by: store.ring.device), pinging: pingPath)
+        committed(SystemClock.now)
+      } catch { observer.failed(error) }
+    }
+  }
+
+  // MARK: One exchanging process
+
+  private func takeLock(_ now: Moment) {
+    nextLockTry = now.uptime + Self.lockGap
+    lock = fm_lock(store.home.exchangeLock, 0)
+    live.isExchanging = lock >= 0
+    guard lock >= 0 else { return }
+    watch = performer.relay.watch()
+    do {
+      if try performer.reloadMembers() { replica.learn(performer.tags) }
+      try noticeFiledBatches()
+      events.insert(.committed(try store.read { try $0.pendingCounts() }), at: 0)
+    } catch { observer.failed(error) }
+  }
+
+  private func openSocket() {
+    pingPath = store.home.sockets + "/\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    ping = fm_ping_open(pingPath)
+    // A path too long for a socket: the data version is then looked at twice a second.
+    _ = try? store.dataVersion()
+    dataVersion = (try? store.dataVersion()) ?? -1
+  }
+
+  private func closeSocket() {
+    if ping >= 0 { close(ping) }
+    unlink(pingPath)
+  }
+
+  // MARK: What there is to see
+
+  private var publishGap: UInt64 { 1_000_000_000 / UInt64(Limits.framesPerSecond) }
+  private var knownNames: [DeviceID: String]?
+  private var names: [DeviceID: String] {
+    if let knownNames { return knownNames }
+    let names = (try? store.read { try SnapshotBuilder.names($0, performer.members) }) ?? [:]
+    knownNames = names
+    return names
+  }
+
+  private func publishIfDue(_ now: Moment) {
+    guard needsPublishing, let publish = observer.snapshot, now.uptime >= lastPublished + publishGap else { return }
+    needsPublishing = false
+    lastPublished = now.uptime
+    let builder = SnapshotBuilder(ring: store.ring, members: performer.members, relay: relayName)
+    do {
+      publish(try store.read { try builder.build($0, live: live, replica: lock >= 0 ? replica : nil, now: now) })
+    } catch { observer.failed(error) }
+  }
+
+  private func flushIfDue(_ now: Moment) {
+    guard flush.isDirty || live.measurements.hasChanged || live.hasProgress, lock >= 0,
+      now.uptime >= flush.last + Self.flushGap
+    else {
+      if live.measurements.hasChanged || live.hasProgress { flush.isDirty = lock >= 0 }
+      return
+    }
+    remember(now)
+  }
+
+  /// Keeps what other processes of this device, and the next run, want to know.
+  private func remember(_ now: Moment) {
+    guard lock >= 0 else { return }
+    flush.last = now.uptime
+    flush.isDirty = false
+    live.hasProgress = false
+    let presences = flush.presences
+    flush.presences = [:]
+    let measurements = live.measurements.takeChanged()
+    let progress = replica.outbox.queues.mapValues(\.accepted)
+    let peers = replica.peers.all
+    do {
+      try store.write { transaction in
+        for (device, presence) in presences.sorted(by: { $0.key < $1.key }) {
+          try transaction.remember(
+            presence, heard: peers[device]?.heardWall ?? now.wall, roundTrip: peers[device]?.roundTrip)
+        }
+        for measurement in measurements {
+          try transaction.setMeasurement(measurement.operation, measurement.mode, measurement.bytes)
+        }
+        try transaction.setRelayProgress(progress)
+      }
+      if !presences.isEmpty || !measurements.isEmpty { store.pingOthers(except: pingPath) }
+    } catch { observer.failed(error) }
+  }
+}
+
+extension ReplicaDriver.Command {
+  fileprivate var isCrisis: Bool {
+    if case .commit(let drafts) = self { drafts.contains { $0.lane == .crisis } } else { false }
+  }
+}

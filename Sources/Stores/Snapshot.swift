@@ -1,0 +1,136 @@
+import Causality
+import ConflictResolution
+import Crisis
+import Replica
+import Therapy
+
+/// Everything the faces show, at one moment. An immutable value; equal values draw equal pictures.
+package struct Snapshot: Sendable, Hashable {
+  package struct Device: Sendable, Hashable {
+    package var id: DeviceID
+    package var name: String
+    package var kind: String
+    package var isThisOne: Bool
+    package var presence: PresenceState
+    /// Our wall clock, in milliseconds, when it was last heard of; `nil` for never.
+    package var heard: UInt64?
+    /// Operations known here that it has not confirmed.
+    package var behind: UInt64
+    /// Nanoseconds.
+    package var roundTrip: UInt64?
+    /// Whether it shows the same state, where it has confirmed everything.
+    package var isSameState: Bool?
+  }
+
+  package struct Sync: Sendable, Hashable {
+    package enum State: String, Sendable { case starting, idle, syncing, waiting, offline }
+    package var state: State
+    /// Why it waits, or what it waits for.
+    package var reason: String
+    package var relay: String
+    package var epoch: UInt64?
+    /// Wall clock, in milliseconds.
+    package var lastExchange: UInt64?
+    /// Whether this process exchanges; otherwise another one of this device does.
+    package var isExchanging: Bool
+    package var pending: [Lane: Int]
+    package var saved: UInt64
+    package var accepted: UInt64
+    package var confirmedOn: Int
+    package var batchesUp: UInt64
+    package var batchesDown: UInt64
+    package var bytesUp: UInt64
+    package var bytesDown: UInt64
+    package var quarantined: Int
+    package var damagedStreams: Int
+  }
+
+  package struct CrisisStatus: Sendable, Hashable {
+    package var level: CrisisLevel
+    package var since: UInt64?
+    package var source: String
+    /// Devices that have the latest activation: how long after it was raised here, in nanoseconds,
+    /// where this process has seen it.
+    package var receipts: [Receipt]
+    package var isActive: Bool { level > .none }
+
+    package struct Receipt: Sendable, Hashable {
+      package var device: String
+      package var hasIt: Bool
+      package var after: UInt64?
+    }
+  }
+
+  package struct Conflict: Sendable, Hashable {
+    package var record: RecordID
+    package var kind: String
+    package var title: String
+    package var field: String
+    package var type: String
+    package var impact: String
+    package var isProvisional: Bool
+    package var versions: [Version]
+    package var why: String
+
+    package struct Version: Sendable, Hashable {
+      package var id: OperationID
+      package var value: String
+      package var device: String
+      package var timestamp: UInt64
+      package var isChosen: Bool
+    }
+  }
+
+  package struct Session: Sendable, Hashable {
+    package var id: RecordID
+    package var type: String
+    package var phase: String
+    package var owner: String
+    package var isOwn: Bool
+    package var offeredTo: String?
+    /// Seconds at the moment of the snapshot.
+    package var elapsed: Double
+    package var seconds: Double
+    package var stage: String
+  }
+
+  package struct Quota: Sendable, Hashable {
+    package var tier: Tier
+    package var used: Int
+    package var deviceCount: Int
+    /// Whole percent of the day's limit; 0 where nothing is limited.
+    package var percent: Int { tier.operationsPerDay.map { used * 100 / max(1, $0) } ?? 0 }
+  }
+
+  package struct Record: Sendable, Hashable {
+    package var id: RecordID
+    package var kind: String
+    package var title: String
+    package var latest: UInt64
+    package var isOpen: Bool
+  }
+
+  package struct Event: Sendable, Hashable {
+    package enum Weight: String, Sendable { case quiet, notable, warning, alarm }
+    package var number: Int
+    package var wall: UInt64
+    package var weight: Weight
+    package var text: String
+  }
+
+  package var moment: Moment
+  package var account: String
+  package var device: DeviceID
+  package var devices: [Device]
+  package var sync: Sync
+  package var crisis: CrisisStatus
+  package var conflicts: [Conflict]
+  package var conflictCount: Int
+  package var sessions: [Session]
+  package var quota: Quota
+  package var guarantees: [GuaranteeRow]
+  package var records: [Record]
+  package var events: [Event]
+  package var stateHash: StateHash
+  package var operations: UInt64
+}

@@ -1,0 +1,207 @@
+import Causality
+import ConflictResolution
+import Crisis
+import Foundation
+import Replica
+import Sealing
+import Storage
+import Therapy
+
+/// Puts a ``Snapshot`` together from the store, and from the replica where this process runs it.
+package struct SnapshotBuilder {
+  package var ring: KeyRing
+  package var members: Members
+  package var relay: String
+
+  package init(ring: KeyRing, members: Members, relay: String) {
+    self.ring = ring
+    self.members = members
+    self.relay = relay
+  }
+
+  /// What the store alone tells: for commands, and for processes that only watch.
+  package static func fromStore(_ store: Store, relay: String) throws -> Snapshot {
+    try store.read { transaction in
+      var members = Members(rootKey: store.ring.account.rootKey)
+      for entry in try transaction.membership() { _ = try members.accept(entry) }
+      let builder = SnapshotBuilder(ring: store.ring, members: members, relay: relay)
+      let live = LiveState(tier: .selfHosted, measurements: try Measurements(restoring: transaction))
+      return try builder.build(transaction, live: live, replica: nil, now: SystemClock.now)
+    }
+  }
+
+  /// Names as people chose them; the name a device joined with where nobody did.
+  package static func names(_ transaction: SQLiteTransaction, _ members: Members) throws -> [DeviceID: String] {
+    var names = members.certificates.mapValues(\.name)
+    for device in members.devices {
+      guard let id = RecordID(bytes: device.bytes), let name = try transaction.record(id)?.text("name") else { continue }
+      names[device] = name
+    }
+    return names
+  }
+
+  func build(_ transaction: SQLiteTransaction, live: LiveState, replica: Replica?, now: Moment) throws -> Snapshot {
+    let names = try Self.names(transaction, members)
+    let heads = try transaction.heads().mapValues(\.applied)
+    let hash = try transaction.stateHash()
+    let remembered = replica == nil ? try transaction.rememberedPeers() : []
+    let peers = replica?.peers.all ?? Self.peers(remembered)
+    let crisis = CrisisState(try transaction.record(CrisisState.record(ofAccount: ring.account.account)))
+    let open = try transaction.openRecords(limit: Limits.listedConflicts)
+    return Snapshot(
+      moment: now, account: Self.accountName(ring), device: ring.device,
+      devices: devices(names, heads, hash, peers, replica, now),
+      sync: try sync(transaction, live, replica, heads, peers, now),
+      crisis: crisisStatus(crisis, live, peers, names),
+      conflicts: open.flatMap { conflicts($0, names) }, conflictCount: open.reduce(0) { $0 + $1.openFields.count },
+      sessions: try sessions(transaction, names, now),
+      quota: Snapshot.Quota(
+        tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
+        deviceCount: members.devices.count),
+      guarantees: live.measurements.rows, records: try recent(transaction), events: live.events, stateHash: hash,
+      operations: heads.values.reduce(0, +))
+  }
+
+  /// A short name for the account that says nothing about the person.
+  static func accountName(_ ring: KeyRing) -> String {
+    String(RecordID(bytes: ring.account.account)?.description.suffix(8) ?? "")
+  }
+
+  private static func peers(_ remembered: [(presence: Presence, heard: UInt64, roundTrip: UInt64?)]) -> [DeviceID: Peer] {
+    var peers: [DeviceID: Peer] = [:]
+    for entry in remembered {
+      var peer = Peer()
+      peer.heads = entry.presence.heads
+      peer.stateHash = entry.presence.stateHash
+      peer.isLeaving = entry.presence.isLeaving
+      peer.heardWall = entry.heard
+      peer.roundTrip = entry.roundTrip
+      peers[entry.presence.device] = peer
+    }
+    return peers
+  }
+
+  // MARK: Parts
+
+  private func devices(
+    _ names: [DeviceID: String], _ heads: [StreamKey: UInt64], _ hash: StateHash, _ peers: [DeviceID: Peer],
+    _ replica: Replica?, _ now: Moment
+  ) -> [Snapshot.Device] {
+    members.devices.map { device in
+      let certificate = members.certificates[device]
+      let peer = peers[device]
+      let behind = heads.reduce(UInt64(0)) { sum, head in
+        let there = peer?.heads[head.key] ?? 0
+        return sum + (head.value > there ? head.value - there : 0)
+      }
+      let isThisOne = device == ring.device
+      return Snapshot.Device(
+        id: device, name: names[device] ?? "device", kind: certificate?.kind ?? "laptop", isThisOne: isThisOne,
+        presence: isThisOne ? .here : presence(device, peer, replica, now),
+        heard: isThisOne ? now.wall : peer.map(\.heardWall), behind: isThisOne ? 0 : behind,
+        roundTrip: peer?.roundTrip,
+        isSameState: isThisOne || behind > 0 || peer == nil ? nil : peer?.stateHash == hash)
+    }.sorted { ($0.isThisOne ? 0 : 1, $0.name, $0.id) < ($1.isThisOne ? 0 : 1, $1.name, $1.id) }
+  }
+
+  private func presence(_ device: DeviceID, _ peer: Peer?, _ replica: Replica?, _ now: Moment) -> PresenceState {
+    if let replica { return replica.peers.state(of: device, now: now.uptime) }
+    guard let peer else { return .unknown }
+    let isRecent = now.wall &- peer.heardWall < Peers.hereFor / 1_000_000
+    return isRecent && !peer.isLeaving ? .here : .away
+  }
+
+  private func sync(
+    _ transaction: SQLiteTransaction, _ live: LiveState, _ replica: Replica?, _ heads: [StreamKey: UInt64],
+    _ peers: [DeviceID: Peer], _ now: Moment
+  ) throws -> Snapshot.Sync {
+    let own = heads.filter { $0.key.device == ring.device && $0.key.channel.lane != nil }
+    let saved = own.values.reduce(0, +)
+    let progress = try replica.map { $0.outbox.queues.mapValues(\.accepted) } ?? transaction.relayProgress()
+    let accepted = own.reduce(UInt64(0)) { $0 + min($1.value, progress[$1.key.channel] ?? 0) }
+    let confirmed = members.devices.filter { device in
+      device != ring.device && own.allSatisfy { peers[device]?.heads[$0.key] ?? 0 >= $0.value }
+    }
+    let (state, reason) = stateAndReason(replica, saved: saved, accepted: accepted, now)
+    return Snapshot.Sync(
+      state: state, reason: reason, relay: relay, epoch: replica?.relay.epoch,
+      lastExchange: replica?.relay.lastExchange, isExchanging: replica != nil,
+      pending: try transaction.pendingCounts(), saved: saved, accepted: accepted, confirmedOn: confirmed.count,
+      batchesUp: live.batchesUp, batchesDown: live.batchesDown, bytesUp: live.bytesUp, bytesDown: live.bytesDown,
+      quarantined: try transaction.quarantinedCount(), damagedStreams: replica?.inbox.damaged.count ?? 0)
+  }
+
+  private func stateAndReason(
+    _ replica: Replica?, saved: UInt64, accepted: UInt64, _ now: Moment
+  ) -> (Snapshot.Sync.State, String) {
+    guard let replica else {
+      return saved > accepted ? (.waiting, "saved here; another program of this device sends it") : (.idle, "")
+    }
+    if !replica.relay.isReachable {
+      guard let retryAt = replica.relay.retryAt else { return (.starting, "looking at the relay") }
+      let seconds = retryAt > now.uptime ? (retryAt - now.uptime + 999_999_999) / 1_000_000_000 : 0
+      return (.offline, "the relay cannot be reached; trying again in \(seconds) s; everything is saved here")
+    }
+    if saved > accepted, let reason = replica.pacing.reason(now: now) { return (.waiting, reason) }
+    return replica.isSettled ? (.idle, "") : (.syncing, "")
+  }
+
+  private func crisisStatus(
+    _ crisis: CrisisState, _ live: LiveState, _ peers: [DeviceID: Peer], _ names: [DeviceID: String]
+  ) -> Snapshot.CrisisStatus {
+    let latest = crisis.activations.last
+    let receipts = members.devices.filter { $0 != ring.device && $0 != latest?.id.stream.device }.map { device in
+      let hasIt = latest.map { peers[device]?.heads[StreamKey($0.id.stream)] ?? 0 >= $0.id.sequence } ?? false
+      return Snapshot.CrisisStatus.Receipt(
+        device: names[device] ?? "device", hasIt: hasIt,
+        after: latest?.id.stream.device == ring.device ? live.receipts[device] : nil)
+    }
+    return Snapshot.CrisisStatus(
+      level: crisis.level, since: crisis.since, source: latest.flatMap { names[$0.id.stream.device] } ?? "",
+      receipts: crisis.isActive ? receipts.sorted { $0.device < $1.device } : [])
+  }
+
+  private func conflicts(_ record: RecordState, _ names: [DeviceID: String]) -> [Snapshot.Conflict] {
+    record.openFields.map { open in
+      let description = ConflictDescription.describe(kind: record.kind, field: open.field)
+      let dots = [open.view.chosen].compactMap { $0 } + open.view.others
+      return Snapshot.Conflict(
+        record: record.id, kind: record.kind, title: record.title, field: open.field, type: description.type,
+        impact: description.impact.rawValue, isProvisional: true,
+        versions: dots.map { dot in
+          Snapshot.Conflict.Version(
+            id: dot.id, value: dot.value?.text ?? "", device: names[dot.id.stream.device] ?? "device",
+            timestamp: dot.timestamp.milliseconds, isChosen: dot.id == open.view.chosen?.id)
+        }, why: description.guidance)
+    }
+  }
+
+  private func sessions(_ transaction: SQLiteTransaction, _ names: [DeviceID: String], _ now: Moment) throws
+    -> [Snapshot.Session]
+  {
+    try transaction.records(kind: RecordCatalogue.session.kind, limit: 20).compactMap(SessionState.init)
+      .map { session in
+        let isOwn = session.owner == ring.device
+        let isRunning = session.phase == .running
+        let since = now.wall > session.written.milliseconds ? now.wall - session.written.milliseconds : 0
+        // Between two writes a running session goes on; after a minute without one nobody knows.
+        let drift = isRunning && since < 60_000 ? Double(since) / 1_000 : 0
+        let total = session.practice?.seconds ?? 0
+        let elapsed = total > 0 ? min(total, session.elapsed + drift) : session.elapsed
+        let stage = session.practice.map { $0.stages[$0.stage(at: elapsed).index].name } ?? ""
+        return Snapshot.Session(
+          id: session.id, type: session.type, phase: session.phase.rawValue,
+          owner: session.owner.flatMap { names[$0] } ?? "nobody", isOwn: isOwn,
+          offeredTo: session.offer.flatMap { names[$0.device] }, elapsed: elapsed, seconds: total, stage: stage)
+      }
+  }
+
+  private func recent(_ transaction: SQLiteTransaction) throws -> [Snapshot.Record] {
+    try transaction.records(kind: nil, limit: 30).filter { RecordCatalogue[$0.kind]?.isAddedByHand ?? true }
+      .map { record in
+        Snapshot.Record(
+          id: record.id, kind: record.kind, title: record.title, latest: record.latest.milliseconds,
+          isOpen: !record.openFields.isEmpty)
+      }
+  }
+}
