@@ -15,7 +15,7 @@ public struct Fullmind: ParsableCommand {
       InitCommand.self, JoinCommand.self, DevicesCommand.self,
       AgentCommand.self, StatusCommand.self, SyncCommand.self, RecordCommand.self, CheckInCommand.self,
       PracticeCommand.self, CrisisCommand.self, ConflictsCommand.self, SessionsCommand.self, HandoffCommand.self,
-      QuotaCommand.self, DoctorCommand.self,
+      QuotaCommand.self, DoctorCommand.self, SimulateCommand.self,
     ],
     defaultSubcommand: StatusCommand.self)
 

@@ -52,6 +52,23 @@ package final class MemoryRelay: Sendable {
     }
   }
 
+  /// A copy of everything, for ``restore(_:)``.
+  package struct Image: Sendable {
+    var logs: [RelayStream: Log]
+    var presences: [BlindTag: [UInt8]]
+  }
+
+  package var image: Image { contents.withLock { Image(logs: $0.logs, presences: $0.presences) } }
+
+  /// Goes back to an older state, as a folder does that was restored from a backup.
+  package func restore(_ image: Image) {
+    contents.withLock { contents in
+      contents.logs = image.logs
+      contents.presences = image.presences
+      contents.notify(.unknown, except: nil)
+    }
+  }
+
   package var streams: [RelayStream] { contents.withLock { $0.logs.keys.sorted() } }
 
   /// The relay as one device sees it.

@@ -73,12 +73,12 @@ package struct EffectPerformer<Store: ReplicaStore> {
   package func cut(
     _ lane: Lane, counted: Bool, _ now: Moment, _ random: inout some RandomNumberGenerator
   ) throws -> ReplicaEvent {
-    let (through, left) = try store.write { transaction in
-      let through = try seal(lane, in: &transaction, using: &random)
-      if counted, through != nil { try transaction.countSyncOperation(onDay: now.wall / millisecondsPerDay) }
-      return (through, try transaction.pendingCounts())
+    let through = try store.write { transaction in
+      let sealed = try seal(lane, in: &transaction, using: &random)
+      if counted, sealed != nil { try transaction.countSyncOperation(onDay: now.wall / millisecondsPerDay) }
+      return try transaction.head(StreamKey(device: ring.device, channel: Channel(lane)))?.batched ?? 0
     }
-    return .cut(lane, through: through ?? 0, left: left)
+    return .cut(lane, through: through)
   }
 
   /// Cuts and files one batch inside a transaction; `nil` when nothing was pending.
@@ -241,8 +241,8 @@ package struct EffectPerformer<Store: ReplicaStore> {
       position = chunk.positions[chunk.frames.count]
       if chunk.isAtEnd || chunk.isDamaged { break }
     }
-    let (head, pending) = try store.read { (try $0.head(key), try $0.pendingCounts()) }
-    return .rewound(channel, through: head?.batched ?? 0, left: pending)
+    let head = try store.read { try $0.head(key) }
+    return .rewound(channel, head ?? StreamHead(hash: BatchSealer.noPrevious))
   }
 
   // MARK: Receiving

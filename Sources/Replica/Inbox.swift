@@ -8,6 +8,9 @@ package struct Inbox: Sendable {
     package var isDirty = true
     /// A frame at `position` was not acceptable; reading goes on when the stream changes.
     package var isDamaged = false
+    /// After damage the stream was read from its start once more: a relay that went back in time and
+    /// grew again has other bytes at a position than it had.
+    package var hasRestarted = false
     /// What follows needs something that has not come yet (a member, an epoch key).
     package var isWaiting = false
   }
@@ -25,12 +28,30 @@ package struct Inbox: Sendable {
   package mutating func touch(_ stream: RelayStream) {
     var reading = readings[stream] ?? Reading()
     reading.isDirty = true
+    reading.isWaiting = false
     readings[stream] = reading
   }
 
   /// Forgets streams that are no longer on the relay, so that they are read anew when they return.
   package mutating func keepOnly(_ streams: Set<RelayStream>) {
     for stream in readings.keys where !streams.contains(stream) { readings[stream] = nil }
+  }
+
+  /// What lies at the position cannot be used.
+  ///
+  /// - Returns: Whether that is damage: it is looked at from the start once before it is called so.
+  package mutating func refuse(_ stream: RelayStream) -> Bool {
+    var reading = readings[stream] ?? Reading()
+    let isDamage = reading.hasRestarted
+    if isDamage {
+      reading.isDamaged = true
+    } else {
+      reading.hasRestarted = true
+      reading.isDirty = true
+      reading.position = .start
+    }
+    readings[stream] = reading
+    return isDamage
   }
 
   /// Whatever waited may go on: a member or a key has come.

@@ -3,8 +3,8 @@ import Causality
 /// What waits to leave this device, per channel.
 package struct Outbox: Sendable {
   package struct Queue: Hashable, Sendable {
-    /// Operations in no batch yet.
-    package var pending = 0
+    /// The last operation saved. All three numbers only grow, so that news may come in any order.
+    package var saved: UInt64 = 0
     /// Uptime at which the oldest of them was noticed.
     package var oldest: UInt64 = 0
     /// The last operation in a batch.
@@ -15,14 +15,16 @@ package struct Outbox: Sendable {
     package var isReconciled = false
 
     package var hasUnsent: Bool { accepted < batched }
+    /// Operations in no batch yet.
+    package var pending: Int { Int(saved - min(saved, batched)) }
   }
 
   package private(set) var queues: [Channel: Queue]
 
-  package init(heads: [Channel: StreamHead], pending: [Lane: Int], now: Moment) {
+  /// - Parameter heads: This device's own, as the store has them.
+  package init(heads: [Channel: StreamHead], now: Moment) {
     queues = Dictionary(uniqueKeysWithValues: Channel.all.map { ($0, Queue()) })
-    for (channel, head) in heads { queues[channel]?.batched = head.batched }
-    notePending(pending, now: now)
+    note(heads, now: now)
   }
 
   package subscript(channel: Channel) -> Queue {
@@ -30,12 +32,13 @@ package struct Outbox: Sendable {
     set { queues[channel] = newValue }
   }
 
-  /// Takes over the counts as the store has them.
-  package mutating func notePending(_ pending: [Lane: Int], now: Moment) {
-    for lane in Lane.allCases {
-      let count = pending[lane] ?? 0
-      if count > 0, self[Channel(lane)].pending == 0 { self[Channel(lane)].oldest = now.uptime }
-      self[Channel(lane)].pending = count
+  /// Takes over how far the store has come; what is older than what is known changes nothing.
+  package mutating func note(_ heads: [Channel: StreamHead], now: Moment) {
+    for (channel, head) in heads {
+      let wasEmpty = self[channel].pending == 0
+      self[channel].saved = max(self[channel].saved, head.applied)
+      self[channel].batched = max(self[channel].batched, head.batched)
+      if wasEmpty, self[channel].pending > 0 { self[channel].oldest = now.uptime }
     }
   }
 

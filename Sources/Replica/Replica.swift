@@ -5,10 +5,8 @@ import Therapy
 
 /// What happens to a replica.
 package enum ReplicaEvent: Sendable {
-  /// The store's pending operations may have changed: the person did something, here or in another process.
-  case committed([Lane: Int])
-  /// Own batches were filed outside of this replica's own cutting (a crisis is cut where it is raised).
-  case filed(Channel, through: UInt64)
+  /// This device's own streams have grown: the person did something, here or in another process.
+  case committed([Channel: StreamHead])
   /// Something changed on the relay; `nil` when it is not known what.
   case relayChanged([RelayStream]?)
   case listingChanged
@@ -20,8 +18,9 @@ package enum ReplicaEvent: Sendable {
   /// The relay's copy of an own stream goes on where our log ends: this store is an old copy.
   case ownStreamAhead(Channel)
   /// The own stream was taken back from the relay; what was made since lies behind it.
-  case rewound(Channel, through: UInt64, left: [Lane: Int])
-  case cut(Lane, through: UInt64, left: [Lane: Int])
+  case rewound(Channel, StreamHead)
+  /// What was pending is in the log up to `through`.
+  case cut(Lane, through: UInt64)
   case appended(Channel, through: UInt64, batches: Int, bytes: Int)
   case read(RelayStream, from: RelayPosition, RelayChunk)
   case applied(RelayStream, ApplyOutcome)
@@ -110,6 +109,10 @@ package struct Replica: Sendable {
   private let ownTag: BlindTag
   private var presence = PresencePlan()
   private var isBusy = false
+  /// The read under way; any other answer to a read is an old one.
+  private var awaited: ReplicaEffect?
+  /// Where the lane stood that is being cut.
+  private var batchedBeforeCut: UInt64 = 0
   private var isStopping = false
   private var saidGoodbye = false
   private var wantsSurvey = true
@@ -138,7 +141,7 @@ package struct Replica: Sendable {
   ///   - members: Every device of the account with its name on the relay.
   ///   - remembered: What was known of the others when the program last ran.
   package init(
-    device: DeviceID, members: [BlindTag: DeviceID], heads: [Channel: StreamHead], pending: [Lane: Int],
+    device: DeviceID, members: [BlindTag: DeviceID], heads: [Channel: StreamHead],
     remembered: [DeviceID: Peer], tier: Tier, usedToday: Int, now: Moment
   ) {
     guard let ownTag = members.first(where: { $0.value == device })?.key else {
@@ -147,7 +150,7 @@ package struct Replica: Sendable {
     self.device = device
     self.ownTag = ownTag
     tags = members
-    outbox = Outbox(heads: heads, pending: pending, now: now)
+    outbox = Outbox(heads: heads, now: now)
     peers = Peers(remembered: remembered)
     pacing = Pacing(tier: tier)
     pacing.usedToday = usedToday
@@ -171,11 +174,8 @@ package struct Replica: Sendable {
   ) -> [ReplicaEffect] {
     var effects = [ReplicaEffect]()
     switch event {
-    case .committed(let pending):
-      outbox.notePending(pending, now: now)
-      wasIdle = false
-    case .filed(let channel, let through):
-      outbox[channel].batched = max(outbox[channel].batched, through)
+    case .committed(let heads):
+      outbox.note(heads, now: now)
       wasIdle = false
     case .relayChanged(let streams): relayChanged(streams)
     case .listingChanged: wantsSurvey = true
@@ -189,12 +189,11 @@ package struct Replica: Sendable {
       if healed { effects.append(.report(.healed(channel))) }
     case .ownStreamAhead(let channel):
       effects += [.report(.ownStreamAhead(channel)), .rewind(channel)]
-    case .rewound(let channel, let through, let left):
+    case .rewound(let channel, let head):
       isBusy = false
-      outbox[channel].batched = through
       outbox[channel].isReconciled = false
-      outbox.notePending(left, now: now)
-    case .cut(let lane, let through, let left): cut(lane, through, left, now)
+      outbox.note([channel: head], now: now)
+    case .cut(let lane, let through): cut(lane, through, now)
     case .appended(let channel, let through, _, _):
       isBusy = false
       outbox[channel].accepted = max(outbox[channel].accepted, through)
@@ -255,6 +254,8 @@ package struct Replica: Sendable {
   private mutating func busy(_ effect: ReplicaEffect) -> [ReplicaEffect] {
     isBusy = true
     wasIdle = false
+    if case .cut(let lane, _) = effect { batchedBeforeCut = outbox[Channel(lane)].batched }
+    awaited = effect
     return [effect]
   }
 
@@ -367,22 +368,20 @@ package struct Replica: Sendable {
     return wasReachable ? [.report(.relayLost(error))] : []
   }
 
-  private mutating func cut(_ lane: Lane, _ through: UInt64, _ left: [Lane: Int], _ now: Moment) {
+  private mutating func cut(_ lane: Lane, _ through: UInt64, _ now: Moment) {
     isBusy = false
     let channel = Channel(lane)
+    // No progress although something was pending: the store has gone back in time.
+    if through <= batchedBeforeCut { outbox[channel].saved = through }
     outbox[channel].batched = max(outbox[channel].batched, through)
-    outbox.notePending(left, now: now)
     outbox[channel].oldest = now.uptime
     if lane != .crisis { pacing.didCut(now: now) }
   }
 
   private mutating func read(_ stream: RelayStream, _ from: RelayPosition, _ chunk: RelayChunk) -> [ReplicaEffect] {
-    guard let reading = inbox[stream], reading.position == from else {
-      // An answer to an old question (the network repeated or reordered it): ask again if needed.
-      isBusy = false
-      if inbox[stream] != nil { inbox.touch(stream) }
-      return []
-    }
+    // An answer to an old question: the network repeated or delayed it.
+    guard awaited == .read(stream, from: from) else { return [] }
+    awaited = nil
     if chunk.frames.isEmpty {
       isBusy = false
       return settle(stream, at: chunk.positions[0], chunk)
@@ -396,17 +395,19 @@ package struct Replica: Sendable {
     let sender = tags[stream.tag]
     var reading = inbox[stream] ?? Inbox.Reading()
     // Only now: the transaction has committed. An earlier move would skip operations after a crash.
+    let wasDamaged = reading.isDamaged
+    if !outcome.changes.isEmpty || outcome.quarantined > 0 { reading.hasRestarted = false }
     reading.position = outcome.next
-    reading.isDamaged = outcome.end == .damaged || outcome.end == .forked
+    reading.isDamaged = outcome.end == .forked
     reading.isWaiting = outcome.end == .waiting
     reading.isDirty = outcome.end == .complete
-    let wasDamaged = inbox[stream]?.isDamaged ?? false
     inbox[stream] = reading
+    let isDamaged = outcome.end == .damaged && inbox.refuse(stream)
     relay.lastExchange = now.wall
     if !outcome.changes.isEmpty { effects.append(.report(.applied(sender, outcome.changes))) }
     if outcome.quarantined > 0 { effects.append(.report(.quarantined(sender, outcome.quarantined))) }
     if outcome.end == .forked { effects.append(.report(.forked(stream))) }
-    if reading.isDamaged && !wasDamaged {
+    if isDamaged && !wasDamaged {
       effects.append(.report(.damaged(stream)))
       schedulePresence(at: now.uptime)
     }
@@ -432,8 +433,11 @@ package struct Replica: Sendable {
   private mutating func settle(_ stream: RelayStream, at position: RelayPosition, _ chunk: RelayChunk) -> [ReplicaEffect] {
     let wasDamaged = inbox[stream]?.isDamaged ?? false
     inbox[stream]?.position = position
-    inbox[stream]?.isDamaged = chunk.isDamaged
-    return chunk.isDamaged && !wasDamaged ? [.report(.damaged(stream))] : []
+    guard chunk.isDamaged else {
+      inbox[stream]?.isDamaged = false
+      return []
+    }
+    return inbox.refuse(stream) && !wasDamaged ? [.report(.damaged(stream))] : []
   }
 
   private mutating func heard(_ tag: BlindTag, _ presence: Presence?, _ now: Moment) -> [ReplicaEffect] {
@@ -453,7 +457,7 @@ package struct Replica: Sendable {
     var (saved, accepted) = (UInt64(0), UInt64(0))
     for lane in Lane.allCases {
       let queue = outbox[Channel(lane)]
-      saved += queue.batched + UInt64(queue.pending)
+      saved += queue.saved
       accepted += min(queue.accepted, queue.batched)
     }
     return (saved, accepted)
@@ -464,8 +468,7 @@ package struct Replica: Sendable {
     others.filter { other in
       Lane.allCases.allSatisfy { lane in
         let queue = outbox[Channel(lane)]
-        let through = queue.batched + UInt64(queue.pending)
-        return peers.all[other]?.heads[StreamKey(device: device, channel: Channel(lane))] ?? 0 >= through
+        return peers.all[other]?.heads[StreamKey(device: device, channel: Channel(lane))] ?? 0 >= queue.saved
       }
     }.count
   }

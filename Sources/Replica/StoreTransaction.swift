@@ -91,6 +91,14 @@ package protocol StoreTransaction {
   mutating func countSyncOperation(onDay day: UInt64) throws
 }
 
+extension StoreTransaction {
+  /// The heads of one device, by channel.
+  package func heads(of device: DeviceID) throws -> [Channel: StreamHead] {
+    let own = try heads().filter { $0.key.device == device }
+    return Dictionary(uniqueKeysWithValues: own.map { ($0.key.channel, $0.value) })
+  }
+}
+
 /// A store that runs transactions, one at a time.
 package protocol ReplicaStore: AnyObject {
   associatedtype Transaction: StoreTransaction

@@ -112,7 +112,9 @@ package struct Actions: Sendable {
     let before = try store.read { try $0.head(key) }?.batched ?? 0
     guard let own = performer.tags.first(where: { $0.value == device })?.key else { return }
     let now = SystemClock.now
-    while case .cut(_, let through, _) = try performer.cut(lane, counted: false, now, &random), through > 0 {}
+    while try store.read({ try $0.pendingCounts()[lane] ?? 0 }) > 0 {
+      _ = try performer.cut(lane, counted: false, now, &random)
+    }
     let batches = try store.read { try $0.batches(of: key, after: before, limit: 64) }
     try relay.appendBlindly(batches.map(\.frame), to: RelayStream(tag: own, channel: Channel(lane)))
     store.pingOthers(except: nil)

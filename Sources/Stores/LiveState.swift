@@ -43,11 +43,8 @@ struct LiveState: Sendable {
   // MARK: Measuring
 
   /// Notices own operations, so that their receipts can be timed.
-  mutating func noteOwnWrites(_ replica: Replica, pending: [Lane: Int], now: Moment) {
-    for lane in Lane.allCases {
-      let through = replica.outbox[Channel(lane)].batched + UInt64(pending[lane] ?? 0)
-      noteOwn(lane, through: through, now: now)
-    }
+  mutating func noteOwnWrites(_ heads: [Channel: StreamHead], now: Moment) {
+    for lane in Lane.allCases { noteOwn(lane, through: heads[Channel(lane)]?.applied ?? 0, now: now) }
   }
 
   private mutating func noteOwn(_ lane: Lane, through: UInt64, now: Moment) {
@@ -61,8 +58,6 @@ struct LiveState: Sendable {
 
   mutating func observe(_ event: ReplicaEvent) {
     switch event {
-    case .filed(let channel, let through):
-      if let lane = channel.lane { noteOwn(lane, through: through, now: SystemClock.now) }
     case .read(_, _, let chunk):
       batchesDown += UInt64(chunk.frames.count)
       bytesDown += UInt64(chunk.frames.reduce(0) { $0 + $1.count })

@@ -83,7 +83,6 @@ package final class ReplicaDriver: @unchecked Sendable {
     let device = store.ring.device
     let tags = performer.tags
     (replica, live) = try store.read { transaction in
-      let heads = try transaction.heads().filter { $0.key.device == device }
       var peers: [DeviceID: Peer] = [:]
       for remembered in try transaction.rememberedPeers() {
         var peer = Peer()
@@ -97,8 +96,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       }
       let replica = Replica(
         device: device, members: tags,
-        heads: Dictionary(uniqueKeysWithValues: heads.map { ($0.key.channel, $0.value) }),
-        pending: try transaction.pendingCounts(), remembered: peers, tier: tier,
+        heads: try transaction.heads(of: device), remembered: peers, tier: tier,
         usedToday: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay), now: now)
       return (replica, LiveState(tier: tier, measurements: try Measurements(restoring: transaction)))
     }
@@ -227,32 +225,22 @@ package final class ReplicaDriver: @unchecked Sendable {
     if isFirst { return }
     do {
       if try performer.reloadMembers() { learnMembers() }
-      try noticeFiledBatches()
       committed(now)
     } catch { observer.failed(error) }
   }
 
-  /// A crisis is cut and filed by the process that raised it.
-  private func noticeFiledBatches() throws {
-    let key = StreamKey(device: store.ring.device, channel: Channel(.crisis))
-    if let head = try store.read({ try $0.head(key) }), head.batched > replica.outbox[key.channel].batched {
-      events.insert(.filed(key.channel, through: head.batched), at: 0)
-    }
-  }
-
   private func learnMembers() {
     replica.learn(performer.tags)
-    let key = StreamKey(device: store.ring.device, channel: .membership)
-    if let head = try? store.read({ try $0.head(key) }) {
-      events.append(.filed(.membership, through: head.batched))
-    }
+    knownNames = nil
   }
 
   private func committed(_ now: Moment) {
     needsPublishing = true
-    guard let pending = try? store.read({ try $0.pendingCounts() }) else { return }
-    events.insert(.committed(pending), at: 0)
-    live.noteOwnWrites(replica, pending: pending, now: now)
+    do {
+      let heads = try store.read { try $0.heads(of: store.ring.device) }
+      events.insert(.committed(heads), at: 0)
+      live.noteOwnWrites(heads, now: now)
+    } catch { observer.failed(error) }
   }
 
   private func step(_ event: ReplicaEvent, _ now: Moment) {
@@ -325,8 +313,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     watch = performer.relay.watch()
     do {
       if try performer.reloadMembers() { replica.learn(performer.tags) }
-      try noticeFiledBatches()
-      events.insert(.committed(try store.read { try $0.pendingCounts() }), at: 0)
+      events.insert(.committed(try store.read { try $0.heads(of: store.ring.device) }), at: 0)
     } catch { observer.failed(error) }
   }
 

@@ -1,0 +1,79 @@
+import Causality
+import Relays
+import Replica
+
+/// A careless connection to the relay: requests and answers get lost, partitions come and go.
+final class SimulatedConnection: Relay, @unchecked Sendable {
+  // @unchecked: a world runs on one thread; each world has its own connections.
+  private let inner: MemoryConnection
+  var isPartitioned = false
+  var faults: Faults?
+  var random: SeededRandom
+  /// What this device changed on the relay since the world last looked.
+  var touched: [RelayChange] = []
+  var met: (Probe) -> Void = { _ in }
+
+  init(_ inner: MemoryConnection, seed: UInt64) {
+    self.inner = inner
+    random = SeededRandom(seed: seed)
+  }
+
+  private func request<Answer>(_ body: () throws(RelayError) -> Answer) throws(RelayError) -> Answer {
+    if isPartitioned { throw .unreachable("the relay") }
+    if let faults, random.happens(permille: faults.lostRequests) {
+      met(.lostRequest)
+      throw .unreachable("the relay")
+    }
+    let answer = try body()
+    if let faults, random.happens(permille: faults.lostAnswers) {
+      met(.lostAnswer)
+      throw .unreachable("the relay")
+    }
+    return answer
+  }
+
+  func survey() throws(RelayError) -> RelaySurvey {
+    try request { () throws(RelayError) in try inner.survey() }
+  }
+
+  func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk {
+    try request { () throws(RelayError) in try inner.read(stream, from: position) }
+  }
+
+  func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+    try request { () throws(RelayError) in
+      try inner.append(frames, to: stream)
+      touched.append(.stream(stream))
+    }
+  }
+
+  func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) {
+    try request { () throws(RelayError) in
+      try inner.replace(stream, with: frames)
+      touched.append(.stream(stream))
+    }
+  }
+
+  func putPresence(_ sealed: [UInt8], of tag: BlindTag) throws(RelayError) {
+    try request { () throws(RelayError) in
+      try inner.putPresence(sealed, of: tag)
+      touched.append(.presence(tag))
+    }
+  }
+
+  func presence(of tag: BlindTag) throws(RelayError) -> [UInt8]? {
+    try request { () throws(RelayError) in try inner.presence(of: tag) }
+  }
+
+  func putMail(_ sealed: [UInt8], mailbox: String, slot: UInt8) throws(RelayError) {
+    try inner.putMail(sealed, mailbox: mailbox, slot: slot)
+  }
+
+  func mail(in mailbox: String, slot: UInt8) throws(RelayError) -> [UInt8]? {
+    try inner.mail(in: mailbox, slot: slot)
+  }
+
+  func removeMailbox(_ mailbox: String) throws(RelayError) { try inner.removeMailbox(mailbox) }
+
+  func watch() -> (any RelayWatch)? { nil }
+}

@@ -1,0 +1,526 @@
+import Causality
+import ConflictResolution
+import Crypto
+import Relays
+import Replica
+import Sealing
+import Therapy
+
+/// A world of replicas: virtual clock, careless network, failing disks, and a person who writes.
+///
+/// Everything follows from the seed: the same seed gives the same trace, on any machine. The rules
+/// are the program's own (``Replica``, ``Ledger``, ``EffectPerformer``, real sealing); only the disk,
+/// the network and the clock are simulated.
+package struct World {
+  package struct Outcome: Sendable {
+    package var violation: Violation?
+    package var met: [Probe: Int]
+    /// Folds every event of the run: equal for equal seeds.
+    package var traceHash: UInt64
+    package var stateHash: StateHash
+    package var steps: Int
+  }
+
+  private struct Device {
+    var id: DeviceID
+    var ring: KeyRing
+    var store: MemoryStore
+    var connection: SimulatedConnection
+    var performer: EffectPerformer<MemoryStore>
+    var replica: Replica?
+    /// Raised with every restart: what was on its way to an earlier life is dropped.
+    var life = 0
+    var skewMilliseconds = 0
+    var wakeAt: UInt64 = .max
+    var partitionEnds: UInt64 = 0
+    var acknowledged: [StreamKey: UInt64] = [:]
+  }
+
+  private enum Item {
+    case event(ReplicaEvent, life: Int)
+    case act
+    case restart
+    case timer(life: Int)
+    case poll
+  }
+
+  private var random: SeededRandom
+  private var now: UInt64 = 1_000_000_000
+  private var queue = EventQueue<(device: Int, item: Item)>()
+  private var devices: [Device] = []
+  private let relay = MemoryRelay()
+  private let person: Person
+  private var faults: Faults
+  private let sabotage: Sabotage?
+  private var probes = ProbeCounter()
+  private var images: [MemoryRelay.Image] = []
+  private var written: [OperationID: UInt64] = [:]
+  private var trace: UInt64 = 0xcbf2_9ce4_8422_2325
+  private var steps = 0
+  private var isCalm = false
+
+  /// Milliseconds since 1970 at the beginning of every world.
+  private static let epoch: UInt64 = 1_790_000_000_000
+  /// Nanoseconds of faults before the world calms down.
+  private static let stormLasts: UInt64 = 20_000_000_000
+
+  // MARK: Making a world
+
+  /// - Parameters:
+  ///   - seed: Determines everything.
+  ///   - deviceCount: From 2 upwards.
+  package init(seed: UInt64, deviceCount: Int = 3, faults: Faults = Faults(), sabotage: Sabotage? = nil) throws {
+    random = SeededRandom(seed: seed)
+    self.faults = faults
+    self.sabotage = sabotage
+    let root = try Curve25519.Signing.PrivateKey(rawRepresentation: random.bytes(32))
+    let account = AccountKeys(
+      account: random.bytes(16), rootKey: Array(root.publicKey.rawRepresentation), tagKey: random.bytes(32),
+      epochKeys: [EpochKey(epoch: 1, bytes: random.bytes(32))])
+    person = Person(account: account.account, using: &random)
+    var members = Members(rootKey: account.rootKey)
+    var rings: [KeyRing] = []
+    for number in 0..<deviceCount {
+      let keys = try DeviceKeys(using: &random)
+      let certificate = DeviceCertificate(
+        device: DeviceID(using: &random), name: "device \(number)", kind: "laptop", keys: keys, created: 0)
+      let signature = try certificate.signedBy(keys)
+      let entry =
+        try rings.first.map {
+          try members.admitting(certificate, deviceSignature: signature, by: $0.device, keys: $0.keys)
+        } ?? members.founding(certificate, deviceSignature: signature, root: root)
+      _ = try members.accept(entry)
+      rings.append(KeyRing(account: account, device: certificate.device, keys: keys))
+    }
+    for ring in rings { devices.append(try makeDevice(ring, members)) }
+    for index in devices.indices { try boot(index) }
+    for index in devices.indices {
+      schedule(index, .act, after: milliseconds(random.number(0...400)))
+      schedule(index, .poll, after: milliseconds(1_000))
+    }
+  }
+
+  private mutating func makeDevice(_ ring: KeyRing, _ members: Members) throws -> Device {
+    var contents = MemoryStore.Contents()
+    contents.membership = members.log
+    let store = MemoryStore(contents)
+    store.syncsCommits = sabotage != .lazyDisk
+    let tag = BlindTag(bytes: ring.account.sealer.tags.device(ring.device))
+    let connection = SimulatedConnection(relay.connection(of: tag), seed: random.next())
+    connection.faults = faults
+    let probes = probes
+    connection.met = { probes.count($0) }
+    let performer = try EffectPerformer(store: store, relay: connection, ring: ring, incarnation: random.next())
+    var device = Device(id: ring.device, ring: ring, store: store, connection: connection, performer: performer)
+    device.skewMilliseconds = faults.skewSeconds == 0 ? 0 : random.number(-faults.skewSeconds...faults.skewSeconds) * 1_000
+    return device
+  }
+
+  private mutating func boot(_ index: Int) throws {
+    let device = devices[index]
+    devices[index].life += 1
+    devices[index].performer = try EffectPerformer(
+      store: device.store, relay: device.connection, ring: device.ring, incarnation: device.performer.incarnation)
+    devices[index].replica = Replica(
+      device: device.id, members: devices[index].performer.tags,
+      heads: try device.store.read { try $0.heads(of: device.id) }, remembered: [:], tier: .selfHosted, usedToday: 0,
+      now: moment(index))
+    try feed(index, .timer)
+  }
+
+  // MARK: Time
+
+  private func moment(_ index: Int) -> Moment {
+    let wall = Int64(Self.epoch + now / 1_000_000) + Int64(devices[index].skewMilliseconds)
+    return Moment(wall: UInt64(max(0, wall)), uptime: now)
+  }
+
+  private func milliseconds(_ count: Int) -> UInt64 { UInt64(count) * 1_000_000 }
+
+  private mutating func schedule(_ device: Int, _ item: Item, after nanoseconds: UInt64) {
+    queue.push((device, item), at: now + nanoseconds)
+  }
+
+  private mutating func delay() -> UInt64 { isCalm ? milliseconds(1) : milliseconds(random.number(faults.delay)) }
+
+  // MARK: Running
+
+  /// Runs the storm, then lets the world heal, and checks everything.
+  package mutating func run() -> Outcome {
+    var violation: Violation?
+    do {
+      try storm()
+      try heal()
+    } catch let broken as Violation {
+      violation = broken
+    } catch {
+      violation = Violation(promise: "the rules do not throw", detail: "\(type(of: error))")
+    }
+    return Outcome(
+      violation: violation, met: probes.all, traceHash: trace, stateHash: devices[0].store.contents.hash, steps: steps)
+  }
+
+  private mutating func storm() throws {
+    let end = now + Self.stormLasts
+    while let (at, entry) = queue.pop() {
+      if at >= end {
+        queue.push(entry, at: at)
+        break
+      }
+      now = at
+      try step(entry.device, entry.item)
+      stir()
+      if steps % 16 == 0 { try check() }
+    }
+    try check()
+  }
+
+  /// Faults end; clocks are set right; everybody has to agree.
+  private mutating func heal() throws {
+    isCalm = true
+    for index in devices.indices {
+      devices[index].connection.faults = nil
+      devices[index].connection.isPartitioned = false
+      devices[index].store.powerFails = nil
+      devices[index].skewMilliseconds = 0
+      if devices[index].replica == nil {
+        devices[index].store.restart()
+        try boot(index)
+      }
+    }
+    try settle(for: 90_000_000_000)
+    // Whatever was quarantined is due once the clocks have passed it.
+    now += UInt64(faults.skewSeconds) * 1_000_000_000
+    for index in devices.indices { try feed(index, .syncRequested) }
+    for index in devices.indices { _ = try releaseQuarantine(index) }
+    try settle(for: 40_000_000_000)
+    try check()
+    try checkAgreement()
+  }
+
+  private mutating func settle(for nanoseconds: UInt64) throws {
+    let end = now + nanoseconds
+    while let (at, entry) = queue.pop() {
+      if at > end { return queue.push(entry, at: at) }
+      now = max(now, at)
+      if case .act = entry.item { continue }
+      try step(entry.device, entry.item)
+      if agrees, devices.allSatisfy({ $0.store.contents.quarantine.isEmpty }) { return }
+    }
+  }
+
+  private mutating func releaseQuarantine(_ index: Int) throws -> [AppliedChange] {
+    try devices[index].store.write { transaction in
+      try transaction.withLedger { try $0.releaseDue(wall: moment(index).wall) }
+    }
+  }
+
+  private mutating func step(_ index: Int, _ item: Item) throws {
+    steps += 1
+    fold(now, UInt64(index))
+    switch item {
+    case .event(let event, let life): if life == devices[index].life { try feed(index, event) }
+    case .timer(let life): if life == devices[index].life { try feed(index, .timer) }
+    case .act:
+      schedule(index, .act, after: milliseconds(random.number(50...900)))
+      try act(index)
+    case .restart:
+      devices[index].store.restart()
+      try boot(index)
+    case .poll:
+      // What a driver does whose relay cannot tell of changes.
+      schedule(index, .poll, after: milliseconds(2_000))
+      if devices[index].replica != nil { try feed(index, .listingChanged) }
+    }
+  }
+
+  /// Faults of the surroundings.
+  private mutating func stir() {
+    if images.count < 4, random.happens(permille: 10) { images.append(relay.image) }
+    if random.happens(permille: faults.wipes) {
+      relay.wipe()
+      probes.count(.wiped)
+    }
+    if let image = images.first, random.happens(permille: faults.rollbacks) {
+      relay.restore(image)
+      probes.count(.rolledBack)
+    }
+    if random.happens(permille: faults.damage), let stream = relay.streams.randomElement(using: &random),
+      relay.damage(stream, frame: random.number(0...99), byte: random.number(0...9_999))
+    {
+      probes.count(.damaged)
+      notifyAll(.stream(stream))
+    }
+    let index = random.number(0...devices.count - 1)
+    if devices[index].partitionEnds < now {
+      devices[index].connection.isPartitioned = false
+      if random.happens(permille: faults.partitions) {
+        devices[index].connection.isPartitioned = true
+        devices[index].partitionEnds = now + milliseconds(random.number(500...6_000))
+        probes.count(.partition)
+      }
+    }
+  }
+
+  // MARK: A device's life
+
+  private mutating func act(_ index: Int) throws {
+    guard devices[index].replica != nil else { return }
+    armPowerCut(index)
+    let drafts = person.act(on: devices[index].store.contents, using: &random)
+    let wall = moment(index).wall
+    do {
+      let id = devices[index].id
+      let operations = try devices[index].store.write { transaction in
+        try transaction.withLedger { try $0.commit(drafts, by: id, wall: wall) }
+      }
+      for operation in operations {
+        devices[index].acknowledged[StreamKey(operation.id.stream)] = operation.id.sequence
+        try remember(operation)
+      }
+      try feed(index, .committed(devices[index].store.read { try $0.heads(of: id) }))
+    } catch is PowerCut { powerCut(index) }
+  }
+
+  private mutating func remember(_ operation: Operation) throws {
+    let digest = Self.digest(operation)
+    if let before = written.updateValue(digest, forKey: operation.id), before != digest {
+      throw Violation(promise: "a sequence number is never used twice", detail: "\(operation.id)")
+    }
+  }
+
+  private static func digest(_ operation: Operation) -> UInt64 {
+    let bytes = OperationCodec.encode([operation], .explicit)
+    return Array(SHA256.hash(data: bytes)).prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+  }
+
+  private mutating func armPowerCut(_ index: Int) {
+    guard !isCalm else { return }
+    let generator = Box(SeededRandom(seed: random.next()))
+    let permille = faults.powerCuts
+    devices[index].store.powerFails = {
+      guard generator.value.happens(permille: permille) else { return nil }
+      return generator.value.happens(permille: 500) ? .beforeCommit : .afterCommit
+    }
+  }
+
+  private mutating func powerCut(_ index: Int) {
+    probes.count(devices[index].store.lastFailure == .afterCommit ? .cutAfterCommit : .cutBeforeCommit)
+    devices[index].replica = nil
+    devices[index].life += 1
+    schedule(index, .restart, after: milliseconds(random.number(200...4_000)))
+  }
+
+  private mutating func feed(_ index: Int, _ event: ReplicaEvent) throws {
+    guard var replica = devices[index].replica else { return }
+    if case .applied(_, let outcome) = event {
+      note(outcome, index)
+      if outcome.admitted { replica.learn(devices[index].performer.tags) }
+    }
+    let effects = replica.handle(event, now: moment(index), using: &random)
+    devices[index].replica = replica
+    for effect in effects { try perform(effect, index) }
+  }
+
+  private mutating func perform(_ effect: ReplicaEffect, _ index: Int) throws {
+    switch effect {
+    case .wake(let at):
+      guard at != devices[index].wakeAt else { return }
+      devices[index].wakeAt = at
+      schedule(index, .timer(life: devices[index].life), after: at > now ? at - now : 0)
+    case .report(let report): if case .healed = report { probes.count(.healed) }
+    default:
+      armPowerCut(index)
+      do {
+        let moment = moment(index)
+        guard let answer = try devices[index].performer.perform(effect, now: moment, using: &random) else { return }
+        let life = devices[index].life
+        schedule(index, .event(answer, life: life), after: delay())
+        if case .read = answer, !isCalm, random.happens(permille: faults.repeated) {
+          probes.count(.repeatedAnswer)
+          schedule(index, .event(answer, life: life), after: delay())
+        }
+        notify(from: index)
+      } catch is PowerCut {
+        notify(from: index)
+        powerCut(index)
+      }
+    }
+  }
+
+  /// What one device wrote becomes known to the others: late, twice, or not at all.
+  private mutating func notify(from index: Int) {
+    let touched = devices[index].connection.touched
+    devices[index].connection.touched = []
+    for change in touched {
+      for other in devices.indices where other != index {
+        guard let event = Self.event(change) else { continue }
+        if !isCalm, random.happens(permille: faults.lostNotifications) { continue }
+        schedule(other, .event(event, life: devices[other].life), after: delay())
+        if !isCalm, random.happens(permille: faults.repeated) {
+          schedule(other, .event(event, life: devices[other].life), after: delay())
+        }
+      }
+    }
+  }
+
+  private mutating func notifyAll(_ change: RelayChange) {
+    guard let event = Self.event(change) else { return }
+    for index in devices.indices { schedule(index, .event(event, life: devices[index].life), after: delay()) }
+  }
+
+  private static func event(_ change: RelayChange) -> ReplicaEvent? {
+    switch change {
+    case .stream(let stream): .relayChanged([stream])
+    case .presence(let tag): .presenceChanged(tag)
+    case .listing: .listingChanged
+    case .unknown: .relayChanged(nil)
+    }
+  }
+
+  private mutating func note(_ outcome: ApplyOutcome, _ index: Int) {
+    if outcome.concurrent > 0 { probes.count(.concurrentEdit) }
+    if outcome.quarantined > 0 { probes.count(.quarantine) }
+    let contents = devices[index].store.contents
+    for id in Set(outcome.changes.map(\.record)) {
+      guard let record = contents.records[id] else { continue }
+      if !record.openFields.isEmpty { probes.count(.openConflict) }
+      if record.fields.contains(where: { !$0.awaited.isEmpty }) { probes.count(.replacedBeforeArrival) }
+      if !record.erasures.isEmpty, record.isVisible { probes.count(.eraseAgainstEdit) }
+      if record.kind == RecordCatalogue.crisis.kind, CrisisState(record).activations.count > 1 { probes.count(.concurrentCrisis) }
+    }
+    if sabotage == .orderedMerge { sabotageMerge(outcome, index) }
+    for change in outcome.changes { fold(change.id.sequence, change.timestamp.rawValue) }
+  }
+
+  /// The state then depends on which change came last.
+  private mutating func sabotageMerge(_ outcome: ApplyOutcome, _ index: Int) {
+    guard let last = outcome.changes.last, outcome.concurrent > 0 else { return }
+    _ = try? devices[index].store.write { transaction in
+      var hash = try transaction.stateHash()
+      hash.toggle(StateHash(of: Dot(id: last.id, timestamp: last.timestamp, value: nil), field: last.field, in: last.record))
+      try transaction.setStateHash(hash)
+    }
+  }
+
+  // MARK: Checking
+
+  /// Promises that hold at every moment.
+  private mutating func check() throws {
+    for (index, device) in devices.enumerated() {
+      let contents = device.replica == nil ? device.store.durableContents : device.store.contents
+      for (stream, sequence) in device.acknowledged where (contents.heads[stream]?.applied ?? 0) < sequence {
+        throw Violation(promise: "no acknowledged operation is lost", detail: "device \(index), \(sequence)")
+      }
+      for (stream, batches) in contents.batches {
+        var next: UInt64 = 1
+        for batch in batches {
+          guard batch.first == next else {
+            throw Violation(promise: "sequence numbers have no gap", detail: "device \(index)")
+          }
+          if batch.count > 1 { probes.count(.fullBatch) }
+          next = batch.last + 1
+        }
+        guard next - 1 == contents.heads[stream]?.batched ?? 0 else {
+          throw Violation(promise: "a cursor is never ahead of what is durable", detail: "device \(index)")
+        }
+      }
+      try checkPeers(of: index)
+      var hash = StateHash()
+      for record in contents.records.values { hash.toggle(record.hash) }
+      guard hash == contents.hash else {
+        throw Violation(promise: "the running state hash is the state's", detail: "device \(index)")
+      }
+    }
+    try checkRelay()
+  }
+
+  /// Nobody believes more of a device than it has durably.
+  private func checkPeers(of index: Int) throws {
+    guard let replica = devices[index].replica else { return }
+    for device in devices {
+      for (stream, sequence) in replica.peers.all[device.id]?.heads ?? [:] {
+        guard sequence <= device.store.durableContents.heads[stream]?.applied ?? 0 else {
+          throw Violation(promise: "a confirmation is never ahead of what is durable", detail: "device \(index)")
+        }
+      }
+    }
+  }
+
+  private mutating func checkRelay() throws {
+    let canary = Array(Person.canary.utf8)
+    var everything = relay.everything
+    if sabotage == .plainRelay { everything += devices[0].store.contents.records.values.map(\.encoded) }
+    for bytes in everything where bytes.contains(canary) {
+      throw Violation(promise: "the relay holds sealed bytes only", detail: "a word of the person was found")
+    }
+  }
+
+  private var agrees: Bool {
+    let first = devices[0].store.contents
+    return devices.allSatisfy { device in
+      device.store.contents.hash == first.hash && device.store.contents.heads.filter(\.key.isLane) == first.heads.filter(\.key.isLane)
+        && device.store.contents.pending.values.allSatisfy(\.isEmpty)
+    }
+  }
+
+  private func checkAgreement() throws {
+    let first = devices[0].store.contents
+    for (index, device) in devices.enumerated() {
+      let contents = device.store.contents
+      let behind = first.heads.filter { $0.key.isLane && contents.heads[$0.key] != $0.value }
+      guard behind.isEmpty, contents.pending.values.allSatisfy(\.isEmpty) else {
+        throw Violation(promise: "all devices hold the same operations in the end", detail: "device \(index)")
+      }
+      guard contents.hash == first.hash else {
+        throw Violation(promise: "the same operations give the same state", detail: "device \(index)")
+      }
+      for owner in devices {
+        for (stream, sequence) in owner.acknowledged where contents.heads[stream]?.applied ?? 0 < sequence {
+          throw Violation(
+            promise: "no acknowledged operation is lost", detail: stuck(stream, sequence, owner, at: index))
+        }
+      }
+    }
+  }
+
+  /// Where an operation got stuck, for whoever replays the run.
+  private func stuck(_ stream: StreamKey, _ sequence: UInt64, _ owner: Device, at index: Int) -> String {
+    let device = devices[index]
+    let tag = device.performer.tags.first { $0.value == stream.device }?.key
+    let reading = tag.flatMap { device.replica?.inbox[RelayStream(tag: $0, channel: stream.channel)] }
+    let queue = owner.replica?.outbox[stream.channel]
+    return """
+      device \(index), channel \(stream.channel.rawValue), has \(device.store.contents.heads[stream]?.applied ?? 0) \
+      of \(sequence); reading \(reading.map { "\($0.position.offset), damaged \($0.isDamaged), waiting \($0.isWaiting)" } ?? "none"); \
+      owner batched \(queue?.batched ?? 0), accepted \(queue?.accepted ?? 0), reconciled \(queue?.isReconciled ?? false), \
+      reachable \(owner.replica?.relay.isReachable ?? false)
+      """
+  }
+
+  private mutating func fold(_ words: UInt64...) {
+    for word in words { trace = (trace ^ word) &* 0x0000_0100_0000_01b3 }
+  }
+}
+
+extension StreamKey {
+  fileprivate var isLane: Bool { channel.lane != nil }
+}
+
+extension [UInt8] {
+  fileprivate func contains(_ needle: [UInt8]) -> Bool {
+    guard count >= needle.count, let first = needle.first else { return false }
+    return indices.dropLast(needle.count - 1).contains { self[$0] == first && self[$0..<$0 + needle.count].elementsEqual(needle) }
+  }
+}
+
+/// Counts probes; shared by a world and its connections, which run on one thread.
+final class ProbeCounter {
+  private(set) var all: [Probe: Int] = [:]
+  func count(_ probe: Probe) { all[probe, default: 0] += 1 }
+}
+
+final class Box<Value> {
+  var value: Value
+  init(_ value: Value) { self.value = value }
+}
