@@ -109,7 +109,10 @@ let package = Package(
 
     // floor 9 · terminal: ncurses on the main thread
     .target(
-      name: "Terminal", dependencies: ["CNcurses", "CSystem", "Dashboard", "Stores"], swiftSettings: strict),
+      name: "Terminal", dependencies: ["CNcurses", "CSystem", "Causality", "Dashboard", "Stores"],
+      exclude: ["Resources/terminfo.src"],
+      resources: [.embedInCode("Resources/fullmind-xterm"), .embedInCode("Resources/fullmind-tmux")],
+      swiftSettings: strict),
 
     // floor 10 · commands: the only place where everything meets
     .target(

@@ -118,11 +118,16 @@ struct CrisisReport: Encodable {
     CrisisState(try store.read { try $0.record(Actions(store).crisisRecord) })
   }
 
+  /// The lines of the crisis screen in the dashboard.
+  static func screenLines() -> [String] { CrisisCard.helpLines(for: region()) + [""] + CrisisCard.steps }
+
   /// The card for the region that was named, that the environment names, or that the locale suggests.
-  static func printCard(region: String? = nil) {
+  static func printCard(region: String? = nil) { Output.write(CrisisCard.text(for: Self.region(named: region))) }
+
+  private static func region(named region: String? = nil) -> HelpRegion? {
     let environment = { (name: String) in getenv(name).map { String(cString: $0) } ?? "" }
     let named = region ?? environment("FULLMIND_REGION")
     let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].map(environment).first { !$0.isEmpty } ?? ""
-    Output.write(CrisisCard.text(for: HelpLines.region(named: named) ?? HelpLines.region(ofLocale: locale)))
+    return HelpLines.region(named: named) ?? HelpLines.region(ofLocale: locale)
   }
 }

@@ -12,12 +12,12 @@ public struct Fullmind: ParsableCommand {
       69 relay not reachable · 70 unexpected · 73 exists already · 74 disk · 75 try again · 77 not allowed · 78 newer version
       """,
     subcommands: [
-      InitCommand.self, JoinCommand.self, DevicesCommand.self,
+      DashboardCommand.self, DemoCommand.self, InitCommand.self, JoinCommand.self, DevicesCommand.self,
       AgentCommand.self, StatusCommand.self, SyncCommand.self, RecordCommand.self, CheckInCommand.self,
       PracticeCommand.self, CrisisCommand.self, ConflictsCommand.self, SessionsCommand.self, HandoffCommand.self,
       QuotaCommand.self, DoctorCommand.self, SimulateCommand.self,
     ],
-    defaultSubcommand: StatusCommand.self)
+    defaultSubcommand: DashboardCommand.self)
 
   public init() {}
 

@@ -32,9 +32,9 @@ package enum PresenceState: String, Sendable {
 /// The other devices, and what each has confirmed.
 package struct Peers: Sendable {
   /// Nanoseconds between presences when nothing happens.
-  package static let heartbeat: UInt64 = 15_000_000_000
+  package static let heartbeat: UInt64 = 30_000_000_000
   /// A device counts as here for this long after its last presence: two may be lost.
-  package static let hereFor: UInt64 = 40_000_000_000
+  package static let hereFor: UInt64 = 75_000_000_000
 
   package private(set) var all: [DeviceID: Peer]
   /// When each of our last presences was written, for round trips.

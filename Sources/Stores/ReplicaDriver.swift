@@ -24,6 +24,11 @@ package final class ReplicaDriver: @unchecked Sendable {
     /// Runs on the driver's thread, for actions that read before they write.
     case perform(@Sendable (Actions) throws -> Void)
     case admit(Invitation)
+    case offer(RecordID, to: DeviceID)
+    /// Like `perform`, ahead of everything that waits.
+    case crisis(@Sendable (Actions) throws -> Void)
+    /// Publish a snapshot although nothing has changed.
+    case publish
     case sync
     case stop
   }
@@ -199,12 +204,17 @@ package final class ReplicaDriver: @unchecked Sendable {
       case .commit(let drafts):
         _ = try Actions(store).commit(drafts, pinging: pingPath)
         committed(now)
-      case .perform(let body):
+      case .publish: needsPublishing = true
+      case .perform(let body), .crisis(let body):
         try body(Actions(store))
         committed(now)
       case .admit(let invitation):
         _ = try invitation.admit(&performer)
         learnMembers()
+        committed(now)
+      case .offer(let session, let target):
+        try Actions(store).offer(session, to: target, elapsed: nil)
+        live.offering(session, now: now)
         committed(now)
       case .sync: events.append(.syncRequested)
       case .stop:
@@ -390,6 +400,10 @@ package final class ReplicaDriver: @unchecked Sendable {
 
 extension ReplicaDriver.Command {
   fileprivate var isCrisis: Bool {
-    if case .commit(let drafts) = self { drafts.contains { $0.lane == .crisis } } else { false }
+    switch self {
+    case .crisis: true
+    case .commit(let drafts): drafts.contains { $0.lane == .crisis }
+    default: false
+    }
   }
 }

@@ -1,0 +1,282 @@
+import CSystem
+import Causality
+import Crisis
+import Dashboard
+import Foundation
+import Relays
+import Replica
+import Sealing
+import Storage
+import Stores
+import Synchronization
+import Terminal
+import Therapy
+
+/// Connects the dashboard on the main thread with the stores on their own: snapshots one way,
+/// intents the other. Whatever takes long runs on a queue of its own.
+final class DashboardHost: Sendable {
+  private struct State: Sendable {
+    var store: Store?
+    var driver: ReplicaDriver?
+    var latest: Snapshot?
+    var household: DemoHousehold?
+    /// The device of the household that is looked at.
+    var watched = 0
+    var invitation: InvitationState = .none
+  }
+  private enum InvitationState: Sendable { case none, running, admit, cancel }
+
+  private let location: Location
+  private let themeName: String
+  private let signals: Int32
+  private let wake = fm_wake_open()
+  private let snapshots: LatestValue<Snapshot>
+  private let notices: Notices
+  private let state = Mutex(State())
+  private let queue = DispatchQueue(label: "dashboard.slow", attributes: .concurrent)
+
+  init(location: Location, themeName: String, signals: Int32) {
+    (self.location, self.themeName, self.signals) = (location, themeName, signals)
+    snapshots = LatestValue(waking: wake)
+    notices = Notices(waking: wake)
+  }
+
+  /// Runs the dashboard until the person quits.
+  ///
+  /// - Throws: ``TerminalError`` when there is no screen; nothing was started then.
+  func run(store: Store?, mouse: Bool) throws {
+    let screen = try Screen(mouse: mouse)
+    if let store {
+      do { try drive(store) } catch {
+        screen.end()
+        throw error
+      }
+    }
+    show(screen)
+  }
+
+  func runDemo(devices: Int, seed: UInt64, history: Int, isPaused: Bool) throws {
+    let screen = try Screen(mouse: true)
+    do { try startDemo(devices: devices, seed: seed, history: history, isPaused: isPaused) } catch {
+      screen.end()
+      throw error
+    }
+    show(screen)
+  }
+
+  private func show(_ screen: Screen) {
+    var first = DashboardState(size: screen.size, glyphs: screen.glyphs, themeName: themeName)
+    first.crisisLines = CrisisReport.screenLines()
+    first.isDemo = state.withLock { $0.household != nil }
+    if let latest = state.withLock({ $0.latest }) { first.update(latest) }
+    var loop = DashboardLoop(
+      screen: screen, state: first, wake: wake, signals: signals, snapshots: snapshots, notices: notices,
+      perform: { [self] in perform($0) })
+    loop.run()
+    let (driver, household) = state.withLock { ($0.driver, $0.household) }
+    household?.end()
+    driver?.stop(waitingAtMost: 1_000)
+  }
+
+  // MARK: Starting
+
+  private func observer(_ index: Int) -> ReplicaDriver.Observer {
+    var observer = ReplicaDriver.Observer()
+    observer.snapshot = { [self] snapshot in
+      let isWatched = state.withLock { state in
+        if state.watched == index { state.latest = snapshot }
+        return state.watched == index
+      }
+      if isWatched { snapshots.put(snapshot) }
+    }
+    observer.failed = { [self] error in
+      let actionable = Output.actionable(error)
+      notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
+    }
+    return observer
+  }
+
+  private func drive(_ store: Store) throws {
+    let name = try location.relayLocation().description
+    // The first picture comes from the store alone: it does not wait for the relay.
+    let first = try SnapshotBuilder.fromStore(store, relay: name)
+    let driver = try ReplicaDriver(
+      store: store, relay: try location.openRelay(store), relayName: name, tier: .selfHosted, observer: observer(0))
+    state.withLock { ($0.store, $0.driver, $0.latest) = (store, driver, first) }
+    snapshots.put(first)
+    driver.start()
+  }
+
+  private func startDemo(devices: Int, seed: UInt64, history: Int, isPaused: Bool) throws {
+    let household = try DemoHousehold(
+      deviceCount: devices, seed: seed, history: history, isPaused: isPaused, observer: { self.observer($0) })
+    state.withLock { $0.household = household }
+    notices.post(.isDemo)
+  }
+
+  /// The driver whose device is on the screen.
+  private var driver: ReplicaDriver? {
+    state.withLock { state in state.household.map { $0.devices[state.watched].driver } ?? state.driver }
+  }
+
+  // MARK: Intents
+
+  private func perform(_ intent: Intent) {
+    switch intent {
+    case .activateCrisis: crisis { actions in _ = try actions.activateCrisis(.severe, source: "person", relay: nil) }
+    case .resolveCrisis: crisis { actions in _ = try actions.resolveCrisis(relay: nil) }
+    case .sync: driver?.send(.sync)
+    case .startPractice(let type): driver?.send(.perform { _ = try $0.startSession(type) })
+    case .saveProgress(let session, let elapsed, let phase): save(session, elapsed, phase)
+    case .handOff(let session, let device):
+      if let id = RecordID(session), let target = DeviceID(device) { driver?.send(.offer(id, to: target)) }
+    case .add(let kind, let assignments): driver?.send(.perform { _ = try $0.add(kind: kind, assignments) })
+    case .resolve(let record, let field, let version): resolve(record, field, version)
+    case .invite: invite()
+    case .admit: state.withLock { $0.invitation = .admit }
+    case .cancelInvitation: state.withLock { $0.invitation = .cancel }
+    case .start(let name): slowly { try self.start(name) }
+    case .join(let code, let name): slowly { try self.join(code, name) }
+    case .demo: slowly { try self.startDemo(devices: 4, seed: 1, history: 0, isPaused: false) }
+    case .network(let name): network(name)
+    case .watch(let step): watchNext(step)
+    case .suspend, .quit: break
+    }
+  }
+
+  /// Ahead of everything that waits for the driver.
+  private func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) { driver?.send(.crisis(body)) }
+
+  private func save(_ session: String, _ elapsed: Double, _ phase: String?) {
+    guard let id = RecordID(session) else { return }
+    driver?.send(.perform { _ = try $0.progress(id, to: elapsed, phase: phase.flatMap(SessionState.Phase.init(rawValue:))) })
+  }
+
+  private func resolve(_ record: String, _ field: String, _ version: Int) {
+    let conflict = state.withLock { $0.latest }?.conflicts.first { $0.record.description == record && $0.field == field }
+    guard let conflict, conflict.versions.indices.contains(version) else { return }
+    let choice = conflict.versions[version].id
+    driver?.send(.perform { try $0.resolve(conflict.record, field: field, keeping: choice) })
+  }
+
+  private func slowly(_ body: @escaping @Sendable () throws -> Void) {
+    queue.async { [self] in
+      do { try body() } catch {
+        let actionable = Output.actionable(error)
+        notices.post(.dialog(.note(title: "That did not work", text: CellText.wrap("\(actionable.summary) \(actionable.remedy)", 64) + ["", actionable.code])))
+      }
+    }
+  }
+
+  // MARK: Newcomers
+
+  private func start(_ name: String) throws {
+    let name = try DeviceName.checked(name)
+    let (store, code) = try AccountSetup.create(at: location.homeFolder, deviceName: name, passphrase: nil)
+    try location.relayLocation().remember(in: location.homeFolder)
+    try drive(store)
+    let words = code.words.split(separator: " ").chunks(of: 6).map { "  " + $0.joined(separator: " ") }
+    notices.post(
+      .dialog(
+        .note(
+          title: "Your recovery code",
+          text: ["Write these 24 words on paper. They are shown once and kept nowhere;", "they are the only way back when every device is lost.", ""]
+            + words + [
+              "", "This store opens without a passphrase: whoever can read its files can read it.",
+              "For a passphrase start with `fullmind init --device NAME` instead.", "", "Enter goes on.",
+            ])))
+  }
+
+  private func join(_ code: String, _ name: String) throws {
+    let name = try DeviceName.checked(name)
+    let relayLocation = try location.relayLocation()
+    let relay = try FolderRelay(path: relayLocation.folder, account: [], ownTag: nil)
+    var joining = try Joining(code: code, deviceName: name, relay: relay)
+    while true {
+      switch try joining.step() {
+      case .waiting: Thread.sleep(forTimeInterval: 0.05)
+      case .compare(let digits, let admittedBy):
+        notices.post(
+          .dialog(
+            .note(
+              title: "Compare",
+              text: ["“\(CellText.clean(admittedBy))” must show the same digits:", "", "    \(digits)", "", "Say yes there only if they are the same."])))
+      case .admitted(let ring, let members):
+        let store = try Store.create(at: location.homeFolder, ring: ring, membership: members.log, passphrase: nil)
+        try relayLocation.remember(in: location.homeFolder)
+        try drive(store)
+        return notices.post(.tell("This device belongs to the account now."))
+      }
+    }
+  }
+
+  private func invite() {
+    guard let driver, state.withLock({ $0.household == nil }) else {
+      return notices.post(.tell("In the demo nobody can be invited."))
+    }
+    state.withLock { $0.invitation = .running }
+    slowly { [self] in
+      let store = driver.store
+      let relay = try location.openRelay(store)
+      let performer = try EffectPerformer(store: store, relay: relay, ring: store.ring, incarnation: store.incarnation)
+      var invitation = try Invitation(store: store, relay: relay, members: performer.members)
+      let code = invitation.code.description
+      notices.post(.dialog(.invitation(code: code, digits: nil, name: "")))
+      while true {
+        switch state.withLock({ $0.invitation }) {
+        case .admit:
+          driver.send(.admit(invitation))
+          return notices.post(.tell("The new device belongs to the account now."))
+        case .cancel:
+          invitation.cancel()
+          return notices.post(.tell("Cancelled. No device was added."))
+        case .none, .running: break
+        }
+        do {
+          if case .compare(let digits, let name) = try invitation.step() {
+            notices.post(.dialog(.invitation(code: code, digits: digits, name: name)))
+          }
+        } catch {
+          notices.post(.closeInvitation)
+          throw error
+        }
+        Thread.sleep(forTimeInterval: 0.05)
+      }
+    }
+  }
+
+  // MARK: The demo
+
+  private func watchNext(_ step: Int) {
+    let driver = state.withLock { state in
+      guard let household = state.household else { return state.driver }
+      state.watched = (state.watched + step) % household.devices.count
+      state.latest = nil
+      return household.devices[state.watched].driver
+    }
+    driver?.send(.publish)
+    tellNetwork()
+  }
+
+  private func network(_ name: String) {
+    let (household, watched) = state.withLock { ($0.household, $0.watched) }
+    guard let household else { return }
+    let relay = household.devices[watched].relay
+    switch name {
+    case "partition": relay.condition.isPartitioned.toggle()
+    case "loss": relay.condition.lostPermille = relay.condition.lostPermille == 0 ? 330 : 0
+    case "delay": relay.condition.delay = relay.condition.delay == 0 ? 1_500 : 0
+    default: household.pauseLife(!household.isLifePaused)
+    }
+    // Whoever was cut off should not wait for the next attempt.
+    if name == "partition", !relay.condition.isPartitioned { household.devices[watched].driver.send(.sync) }
+    tellNetwork()
+  }
+
+  private func tellNetwork() {
+    let (household, watched) = state.withLock { ($0.household, $0.watched) }
+    guard let household else { return }
+    let words = [household.devices[watched].relay.condition.description, household.isLifePaused ? "at rest" : ""]
+    notices.post(.network(words.filter { !$0.isEmpty }.joined(separator: ", ")))
+  }
+}

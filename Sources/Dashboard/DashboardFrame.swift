@@ -1,0 +1,139 @@
+import Stores
+
+/// Draws the dashboard: equal states give equal frames.
+package enum DashboardFrame {
+  package static func render(_ state: DashboardState) -> Frame {
+    var frame = Frame(size: state.size, glyphs: state.glyphs)
+    if state.isBlank { return blank(frame) }
+    if DashboardLayout.isTiny(state.size) { return tiny(state, frame) }
+    header(state, &frame)
+    if let snapshot = state.shown { panels(state, snapshot, &frame) }
+    if state.snapshot == nil, state.dialogs.isEmpty { Welcome.draw(state, &frame) }
+    for dialog in state.dialogs { DialogFrame.draw(dialog, state, &frame) }
+    keyBar(state, &frame)
+    return frame
+  }
+
+  /// Nothing private; the crisis key still works.
+  private static func blank(_ frame: Frame) -> Frame {
+    var frame = frame
+    frame.put("! crisis", row: frame.size.rows - 1, column: 0, columns: frame.size.columns, role: .dim)
+    return frame
+  }
+
+  /// Too small for panels: what matters, and the vital keys.
+  private static func tiny(_ state: DashboardState, _ frame: Frame) -> Frame {
+    var frame = frame
+    var lines: [Line] = []
+    if state.dialogs.contains(.crisis) || state.snapshot?.crisis.isActive ?? false {
+      lines = [Line("CRISIS", .crisis)] + state.crisisLines.map { Line($0) }
+    } else if let snapshot = state.shown {
+      lines = [Line("fullmind \(snapshot.sync.state.rawValue)")]
+      if snapshot.conflictCount > 0 { lines.append(Line("\(snapshot.conflictCount) conflicts")) }
+    } else {
+      lines = [Line("fullmind")]
+    }
+    for (row, line) in lines.prefix(max(1, frame.size.rows - 1)).enumerated() {
+      frame.draw(line, row: row, column: 0, columns: frame.size.columns)
+    }
+    if frame.size.rows > 1 {
+      frame.put("! crisis q quit", row: frame.size.rows - 1, column: 0, columns: frame.size.columns, role: .key)
+    }
+    return frame
+  }
+
+  private static func header(_ state: DashboardState, _ frame: inout Frame) {
+    let columns = state.size.columns
+    let isCrisis = state.shown?.crisis.isActive ?? false
+    let role: Role = isCrisis ? .crisis : .header
+    frame.put(String(repeating: " ", count: columns), row: 0, column: 0, columns: columns, role: role)
+    var left = " fullmind"
+    if let snapshot = state.shown {
+      let name = snapshot.devices.first { $0.isThisOne }?.name ?? ""
+      left += "  \(CellText.clean(name))  account \(snapshot.account)"
+      if isCrisis { left += "  CRISIS: \(snapshot.crisis.level.name)" }
+      if snapshot.conflictCount > 0, !isCrisis { left += "  \(snapshot.conflictCount) to decide" }
+    }
+    var right = state.isDemo ? "demo \(state.network)" : ""
+    if state.pausedAt != nil, let shown = state.shown {
+      right = "HELD at \(Wording.timeOfDay(shown.moment.wall))  left/right walk, p goes on"
+    }
+    right += "  \(Wording.timeOfDay(state.now.wall)) "
+    frame.put(left, row: 0, column: 0, columns: columns - CellText.width(right) - 1, role: role)
+    frame.put(right, row: 0, column: columns - CellText.width(right), columns: CellText.width(right), role: role)
+  }
+
+  private static func panels(_ state: DashboardState, _ snapshot: Snapshot, _ frame: inout Frame) {
+    for (panel, rect) in DashboardLayout.panels(state) {
+      let isFocused = panel == state.focus && state.dialogs.isEmpty
+      let role: Role? = panel == .crisis && snapshot.crisis.isActive ? .bad : nil
+      frame.box(
+        rect, title: "\(panel.rawValue + 1) \(panel.title)", note: note(panel, state, snapshot), isFocused: isFocused, role: role)
+      let inside = rect.interior
+      let context = PanelContext(
+        snapshot: snapshot, columns: inside.columns, rows: inside.rows,
+        selected: isFocused ? state.selected(panel) : nil, glyphs: state.glyphs, wall: state.now.wall,
+        filter: state.filter, traffic: state.traffic, isZoomed: state.isZoomed)
+      frame.draw(scrolled(panel.lines(context), rows: inside.rows), in: inside)
+    }
+  }
+
+  /// Keeps the selected line in sight.
+  private static func scrolled(_ lines: [Line], rows: Int) -> [Line] {
+    guard let selected = lines.firstIndex(where: \.isSelected), selected >= rows - 1, lines.count > rows else { return lines }
+    return Array(lines.dropFirst(min(selected - rows + 2, lines.count - rows)))
+  }
+
+  private static func note(_ panel: Panel, _ state: DashboardState, _ snapshot: Snapshot) -> String {
+    switch panel {
+    case .conflicts: snapshot.conflictCount > 0 ? "\(snapshot.conflictCount)" : ""
+    case .events: state.filter.isEmpty ? "" : "filter: \(state.filter)"
+    case .devices: "\(snapshot.devices.filter { $0.presence == .here }.count) of \(snapshot.devices.count) here"
+    default: ""
+    }
+  }
+
+  // MARK: The key bar
+
+  private static func keyBar(_ state: DashboardState, _ frame: inout Frame) {
+    let row = state.size.rows - 1
+    if let message = state.message {
+      frame.put(" \(CellText.clean(message.text))", row: row, column: 0, columns: state.size.columns, role: .accent)
+      return
+    }
+    var column = 1
+    for (key, label) in keys(state) {
+      let width = CellText.width(key) + 1 + CellText.width(label) + 2
+      guard column + width <= state.size.columns else { break }
+      frame.put(key, row: row, column: column, columns: width, role: key == "!" ? .crisis : .key)
+      frame.put(label, row: row, column: column + CellText.width(key) + 1, columns: width, role: .keyLabel)
+      column += width
+    }
+  }
+
+  /// The keys that work now, most important first.
+  private static func keys(_ state: DashboardState) -> [(String, String)] {
+    let crisis = ("!", "crisis")
+    switch state.dialogs.last {
+    case nil: break
+    case .crisis?:
+      var keys = [("Esc", "back")]
+      if state.canUndoCrisis { keys.insert(("u", "take back (\(state.undoSeconds) s)"), at: 0) }
+      if state.snapshot?.crisis.isActive ?? false { keys.append(("r", "it is over for now")) }
+      return keys
+    case .confirmResolve?: return [crisis, ("y", "yes"), ("any other", "no")]
+    case .form?: return [("^X", "crisis"), ("Tab", "next"), ("Enter", "save at the end"), ("Esc", "back")]
+    case .palette?, .filter?: return [("^X", "crisis"), ("Enter", "do it"), ("Esc", "back")]
+    case .questionnaire?: return [crisis, ("0-3", "answer"), ("←", "back one"), ("Esc", "leave")]
+    case .practice?: return [crisis, ("h", "hand off"), ("p", "pause"), ("Esc", "panels")]
+    case .invitation(_, let digits, _)?: return digits == nil ? [crisis, ("Esc", "cancel")] : [crisis, ("y", "same digits"), ("n", "different")]
+    case .help?, .note?: return [crisis, ("Esc", "back")]
+    case .conflict?, .handOff?, .new?: return [crisis, ("Enter", "choose"), ("Esc", "back")]
+    }
+    if state.snapshot == nil { return [crisis, ("Enter", "start here"), ("j", "join"), ("d", "demo"), ("q", "quit")] }
+    var commands: [Command] = [.crisis, .undo, .sync, .new, .handOff, .open, .invite, .zoom]
+    if state.isDemo { commands += [.nextDevice, .life, .partition, .loss, .delay] }
+    commands += [.help, .palette, .quit, .pause, .theme, .blank]
+    return commands.filter { $0.unavailable(in: state) == nil }.map { ($0.keyName, $0.title) }
+  }
+}

@@ -1,0 +1,329 @@
+import Causality
+import Stores
+import Therapy
+
+/// Everything the dashboard remembers, as a value: events change it, and a frame is drawn from it.
+package struct DashboardState: Sendable {
+  package var size: CellSize
+  package var glyphs: Glyphs
+  package var themeName: String
+  /// The latest snapshot, also while the picture is held.
+  package private(set) var snapshot: Snapshot?
+  package var focus: Panel = .devices
+  package var isZoomed = false
+  package var selections: [Panel: Int] = [:]
+  package var dialogs: [Dialog] = []
+  package var filter = ""
+  package var isBlank = false
+  package var isDemo = false
+  /// What is cut or slowed in the demo, in words.
+  package var network = ""
+  /// Told in the key bar for a few seconds.
+  package private(set) var message: (text: String, until: UInt64)?
+  package private(set) var now = Moment(wall: 0, uptime: 0)
+  package var isFinished = false
+  /// Lines of the crisis screen: help lines and what can be done right now.
+  package var crisisLines: [String] = []
+  /// The person's plan, where they agreed to have it shown.
+  package var planLines: [String] = []
+  package var traffic: [UInt64] = []
+  private var crisisRaised: UInt64?
+  private var past: [Snapshot] = []
+  /// Steps back from the latest kept snapshot; `nil` while the picture is live.
+  package private(set) var pausedAt: Int?
+  private var lastTraffic: UInt64 = 0
+  private var lastSaved: UInt64 = 0
+  private var knownSession: RecordID?
+
+  /// How long a crisis can be taken back. (DASHBOARD.md.)
+  private static let undoNanoseconds: UInt64 = 10_000_000_000
+  /// Snapshots kept to scroll back through: an hour, one every ten seconds.
+  private static let keptSnapshots = 360
+
+  package init(size: CellSize, glyphs: Glyphs, themeName: String) {
+    (self.size, self.glyphs, self.themeName) = (size, glyphs, themeName)
+  }
+
+  // MARK: What is asked of it
+
+  /// The snapshot that is drawn: the latest one, or the one walked back to.
+  package var shown: Snapshot? {
+    guard let pausedAt, !past.isEmpty else { return snapshot }
+    return past[max(0, past.count - 1 - pausedAt)]
+  }
+
+  package var canUndoCrisis: Bool {
+    crisisRaised.map { now.uptime - $0 < Self.undoNanoseconds } ?? false
+  }
+
+  /// Seconds left to take a crisis back.
+  package var undoSeconds: Int {
+    crisisRaised.map { Int((Self.undoNanoseconds - min(Self.undoNanoseconds, now.uptime - $0) + 999_999_999) / 1_000_000_000) } ?? 0
+  }
+
+  /// The session that runs on this device.
+  package var ownSession: Snapshot.Session? {
+    snapshot?.sessions.first { $0.isOwn && $0.phase == "running" && $0.seconds > 0 }
+  }
+
+  /// How far the own session is at this very moment.
+  package var ownElapsed: Double {
+    guard let session = ownSession, let snapshot else { return 0 }
+    let since = now.uptime > snapshot.moment.uptime ? Double(now.uptime - snapshot.moment.uptime) / 1e9 : 0
+    return min(session.seconds, session.elapsed + since)
+  }
+
+  package var canOpen: Bool {
+    guard let snapshot else { return false }
+    switch focus {
+    case .conflicts: return !snapshot.conflicts.isEmpty
+    case .sessions: return ownSession != nil
+    case .crisis: return true
+    default: return focus.count(in: snapshot) > 0
+    }
+  }
+
+  package func selected(_ panel: Panel) -> Int {
+    let count = shown.map { panel.count(in: $0) } ?? 0
+    return max(0, min(selections[panel] ?? 0, count - 1))
+  }
+
+  /// Milliseconds until the picture changes by itself; `nil` when only an event changes it.
+  package var nextTick: Int? {
+    if isBlank { return nil }
+    if case .practice? = dialogs.last { return 125 }
+    return pausedAt == nil ? 1_000 : nil
+  }
+
+  // MARK: What happens to it
+
+  package mutating func tell(_ text: String) { message = (text, now.uptime + 4_000_000_000) }
+
+  /// Time has passed.
+  package mutating func tick(_ moment: Moment) -> [Intent] {
+    now = moment
+    if let message, message.until < moment.uptime { self.message = nil }
+    return keepSession()
+  }
+
+  /// A running session is saved every five seconds, and when it is done.
+  private mutating func keepSession() -> [Intent] {
+    guard let session = ownSession else { return [] }
+    let elapsed = ownElapsed
+    let isDone = elapsed >= session.seconds
+    guard isDone || now.uptime >= lastSaved + 5_000_000_000 else { return [] }
+    lastSaved = now.uptime
+    if isDone, case .practice? = dialogs.last {
+      dialogs.removeLast()
+      tell("Done. \(Int(session.seconds)) seconds for yourself.")
+    }
+    return [.saveProgress(session: session.id.description, elapsed: elapsed, phase: isDone ? "finished" : nil)]
+  }
+
+  package mutating func update(_ new: Snapshot) {
+    let hadCrisis = snapshot?.crisis.isActive ?? false
+    snapshot = new
+    if new.moment.uptime > now.uptime { now = new.moment }
+    let total = new.sync.bytesUp + new.sync.bytesDown
+    traffic.append(total >= lastTraffic ? total - lastTraffic : 0)
+    if traffic.count > 240 { traffic.removeFirst() }
+    lastTraffic = total
+    keepForLater(new)
+    if new.crisis.isActive, !hadCrisis, !dialogs.contains(.crisis) { dialogs.append(.crisis) }
+    if hadCrisis, !new.crisis.isActive {
+      crisisRaised = nil
+      dialogs.removeAll { $0 == .crisis || $0 == .confirmResolve }
+    }
+    followSession()
+  }
+
+  private mutating func keepForLater(_ new: Snapshot) {
+    if let last = past.last, new.moment.uptime < last.moment.uptime + 10_000_000_000 { return }
+    past.append(new)
+    if past.count > Self.keptSnapshots { past.removeFirst() }
+  }
+
+  /// A session that comes from another device goes on here; one that leaves closes its guide.
+  private mutating func followSession() {
+    let current = ownSession
+    if let current, current.id != knownSession {
+      lastSaved = now.uptime
+      if !dialogs.contains(.practice), !dialogs.contains(.crisis) { dialogs.append(.practice) }
+    }
+    if current == nil, knownSession != nil {
+      dialogs.removeAll { $0 == .practice }
+      if let moved = snapshot?.sessions.first(where: { $0.id == knownSession && !$0.isOwn }) {
+        tell("The session goes on on \(CellText.clean(moved.owner)).")
+      }
+    }
+    knownSession = current?.id
+  }
+
+  // MARK: Keys
+
+  package mutating func press(_ key: Key) -> [Intent] {
+    if key == Command.crisis.key, !isTyping { return raiseCrisis() }
+    if isBlank {
+      isBlank = false
+      return []
+    }
+    if key == Command.suspend.key { return [.suspend] }
+    if key == .control("c") { return quit() }
+    if let dialog = dialogs.last { return press(key, in: dialog) }
+    return press(key, inPanels: ())
+  }
+
+  /// While text is typed `!` may be a part of it; ^X then raises the crisis, and so does `!` in an
+  /// empty field.
+  private var isTyping: Bool {
+    switch dialogs.last {
+    case .form(let form): !form.fields[form.index].text.isEmpty
+    case .palette(let query, _): !query.isEmpty
+    case .filter(let text): !text.isEmpty
+    default: false
+    }
+  }
+
+  mutating func raiseCrisis() -> [Intent] {
+    isBlank = false
+    crisisRaised = now.uptime
+    dialogs.removeAll { $0 == .crisis }
+    dialogs.append(.crisis)
+    return snapshot == nil ? [] : [.activateCrisis]
+  }
+
+  mutating func quit() -> [Intent] {
+    isFinished = true
+    return [.quit]
+  }
+
+  private mutating func press(_ key: Key, inPanels: Void) -> [Intent] {
+    switch key {
+    case .control("x"): return raiseCrisis()
+    case .tab, .character("l"), .right: return pausedAt != nil && key == .right ? walk(-1) : moveFocus(1)
+    case .backTab, .left: return pausedAt != nil && key == .left ? walk(1) : moveFocus(-1)
+    case .down, .character("j"): return select(1)
+    case .up, .character("k"): return select(-1)
+    case .pageDown: return select(10)
+    case .pageUp: return select(-10)
+    case .home: return select(-.max / 2)
+    case .end: return select(.max / 2)
+    case .escape:
+      isZoomed = false
+      pausedAt = nil
+      filter = ""
+      return []
+    case .character(let digit) where digit.isNumber:
+      if let number = digit.wholeNumberValue, let panel = Panel(rawValue: number - 1) {
+        isZoomed = focus == panel && !isZoomed
+        focus = panel
+      }
+      return []
+    case .click(let row, let column): return click(row, column)
+    case .wheel(_, _, let isUp): return select(isUp ? -1 : 1)
+    default:
+      if snapshot == nil, let intent = welcome(key) { return intent }
+      guard let command = Command.allCases.first(where: { $0.key == key && (!$0.isForDemo || isDemo) }) else { return [] }
+      return run(command)
+    }
+  }
+
+  /// Before there is a store: three ways to begin.
+  private mutating func welcome(_ key: Key) -> [Intent]? {
+    switch key {
+    case .enter:
+      dialogs.append(.form(Form(purpose: .start, title: "Start on this device", fields: [Form.Field(name: "device", hint: "what to call it", text: "laptop")])))
+    case .character("j"):
+      dialogs.append(.form(Form(purpose: .join, title: "Join an account", fields: [Form.Field(name: "code", hint: "from the other device"), Form.Field(name: "device", hint: "what to call this one", text: "laptop")])))
+    case .character("d"): return [.demo]
+    default: return nil
+    }
+    return []
+  }
+
+  private mutating func moveFocus(_ step: Int) -> [Intent] {
+    let count = Panel.allCases.count
+    focus = Panel(rawValue: (focus.rawValue + step + count) % count) ?? .sync
+    return []
+  }
+
+  private mutating func select(_ step: Int) -> [Intent] {
+    let count = shown.map { focus.count(in: $0) } ?? 0
+    if count > 0 { selections[focus] = max(0, min(count - 1, selected(focus) + step)) }
+    return []
+  }
+
+  private mutating func walk(_ step: Int) -> [Intent] {
+    pausedAt = max(0, min(past.count - 1, (pausedAt ?? 0) + step))
+    return []
+  }
+
+  private mutating func click(_ row: Int, _ column: Int) -> [Intent] {
+    for (panel, rect) in DashboardLayout.panels(self) where rect.contains(row: row, column: column) {
+      focus = panel
+      let entry = row - rect.row - 1
+      if let shown, entry >= 0, entry < panel.count(in: shown) { selections[panel] = entry }
+    }
+    return []
+  }
+
+  /// Performs a command of the table, or says why it cannot be done now.
+  package mutating func run(_ command: Command) -> [Intent] {
+    if let reason = command.unavailable(in: self) {
+      tell("\(command.title): \(reason)")
+      return []
+    }
+    switch command {
+    case .crisis: return raiseCrisis()
+    case .undo: return takeBack()
+    case .resolveCrisis:
+      dialogs.append(.confirmResolve)
+      return []
+    case .sync:
+      tell("Exchanging now.")
+      return [.sync]
+    case .handOff:
+      if let session = ownSession { dialogs.append(.handOff(session: session.id, selected: 0)) }
+    case .new: dialogs.append(.new(selected: 0))
+    case .invite: return [.invite]
+    case .open: open()
+    case .zoom: isZoomed.toggle()
+    case .filter:
+      focus = .events
+      dialogs.append(.filter(filter))
+    case .palette: dialogs.append(.palette(query: "", selected: 0))
+    case .help: dialogs.append(.help)
+    case .pause: pausedAt = pausedAt == nil ? 0 : nil
+    case .theme: nextTheme()
+    case .blank: isBlank = true
+    case .nextDevice: return [.watch(1)]
+    case .life, .partition, .loss, .delay: return [.network(command.rawValue)]
+    case .suspend: return [.suspend]
+    case .quit: return quit()
+    }
+    return []
+  }
+
+  mutating func takeBack() -> [Intent] {
+    crisisRaised = nil
+    dialogs.removeAll { $0 == .crisis }
+    tell("Taken back.")
+    return [.resolveCrisis]
+  }
+
+  private mutating func nextTheme() {
+    let names = Theme.names
+    let index = names.firstIndex(of: themeName) ?? 0
+    themeName = names[(index + 1) % names.count]
+    tell("theme: \(themeName)")
+  }
+
+  private mutating func open() {
+    switch focus {
+    case .conflicts: dialogs.append(.conflict(index: selected(.conflicts), selected: 0))
+    case .sessions: dialogs.append(.practice)
+    case .crisis: dialogs.append(.crisis)
+    case .sync, .devices, .quota, .guarantees, .events: isZoomed.toggle()
+    }
+  }
+}

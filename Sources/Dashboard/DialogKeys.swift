@@ -1,0 +1,266 @@
+import Foundation
+import Causality
+import Stores
+import Therapy
+
+/// What keys do while a dialog is open. Each dialog asks one thing.
+extension DashboardState {
+  mutating func press(_ key: Key, in dialog: Dialog) -> [Intent] {
+    if key == .control("x") { return raiseCrisis() }
+    if key == .escape, dialog != .crisis {
+      dialogs.removeLast()
+      if case .invitation = dialog { return [.cancelInvitation] }
+      if case .form(let form) = dialog, form.purpose == .start { isFinished = snapshot == nil && dialogs.isEmpty }
+      return []
+    }
+    switch dialog {
+    case .help, .note: return closeOn(key)
+    case .palette(let query, let selected): return palette(key, query, selected)
+    case .crisis: return crisis(key)
+    case .confirmResolve: return confirm(key)
+    case .conflict(let index, let selected): return conflict(key, index, selected)
+    case .handOff(let session, let selected): return handOff(key, session, selected)
+    case .new(let selected): return new(key, selected)
+    case .form(let form): return self.form(key, form)
+    case .questionnaire(let questionnaire): return self.questionnaire(key, questionnaire)
+    case .practice: return practice(key)
+    case .filter(let text): return filter(key, text)
+    case .invitation(_, let digits, _): return invitation(key, digits)
+    }
+  }
+
+  private mutating func replaceTop(_ dialog: Dialog) -> [Intent] {
+    dialogs[dialogs.count - 1] = dialog
+    return []
+  }
+
+  private mutating func closeOn(_ key: Key) -> [Intent] {
+    if [.enter, .character("q"), .character("?"), .character(" ")].contains(key) { dialogs.removeLast() }
+    return []
+  }
+
+  // MARK: Crisis
+
+  private mutating func crisis(_ key: Key) -> [Intent] {
+    switch key {
+    case .character("u") where canUndoCrisis: return takeBack()
+    case .character("r") where snapshot?.crisis.isActive ?? false:
+      dialogs.append(.confirmResolve)
+    case .escape, .enter: dialogs.removeLast()
+    case .character("q") where snapshot == nil: return quit()
+    default: break
+    }
+    return []
+  }
+
+  private mutating func confirm(_ key: Key) -> [Intent] {
+    dialogs.removeLast()
+    guard key == .character("y") else { return [] }
+    dialogs.removeAll { $0 == .crisis }
+    tell("Resolved. Be kind to yourself today.")
+    return [.resolveCrisis]
+  }
+
+  // MARK: Choosing
+
+  private func moved(_ key: Key, _ selected: Int, of count: Int) -> Int? {
+    switch key {
+    case .down, .character("j"), .tab, .right: min(count - 1, selected + 1)
+    case .up, .character("k"), .backTab, .left: max(0, selected - 1)
+    default: nil
+    }
+  }
+
+  private mutating func conflict(_ key: Key, _ index: Int, _ selected: Int) -> [Intent] {
+    guard let conflicts = snapshot?.conflicts, conflicts.indices.contains(index) else {
+      dialogs.removeLast()
+      return []
+    }
+    let conflict = conflicts[index]
+    if let next = moved(key, selected, of: conflict.versions.count) { return replaceTop(.conflict(index: index, selected: next)) }
+    if case .character(let digit) = key, let number = digit.wholeNumberValue, conflict.versions.indices.contains(number - 1) {
+      return replaceTop(.conflict(index: index, selected: number - 1))
+    }
+    guard key == .enter else { return [] }
+    dialogs.removeLast()
+    tell("Settled. The other version stays in the history.")
+    return [.resolve(record: conflict.record.description, field: conflict.field, version: selected)]
+  }
+
+  /// The other devices, as the hand-off dialog lists them.
+  package var otherDevices: [Snapshot.Device] { snapshot?.devices.filter { !$0.isThisOne } ?? [] }
+
+  private mutating func handOff(_ key: Key, _ session: RecordID, _ selected: Int) -> [Intent] {
+    if let next = moved(key, selected, of: otherDevices.count) { return replaceTop(.handOff(session: session, selected: next)) }
+    guard key == .enter, otherDevices.indices.contains(selected) else { return [] }
+    let target = otherDevices[selected]
+    dialogs.removeLast()
+    tell("Offered to \(CellText.clean(target.name)). It stays here until the receipt is back.")
+    let elapsed = ownElapsed
+    return [
+      .saveProgress(session: session.description, elapsed: elapsed, phase: nil),
+      .handOff(session: session.description, device: target.id.description),
+    ]
+  }
+
+  /// What `n` offers.
+  package static let beginnings = [
+    "Check-in: morning", "Check-in: midday", "Check-in: evening", "Breathing space (3 minutes)", "Body scan (9 minutes)",
+    "PHQ-9 questionnaire", "GAD-7 questionnaire", "Journal",
+  ]
+
+  private mutating func new(_ key: Key, _ selected: Int) -> [Intent] {
+    if let next = moved(key, selected, of: Self.beginnings.count) { return replaceTop(.new(selected: next)) }
+    var choice = selected
+    if case .character(let digit) = key, let number = digit.wholeNumberValue, Self.beginnings.indices.contains(number - 1) {
+      choice = number - 1
+    } else if key != .enter {
+      return []
+    }
+    dialogs.removeLast()
+    switch choice {
+    case 0...2: dialogs.append(.form(.checkIn(["morning", "midday", "evening"][choice])))
+    case 3: return [.startPractice(Practice.breathing.name)]
+    case 4: return [.startPractice(Practice.bodyScan.name)]
+    case 5: dialogs.append(.questionnaire(Questionnaire(.phq9)))
+    case 6: dialogs.append(.questionnaire(Questionnaire(.gad7)))
+    default: dialogs.append(.form(.journal))
+    }
+    return []
+  }
+
+  /// Commands whose title contains the letters of the query, in order.
+  package func found(_ query: String) -> [Command] {
+    let letters = Array(query.lowercased())
+    return Command.allCases.filter { command in
+      guard !command.isForDemo || isDemo else { return false }
+      var rest = letters[...]
+      for character in "\(command.title) \(command.explanation)".lowercased() where character == rest.first { rest.removeFirst() }
+      return rest.isEmpty
+    }
+  }
+
+  private mutating func palette(_ key: Key, _ query: String, _ selected: Int) -> [Intent] {
+    let found = found(query)
+    switch key {
+    case .enter:
+      dialogs.removeLast()
+      return found.indices.contains(selected) ? run(found[selected]) : []
+    case .down, .tab: return replaceTop(.palette(query: query, selected: min(max(0, found.count - 1), selected + 1)))
+    case .up, .backTab: return replaceTop(.palette(query: query, selected: max(0, selected - 1)))
+    default: return replaceTop(.palette(query: Self.edited(query, key), selected: 0))
+    }
+  }
+
+  // MARK: Typing
+
+  /// Text after a key.
+  static func edited(_ text: String, _ key: Key) -> String {
+    switch key {
+    case .character(let character) where text.count < Limits.textCharacters: text + String(character)
+    case .backspace, .delete: String(text.dropLast())
+    case .control("u"): ""
+    default: text
+    }
+  }
+
+  private mutating func filter(_ key: Key, _ text: String) -> [Intent] {
+    if key == .enter {
+      dialogs.removeLast()
+      return []
+    }
+    filter = Self.edited(text, key)
+    return replaceTop(.filter(filter))
+  }
+
+  private mutating func form(_ key: Key, _ form: Form) -> [Intent] {
+    var form = form
+    switch key {
+    case .tab, .down: form.index = (form.index + 1) % form.fields.count
+    case .backTab, .up: form.index = (form.index + form.fields.count - 1) % form.fields.count
+    case .enter where form.index < form.fields.count - 1: form.index += 1
+    case .enter: return finish(form)
+    default: form.fields[form.index].text = Self.edited(form.fields[form.index].text, key)
+    }
+    return replaceTop(.form(form))
+  }
+
+  /// Checks what was typed before anything is closed: a mistake costs nothing.
+  private mutating func finish(_ form: Form) -> [Intent] {
+    var form = form
+    let text = form.fields.map { $0.text.trimmingCharacters(in: .whitespaces) }
+    switch form.purpose {
+    case .start, .join:
+      guard text.allSatisfy({ !$0.isEmpty }) else {
+        form.problem = "Please fill in every line."
+        return replaceTop(.form(form))
+      }
+      dialogs.removeLast()
+      return form.purpose == .start ? [.start(deviceName: text[0])] : [.join(code: text[0], deviceName: text[1])]
+    case .record(let kind, let fixed):
+      do throws(InputError) {
+        guard let schema = RecordCatalogue[kind] else { throw InputError.unknownKind(kind) }
+        guard !form.assignments.isEmpty else { throw InputError.noFields }
+        _ = try schema.drafts(from: fixed + form.assignments, record: RecordID(high: 0, low: 0), current: nil)
+      } catch {
+        form.problem = "\(error.summary) \(error.remedy)"
+        return replaceTop(.form(form))
+      }
+      dialogs.removeLast()
+      tell("Saved on this device.")
+      return [.add(kind: kind, assignments: fixed + form.assignments)]
+    }
+  }
+
+  // MARK: Sessions
+
+  private mutating func questionnaire(_ key: Key, _ questionnaire: Questionnaire) -> [Intent] {
+    var questionnaire = questionnaire
+    if questionnaire.proposal != nil {
+      if key == .character("y") { return raiseCrisis() }
+      questionnaire.proposal = nil
+      return replaceTop(.questionnaire(questionnaire))
+    }
+    if questionnaire.isComplete {
+      guard key == .enter else { return [] }
+      dialogs.removeLast()
+      tell("Saved on this device.")
+      return [.add(kind: "assessment", assignments: questionnaire.assignments)]
+    }
+    switch key {
+    case .character(let digit):
+      if let value = digit.wholeNumberValue, (0...3).contains(value) { questionnaire.answer(value) }
+    case .left, .backspace: questionnaire.index = max(0, questionnaire.index - 1)
+    case .right, .tab: questionnaire.index += 1
+    default: break
+    }
+    return replaceTop(.questionnaire(questionnaire))
+  }
+
+  private mutating func practice(_ key: Key) -> [Intent] {
+    guard let session = ownSession else {
+      dialogs.removeLast()
+      return []
+    }
+    switch key {
+    case .character("h"): return run(.handOff)
+    case .character("p"), .character(" "):
+      dialogs.removeLast()
+      return [.saveProgress(session: session.id.description, elapsed: ownElapsed, phase: "paused")]
+    default: return []
+    }
+  }
+
+  private mutating func invitation(_ key: Key, _ digits: String?) -> [Intent] {
+    guard digits != nil else { return [] }
+    switch key {
+    case .character("y"):
+      dialogs.removeLast()
+      return [.admit]
+    case .character("n"):
+      dialogs.removeLast()
+      return [.cancelInvitation]
+    default: return []
+    }
+  }
+}

@@ -1,0 +1,214 @@
+/// What a piece of text means; a ``Theme`` says how that looks.
+package enum Role: String, Sendable, CaseIterable {
+  case text, dim, strong, accent
+  case good, waiting, bad, critical
+  case border, focusedBorder = "focused_border", title
+  case selection, key, keyLabel = "key_label", header
+  case crisis, plotLow = "plot_low", plotMiddle = "plot_middle", plotHigh = "plot_high"
+}
+
+/// A size in terminal cells.
+package struct CellSize: Sendable, Hashable {
+  package var rows: Int
+  package var columns: Int
+  package init(rows: Int, columns: Int) { (self.rows, self.columns) = (rows, columns) }
+}
+
+/// A part of the screen.
+package struct CellRect: Sendable, Hashable {
+  package var row: Int
+  package var column: Int
+  package var rows: Int
+  package var columns: Int
+
+  package init(row: Int, column: Int, rows: Int, columns: Int) {
+    (self.row, self.column, self.rows, self.columns) = (row, column, rows, columns)
+  }
+
+  /// Without a border of one cell.
+  package var interior: CellRect {
+    CellRect(row: row + 1, column: column + 1, rows: max(0, rows - 2), columns: max(0, columns - 2))
+  }
+
+  package func contains(row: Int, column: Int) -> Bool {
+    (self.row..<self.row + rows).contains(row) && (self.column..<self.column + columns).contains(column)
+  }
+}
+
+/// A stretch of text in one role.
+package struct Span: Sendable, Hashable {
+  package var text: String
+  package var role: Role
+  package init(_ text: String, _ role: Role = .text) { (self.text, self.role) = (text, role) }
+}
+
+/// A line of a panel: something on the left, something on the right, and whether it is selected.
+package struct Line: Sendable, Hashable {
+  package var left: [Span]
+  package var right: [Span]
+  package var isSelected: Bool
+
+  package init(_ left: [Span], right: [Span] = [], isSelected: Bool = false) {
+    (self.left, self.right, self.isSelected) = (left, right, isSelected)
+  }
+
+  package init(_ text: String, _ role: Role = .text) { self.init([Span(text, role)]) }
+
+  package static let empty = Line("")
+}
+
+/// One cell: what stands in it, and in which role. The second column of a wide character is empty.
+package struct Cell: Sendable, Hashable {
+  package var text: String
+  package var role: Role
+  /// On the selected line.
+  package var isSelected = false
+}
+
+/// Glyphs by what they are for, in Unicode and in ASCII.
+package struct Glyphs: Sendable, Hashable {
+  package var topLeft, topRight, bottomLeft, bottomRight, horizontal, vertical: String
+  package var here, away, unknown, bullet, ellipsis, arrow, warning, cursor: String
+  package var bars: [String]
+  package var full, empty: String
+
+  package static let unicode = Glyphs(
+    topLeft: "╭", topRight: "╮", bottomLeft: "╰", bottomRight: "╯", horizontal: "─", vertical: "│", here: "●",
+    away: "○", unknown: "◌", bullet: "·", ellipsis: "…", arrow: "→", warning: "▲", cursor: "▌",
+    bars: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"], full: "█", empty: "░")
+
+  package static let ascii = Glyphs(
+    topLeft: "+", topRight: "+", bottomLeft: "+", bottomRight: "+", horizontal: "-", vertical: "|", here: "*",
+    away: "o", unknown: "?", bullet: "-", ellipsis: "~", arrow: ">", warning: "!", cursor: "_",
+    bars: ["_", ".", ":", "-", "=", "+", "*", "#"], full: "#", empty: ".")
+
+  /// Turns the few signs that texts use into ASCII where needed.
+  package func spelled(_ text: String) -> String {
+    guard self == .ascii, !text.utf8.allSatisfy({ $0 < 128 }) else { return text }
+    return text.map { character in
+      switch character {
+      case "…": "~"
+      case "–", "—", "·": "-"
+      case "→": ">"
+      case "“", "”": "\""
+      case "’": "'"
+      case "×": "x"
+      case "≤": "<"
+      default: character.isASCII ? String(character) : "?"
+      }
+    }.joined()
+  }
+}
+
+/// A picture of the screen, as a value: a grid of cells.
+package struct Frame: Sendable, Hashable {
+  package let size: CellSize
+  package private(set) var cells: [Cell]
+  package let glyphs: Glyphs
+  /// Where the terminal's cursor belongs; `nil` hides it.
+  package var cursor: (row: Int, column: Int)? {
+    get { cursorCell.map { ($0 / size.columns, $0 % size.columns) } }
+    set { cursorCell = newValue.map { $0.row * size.columns + $0.column } }
+  }
+  private var cursorCell: Int?
+
+  package init(size: CellSize, glyphs: Glyphs) {
+    self.size = CellSize(rows: max(1, size.rows), columns: max(1, size.columns))
+    self.glyphs = glyphs
+    cells = Array(repeating: Cell(text: " ", role: .text), count: self.size.rows * self.size.columns)
+  }
+
+  package func row(_ row: Int) -> ArraySlice<Cell> { cells[row * size.columns..<(row + 1) * size.columns] }
+
+  /// The picture as text, without trailing spaces; for tests and bug reports.
+  package var text: String {
+    (0..<size.rows).map { row in
+      var line = self.row(row).map(\.text).joined()
+      while line.last == " " { line.removeLast() }
+      return line
+    }.joined(separator: "\n")
+  }
+
+  // MARK: Drawing
+
+  /// Writes text that was cleaned; what does not fit into `columns` is cut.
+  @discardableResult
+  package mutating func put(
+    _ text: String, row: Int, column: Int, columns: Int, role: Role, isSelected: Bool = false
+  ) -> Int {
+    guard row >= 0, row < size.rows else { return 0 }
+    let limit = min(columns, size.columns - column)
+    var at = column
+    for character in CellText.fit(glyphs.spelled(text), limit, ellipsis: glyphs.ellipsis) {
+      let width = CellText.width(String(character))
+      guard width > 0, at >= 0, at + width <= size.columns else { continue }
+      cells[row * size.columns + at] = Cell(text: String(character), role: role, isSelected: isSelected)
+      if width == 2 { cells[row * size.columns + at + 1] = Cell(text: "", role: role, isSelected: isSelected) }
+      at += width
+    }
+    return at - column
+  }
+
+  /// Fills a rectangle with spaces.
+  package mutating func clear(_ rect: CellRect, role: Role = .text) {
+    for row in max(0, rect.row)..<max(0, min(size.rows, rect.row + rect.rows)) {
+      for column in max(0, rect.column)..<max(0, min(size.columns, rect.column + rect.columns)) {
+        cells[row * size.columns + column] = Cell(text: " ", role: role)
+      }
+    }
+  }
+
+  /// Draws a border with a title.
+  package mutating func box(_ rect: CellRect, title: String, note: String = "", isFocused: Bool = false, role: Role? = nil) {
+    guard rect.rows >= 2, rect.columns >= 4 else { return }
+    let border = role ?? (isFocused ? .focusedBorder : .border)
+    let bar = String(repeating: glyphs.horizontal, count: rect.columns - 2)
+    put(glyphs.topLeft + bar + glyphs.topRight, row: rect.row, column: rect.column, columns: rect.columns, role: border)
+    for row in rect.row + 1..<rect.row + rect.rows - 1 {
+      put(glyphs.vertical, row: row, column: rect.column, columns: 1, role: border)
+      put(glyphs.vertical, row: row, column: rect.column + rect.columns - 1, columns: 1, role: border)
+    }
+    put(
+      glyphs.bottomLeft + bar + glyphs.bottomRight, row: rect.row + rect.rows - 1, column: rect.column,
+      columns: rect.columns, role: border)
+    if !title.isEmpty {
+      // Focus is said by brackets as well as by colour.
+      let words = isFocused ? "[\(title)]" : " \(title) "
+      put(words, row: rect.row, column: rect.column + 2, columns: rect.columns - 4, role: role ?? .title)
+    }
+    let width = CellText.width(note) + 2
+    if !note.isEmpty, width + CellText.width(title) + 6 < rect.columns {
+      put(" \(note) ", row: rect.row, column: rect.column + rect.columns - width - 2, columns: width, role: .dim)
+    }
+  }
+
+  /// Draws lines from the top; when they do not all fit, the last row says how many are missing.
+  package mutating func draw(_ lines: [Line], in rect: CellRect) {
+    guard rect.rows > 0, rect.columns > 0 else { return }
+    let hidden = lines.count > rect.rows ? lines.count - rect.rows + 1 : 0
+    for (index, line) in lines.prefix(hidden > 0 ? rect.rows - 1 : rect.rows).enumerated() {
+      draw(line, row: rect.row + index, column: rect.column, columns: rect.columns)
+    }
+    if hidden > 0 {
+      put("… \(hidden) more", row: rect.row + rect.rows - 1, column: rect.column, columns: rect.columns, role: .dim)
+    }
+  }
+
+  package mutating func draw(_ line: Line, row: Int, column: Int, columns: Int) {
+    if line.isSelected {
+      put(String(repeating: " ", count: columns), row: row, column: column, columns: columns, role: .selection, isSelected: true)
+    }
+    let rightWidth = min(line.right.reduce(0) { $0 + CellText.width(glyphs.spelled($1.text)) }, columns)
+    var at = 0
+    let leftLimit = columns - (rightWidth > 0 ? rightWidth + 1 : 0)
+    for span in line.left where at < leftLimit {
+      at += put(
+        span.text, row: row, column: column + at, columns: leftLimit - at, role: span.role, isSelected: line.isSelected)
+    }
+    at = columns - rightWidth
+    for span in line.right {
+      at += put(
+        span.text, row: row, column: column + at, columns: columns - at, role: span.role, isSelected: line.isSelected)
+    }
+  }
+}

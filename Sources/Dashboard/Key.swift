@@ -1,0 +1,31 @@
+/// What the person pressed.
+package enum Key: Sendable, Hashable {
+  case character(Character)
+  case control(Character)
+  case enter, escape, tab, backTab, backspace, delete
+  case up, down, left, right, home, end, pageUp, pageDown
+  case click(row: Int, column: Int)
+  case wheel(row: Int, column: Int, isUp: Bool)
+}
+
+/// What the person wants done. The stores do it; the screen does not wait.
+package enum Intent: Sendable, Hashable {
+  case activateCrisis
+  case resolveCrisis
+  case sync
+  case startPractice(String)
+  case saveProgress(session: String, elapsed: Double, phase: String?)
+  case handOff(session: String, device: String)
+  case add(kind: String, assignments: [String])
+  case resolve(record: String, field: String, version: Int)
+  case invite
+  case admit
+  case cancelInvitation
+  case start(deviceName: String)
+  case join(code: String, deviceName: String)
+  case demo
+  case network(String)
+  case watch(Int)
+  case suspend
+  case quit
+}

@@ -1,0 +1,17 @@
+import Stores
+
+/// What two devices wrote apart from each other and the person has to decide.
+enum ConflictsPanel {
+  static func lines(_ context: PanelContext) -> [Line] {
+    let conflicts = context.snapshot.conflicts
+    if conflicts.isEmpty { return [Line([Span("none open", .good), Span("  routine matters settle themselves", .dim)])] }
+    return conflicts.enumerated().map { index, conflict in
+      let role: Role = conflict.impact == "critical" ? .critical : conflict.impact == "significant" ? .bad : .waiting
+      let newest = conflict.versions.map(\.timestamp).max()
+      return Line(
+        [Span("\(conflict.impact) ", role), Span(CellText.clean("\(conflict.title) \(conflict.field)"))],
+        right: [Span("\(conflict.versions.count) versions \(Wording.ago(newest, now: context.wall))", .dim)],
+        isSelected: index == context.selected)
+    }
+  }
+}

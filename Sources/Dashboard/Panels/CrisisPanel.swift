@@ -1,0 +1,24 @@
+import Stores
+
+/// Whether a crisis is active, and which devices have it.
+enum CrisisPanel {
+  static func lines(_ context: PanelContext) -> [Line] {
+    let crisis = context.snapshot.crisis
+    guard crisis.isActive else {
+      return [
+        Line([Span("none", .good), Span("   press "), Span("!", .key), Span(" at any moment: help lines,")]),
+        Line("and every device of yours knows at once", .dim),
+      ]
+    }
+    let since = Wording.ago(crisis.since, now: context.wall)
+    return [
+      Line([Span(" \(crisis.level.name.uppercased()) ", .crisis), Span(" since \(since), raised on \(CellText.clean(crisis.source))")])
+    ]
+      + crisis.receipts.map { receipt in
+        let after = receipt.after.map { " after \(Wording.duration(nanoseconds: $0))" } ?? ""
+        return Line(
+          [Span("\(receipt.hasIt ? context.glyphs.here : context.glyphs.away) \(CellText.clean(receipt.device))")],
+          right: [receipt.hasIt ? Span("has it\(after)", .good) : Span("not yet", .waiting)])
+      } + [Line([Span("Enter", .key), Span(" help lines and plan")])]
+  }
+}

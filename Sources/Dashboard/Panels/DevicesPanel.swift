@@ -1,0 +1,36 @@
+import Replica
+import Stores
+
+/// The devices of the account: presence, round trip, and how far each has caught up.
+enum DevicesPanel {
+  static func lines(_ context: PanelContext) -> [Line] {
+    context.snapshot.devices.enumerated().flatMap { index, device in
+      var lines = [line(device, context, isSelected: index == context.selected)]
+      if context.isZoomed { lines.append(detail(device, context)) }
+      return lines
+    }
+  }
+
+  /// Presence and progress are said in words as well as by colour.
+  private static func line(_ device: Snapshot.Device, _ context: PanelContext, isSelected: Bool) -> Line {
+    let (mark, role): (String, Role) =
+      switch device.presence {
+      case .here: (context.glyphs.here, .good)
+      case .away: (context.glyphs.away, .dim)
+      case .unknown: (context.glyphs.unknown, .dim)
+      }
+    let progress =
+      device.isThisOne ? Span("this device", .accent)
+      : device.behind == 0 ? Span(device.isSameState == false ? "STATE DIFFERS" : "up to date", device.isSameState == false ? .critical : .good)
+      : Span("\(device.behind) behind", .waiting)
+    let trip = device.roundTrip.map { Span("\(Wording.duration(nanoseconds: $0))  ", .dim) }
+    let presence = device.isThisOne ? "" : " \(device.presence == .here ? "here" : Wording.ago(device.heard, now: context.wall))"
+    return Line(
+      [Span("\(mark) ", role), Span(CellText.clean(device.name), .strong), Span(presence, .dim)],
+      right: [trip, progress].compactMap { $0 }, isSelected: isSelected)
+  }
+
+  private static func detail(_ device: Snapshot.Device, _ context: PanelContext) -> Line {
+    Line("    \(CellText.clean(device.kind)), heard \(Wording.ago(device.heard, now: context.wall)), id \(device.id)", .dim)
+  }
+}

@@ -1,0 +1,30 @@
+import Stores
+
+/// What happened, newest first.
+enum EventsPanel {
+  static func lines(_ context: PanelContext) -> [Line] {
+    let events = matching(context.snapshot.events, context.filter)
+    if events.isEmpty { return [Line(context.filter.isEmpty ? "nothing yet" : "nothing matches “\(context.filter)”", .dim)] }
+    return events.reversed().enumerated().map { index, event in
+      let role: Role =
+        switch event.weight {
+        case .quiet: .text
+        case .notable: .accent
+        case .warning: .waiting
+        case .alarm: .bad
+        }
+      let mark = event.weight == .warning || event.weight == .alarm ? context.glyphs.warning : context.glyphs.bullet
+      return Line(
+        [Span("\(Wording.timeOfDay(event.wall)) ", .dim), Span("\(mark) \(CellText.clean(event.text))", role)],
+        isSelected: index == context.selected)
+    }
+  }
+
+  /// Events that contain the filter; with `!` in front, those that do not.
+  static func matching(_ events: [Snapshot.Event], _ filter: String) -> [Snapshot.Event] {
+    guard !filter.isEmpty else { return events }
+    let isInverse = filter.hasPrefix("!")
+    let words = (isInverse ? String(filter.dropFirst()) : filter).lowercased()
+    return events.filter { $0.text.lowercased().contains(words) != isInverse }
+  }
+}

@@ -1,0 +1,62 @@
+import Stores
+
+/// The panels, in the order of their number keys.
+package enum Panel: Int, Sendable, CaseIterable, Hashable {
+  case sync, devices, crisis, sessions, conflicts, quota, guarantees, events
+
+  package var title: String {
+    switch self {
+    case .sync: "Sync"
+    case .devices: "Devices"
+    case .crisis: "Crisis"
+    case .sessions: "Sessions"
+    case .conflicts: "Conflicts"
+    case .quota: "Quota"
+    case .guarantees: "Guarantees"
+    case .events: "Events"
+    }
+  }
+}
+
+/// All a panel needs to draw itself. Equal contexts draw equal lines.
+package struct PanelContext: Sendable {
+  package var snapshot: Snapshot
+  package var columns: Int
+  package var rows: Int
+  /// The selected entry; `nil` while another panel has the keys.
+  package var selected: Int?
+  package var glyphs: Glyphs
+  /// Milliseconds since 1970.
+  package var wall: UInt64
+  package var filter = ""
+  package var traffic: [UInt64] = []
+  package var isZoomed = false
+}
+
+extension Panel {
+  /// The panel's content as lines.
+  package func lines(_ context: PanelContext) -> [Line] {
+    switch self {
+    case .sync: SyncPanel.lines(context)
+    case .devices: DevicesPanel.lines(context)
+    case .crisis: CrisisPanel.lines(context)
+    case .sessions: SessionsPanel.lines(context)
+    case .conflicts: ConflictsPanel.lines(context)
+    case .quota: QuotaPanel.lines(context)
+    case .guarantees: GuaranteesPanel.lines(context)
+    case .events: EventsPanel.lines(context)
+    }
+  }
+
+  /// How many entries can be selected.
+  package func count(in snapshot: Snapshot) -> Int {
+    switch self {
+    case .devices: snapshot.devices.count
+    case .sessions: snapshot.sessions.count
+    case .conflicts: snapshot.conflicts.count
+    case .events: snapshot.events.count
+    case .guarantees: snapshot.guarantees.count
+    case .sync, .crisis, .quota: 0
+    }
+  }
+}

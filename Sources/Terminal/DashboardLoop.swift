@@ -1,0 +1,179 @@
+import CSystem
+import Causality
+import Dashboard
+import Foundation
+import Stores
+import Synchronization
+
+/// Holds the newest value of something; older ones are dropped.
+///
+/// The bridge from the engine to the screen: the engine never waits for the screen, and the screen
+/// never sees a queue grow.
+package final class LatestValue<Value: Sendable>: Sendable {
+  private let slot = Mutex<Value?>(nil)
+  private let wake: Int32
+
+  /// - Parameter wake: A descriptor of `fm_wake_open`.
+  package init(waking wake: Int32) { self.wake = wake }
+
+  /// Replaces the value and wakes the reader; any thread, never waits for the reader.
+  package func put(_ value: Value) {
+    slot.withLock { $0 = value }
+    fm_wake_signal(wake)
+  }
+
+  /// Takes the value out; `nil` when nothing new has come since the last call.
+  package func take() -> Value? {
+    slot.withLock { slot in
+      defer { slot = nil }
+      return slot
+    }
+  }
+}
+
+/// News for the screen that are no snapshot: each is shown, none replaces another.
+package final class Notices: Sendable {
+  package enum Notice: Sendable {
+    case tell(String)
+    case dialog(Dialog)
+    case closeInvitation
+    case network(String)
+    case isDemo
+  }
+  private let queue = Mutex<[Notice]>([])
+  private let wake: Int32
+
+  package init(waking wake: Int32) { self.wake = wake }
+
+  package func post(_ notice: Notice) {
+    // A screen that hangs must not make this grow without limit.
+    queue.withLock { if $0.count < Limits.keptEvents { $0.append(notice) } }
+    fm_wake_signal(wake)
+  }
+
+  func takeAll() -> [Notice] {
+    queue.withLock { queue in
+      defer { queue = [] }
+      return queue
+    }
+  }
+}
+
+/// Owns the screen and the main thread until the person quits.
+///
+/// It sleeps in `poll` on the keyboard, the wake descriptor and the signals, and answers a key in the
+/// same turn. Nothing else in the program needs this thread.
+package struct DashboardLoop {
+  package var state: DashboardState
+  private var screen: Screen
+  private let wake: Int32
+  private let signals: Int32
+  private let snapshots: LatestValue<Snapshot>
+  private let notices: Notices
+  /// Performs an intent; must return quickly.
+  private let perform: (Intent) -> Void
+  private var theme: (file: String, theme: Theme)
+  private var lastFrame: UInt64 = 0
+  private var isDirty = true
+
+  package init(
+    screen: Screen, state: DashboardState, wake: Int32, signals: Int32, snapshots: LatestValue<Snapshot>,
+    notices: Notices, perform: @escaping (Intent) -> Void
+  ) {
+    (self.screen, self.state, self.wake, self.signals) = (screen, state, wake, signals)
+    (self.snapshots, self.notices, self.perform) = (snapshots, notices, perform)
+    let file = screen.depth == .none ? "monochrome" : state.themeName
+    theme = (file, Theme.named(file))
+  }
+
+  /// Runs until the person quits or the terminal goes away, then gives the terminal back.
+  package mutating func run() {
+    defer { screen.end() }
+    draw()
+    while !state.isFinished {
+      guard wait() else { break }
+      handle(state.tick(SystemClock.now))
+      takeKeys()
+      takeSignals()
+      takeNews()
+      if isDirty { draw() }
+    }
+  }
+
+  private mutating func handle(_ intents: [Intent]) {
+    for intent in intents {
+      if intent == .suspend {
+        screen.suspend()
+        state.size = screen.size
+        isDirty = true
+      } else {
+        perform(intent)
+      }
+    }
+  }
+
+  /// Sleeps until something happens; `false` when the terminal is gone.
+  private mutating func wait() -> Bool {
+    var timeout = Int32(-1)
+    if let tick = state.nextTick {
+      // Ticks fall on whole multiples, so that the clock in the corner does not skip.
+      timeout = Int32(tick - Int(SystemClock.now.wall % UInt64(tick)))
+    }
+    var ready: [UInt8] = [0, 0, 0]
+    let count = fm_wait([STDIN_FILENO, wake, signals], &ready, 3, timeout)
+    if ready[1] != 0 { fm_wake_clear(wake) }
+    if count == 0 || ready[0] == 1 { isDirty = true }
+    // 2: hung up. Nobody can see or press anything any more.
+    return ready[0] != 2
+  }
+
+  private mutating func takeKeys() {
+    while let key = screen.nextKey() {
+      handle(state.press(key))
+      isDirty = true
+      if state.isFinished { return }
+    }
+  }
+
+  private mutating func takeSignals() {
+    while case let number = fm_signal_next(signals), number != 0 {
+      switch number {
+      case SIGWINCH:
+        screen.fitTerminal()
+        state.size = screen.size
+        isDirty = true
+      case SIGTSTP: handle([.suspend])
+      case SIGCONT: isDirty = true
+      default: state.isFinished = true
+      }
+    }
+  }
+
+  private mutating func takeNews() {
+    for notice in notices.takeAll() {
+      isDirty = true
+      switch notice {
+      case .tell(let text): state.tell(text)
+      case .dialog(let dialog):
+        if case .invitation = dialog { closeInvitation() }
+        state.dialogs.append(dialog)
+      case .closeInvitation: closeInvitation()
+      case .network(let text): state.network = text
+      case .isDemo: state.isDemo = true
+      }
+    }
+    guard let snapshot = snapshots.take() else { return }
+    state.update(snapshot)
+    isDirty = true
+  }
+
+  private mutating func closeInvitation() {
+    state.dialogs.removeAll { if case .invitation = $0 { true } else { false } }
+  }
+
+  private mutating func draw() {
+    isDirty = false
+    if screen.depth != .none, theme.file != state.themeName { theme = (state.themeName, Theme.named(state.themeName)) }
+    screen.show(DashboardFrame.render(state), theme: theme.theme)
+  }
+}
