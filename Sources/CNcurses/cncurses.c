@@ -164,15 +164,15 @@ void cnc_suspend(void) {
   clearok(curscr, TRUE);
 }
 
-static struct sigaction previous[NSIG];
-
 static void crashed(int number) {
   if (active) {
     (void)!write(STDOUT_FILENO, reset, sizeof reset - 1);
     tcsetattr(STDIN_FILENO, TCSANOW, &cooked);
     active = 0;
   }
-  sigaction(number, &previous[number], NULL);
+  // The default action, not the runtime's backtracer: that would wait for a key on this terminal, and
+  // what it prints may be private.
+  signal(number, SIG_DFL);
   raise(number);
 }
 
@@ -183,5 +183,5 @@ void cnc_guard_crashes(void) {
   action.sa_handler = crashed;
   action.sa_flags = SA_NODEFER;
   for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
-    sigaction(numbers[i], &action, &previous[numbers[i]]);
+    sigaction(numbers[i], &action, NULL);
 }

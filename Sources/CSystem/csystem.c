@@ -145,7 +145,7 @@ int fm_wait(const int *descriptors, uint8_t *ready, int count, int timeout_ms) {
   for (int i = 0; i < count; i++) polls[i] = (struct pollfd){.fd = descriptors[i], .events = POLLIN};
   int result = poll(polls, (nfds_t)count, timeout_ms);
   for (int i = 0; i < count; i++)
-    ready[i] = result <= 0 ? 0 : (polls[i].revents & POLLIN) ? 1 : polls[i].revents ? 2 : 0;
+    ready[i] = result <= 0 ? 0 : (polls[i].revents & (POLLHUP | POLLERR | POLLNVAL)) ? 2 : polls[i].revents ? 1 : 0;
   return result;
 }
 

@@ -39,16 +39,11 @@ struct DashboardCommand: ParsableCommand {
         throw error
       }
       let host = DashboardHost(location: location, themeName: theme, signals: signals)
-      do { try host.run(store: store, mouse: !noMouse) } catch is TerminalError { try plain() }
+      do { try host.run(store: store, mouse: !noMouse) } catch is TerminalError {
+        // No terminal to draw on: the plain status, and all is well.
+        try StatusCommand.show(location, asJSON: false)
+      }
     }
-  }
-
-  /// No terminal to draw on: the plain status, and all is well.
-  private func plain() throws {
-    var status = StatusCommand()
-    status.location = location
-    status.output = OutputOptions()
-    try status.run()
   }
 
   private func printOnce(_ size: CellSize) throws {
@@ -79,7 +74,7 @@ struct DemoCommand: ParsableCommand {
   func run() throws {
     try Output.reporting {
       let signals = fm_signals_open()
-      let host = DashboardHost(location: Location(), themeName: theme, signals: signals)
+      let host = DashboardHost(location: try Location.parse([]), themeName: theme, signals: signals)
       do {
         try host.runDemo(devices: devices, seed: seed, history: history, isPaused: paused)
       } catch is TerminalError {

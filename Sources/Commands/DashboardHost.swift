@@ -23,6 +23,8 @@ final class DashboardHost: Sendable {
     /// The device of the household that is looked at.
     var watched = 0
     var invitation: InvitationState = .none
+    /// What was asked for before the driver was there.
+    var early: [ReplicaDriver.Command] = []
   }
   private enum InvitationState: Sendable { case none, running, admit, cancel }
 
@@ -47,27 +49,30 @@ final class DashboardHost: Sendable {
   func run(store: Store?, mouse: Bool) throws {
     let screen = try Screen(mouse: mouse)
     if let store {
-      do { try drive(store) } catch {
+      do {
+        // The first picture comes from the store alone: it waits neither for the relay nor for a thread.
+        let name = try location.relayLocation().description
+        let first = try SnapshotBuilder.fromStore(store, relay: name)
+        state.withLock { ($0.store, $0.latest) = (store, first) }
+      } catch {
         screen.end()
         throw error
       }
+      slowly { try self.drive(store) }
     }
     show(screen)
   }
 
   func runDemo(devices: Int, seed: UInt64, history: Int, isPaused: Bool) throws {
     let screen = try Screen(mouse: true)
-    do { try startDemo(devices: devices, seed: seed, history: history, isPaused: isPaused) } catch {
-      screen.end()
-      throw error
-    }
-    show(screen)
+    slowly { try self.startDemo(devices: devices, seed: seed, history: history, isPaused: isPaused) }
+    show(screen, isDemo: true)
   }
 
-  private func show(_ screen: Screen) {
+  private func show(_ screen: Screen, isDemo: Bool = false) {
     var first = DashboardState(size: screen.size, glyphs: screen.glyphs, themeName: themeName)
     first.crisisLines = CrisisReport.screenLines()
-    first.isDemo = state.withLock { $0.household != nil }
+    first.isDemo = isDemo
     if let latest = state.withLock({ $0.latest }) { first.update(latest) }
     var loop = DashboardLoop(
       screen: screen, state: first, wake: wake, signals: signals, snapshots: snapshots, notices: notices,
@@ -75,6 +80,7 @@ final class DashboardHost: Sendable {
     loop.run()
     let (driver, household) = state.withLock { ($0.driver, $0.household) }
     household?.end()
+    // Says goodbye to the other devices; the terminal is given back already.
     driver?.stop(waitingAtMost: 1_000)
   }
 
@@ -98,12 +104,14 @@ final class DashboardHost: Sendable {
 
   private func drive(_ store: Store) throws {
     let name = try location.relayLocation().description
-    // The first picture comes from the store alone: it does not wait for the relay.
-    let first = try SnapshotBuilder.fromStore(store, relay: name)
     let driver = try ReplicaDriver(
       store: store, relay: try location.openRelay(store), relayName: name, tier: .selfHosted, observer: observer(0))
-    state.withLock { ($0.store, $0.driver, $0.latest) = (store, driver, first) }
-    snapshots.put(first)
+    let early = state.withLock { state in
+      (state.store, state.driver) = (store, driver)
+      defer { state.early = [] }
+      return state.early
+    }
+    for command in early { driver.send(command) }
     driver.start()
   }
 
@@ -119,18 +127,24 @@ final class DashboardHost: Sendable {
     state.withLock { state in state.household.map { $0.devices[state.watched].driver } ?? state.driver }
   }
 
+  /// Sends a command to the driver; one that comes in the first milliseconds waits for it.
+  private func send(_ command: ReplicaDriver.Command) {
+    if let driver { return driver.send(command) }
+    state.withLock { $0.early.append(command) }
+  }
+
   // MARK: Intents
 
   private func perform(_ intent: Intent) {
     switch intent {
     case .activateCrisis: crisis { actions in _ = try actions.activateCrisis(.severe, source: "person", relay: nil) }
     case .resolveCrisis: crisis { actions in _ = try actions.resolveCrisis(relay: nil) }
-    case .sync: driver?.send(.sync)
-    case .startPractice(let type): driver?.send(.perform { _ = try $0.startSession(type) })
+    case .sync: send(.sync)
+    case .startPractice(let type): send(.perform { _ = try $0.startSession(type) })
     case .saveProgress(let session, let elapsed, let phase): save(session, elapsed, phase)
     case .handOff(let session, let device):
-      if let id = RecordID(session), let target = DeviceID(device) { driver?.send(.offer(id, to: target)) }
-    case .add(let kind, let assignments): driver?.send(.perform { _ = try $0.add(kind: kind, assignments) })
+      if let id = RecordID(session), let target = DeviceID(device) { send(.offer(id, to: target)) }
+    case .add(let kind, let assignments): send(.perform { _ = try $0.add(kind: kind, assignments) })
     case .resolve(let record, let field, let version): resolve(record, field, version)
     case .invite: invite()
     case .admit: state.withLock { $0.invitation = .admit }
@@ -145,18 +159,18 @@ final class DashboardHost: Sendable {
   }
 
   /// Ahead of everything that waits for the driver.
-  private func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) { driver?.send(.crisis(body)) }
+  private func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) { send(.crisis(body)) }
 
   private func save(_ session: String, _ elapsed: Double, _ phase: String?) {
     guard let id = RecordID(session) else { return }
-    driver?.send(.perform { _ = try $0.progress(id, to: elapsed, phase: phase.flatMap(SessionState.Phase.init(rawValue:))) })
+    send(.perform { _ = try $0.progress(id, to: elapsed, phase: phase.flatMap(SessionState.Phase.init(rawValue:))) })
   }
 
   private func resolve(_ record: String, _ field: String, _ version: Int) {
     let conflict = state.withLock { $0.latest }?.conflicts.first { $0.record.description == record && $0.field == field }
     guard let conflict, conflict.versions.indices.contains(version) else { return }
     let choice = conflict.versions[version].id
-    driver?.send(.perform { try $0.resolve(conflict.record, field: field, keeping: choice) })
+    send(.perform { try $0.resolve(conflict.record, field: field, keeping: choice) })
   }
 
   private func slowly(_ body: @escaping @Sendable () throws -> Void) {

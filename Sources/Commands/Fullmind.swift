@@ -15,7 +15,7 @@ public struct Fullmind: ParsableCommand {
       DashboardCommand.self, DemoCommand.self, InitCommand.self, JoinCommand.self, DevicesCommand.self,
       AgentCommand.self, StatusCommand.self, SyncCommand.self, RecordCommand.self, CheckInCommand.self,
       PracticeCommand.self, CrisisCommand.self, ConflictsCommand.self, SessionsCommand.self, HandoffCommand.self,
-      QuotaCommand.self, DoctorCommand.self, SimulateCommand.self,
+      QuotaCommand.self, DoctorCommand.self, SimulateCommand.self, BenchCommand.self,
     ],
     defaultSubcommand: DashboardCommand.self)
 

@@ -15,19 +15,21 @@ struct StatusCommand: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    try Output.reporting(asJSON: output.json) {
-      do {
-        let snapshot = try StatusReport.snapshot(location)
-        if output.json { try Output.json(StatusReport(snapshot)) } else { Output.write(StatusText.text(snapshot)) }
-      } catch StorageError.noStore(let path) {
-        try welcome(path)
-      }
+    try Output.reporting(asJSON: output.json) { try Self.show(location, asJSON: output.json) }
+  }
+
+  static func show(_ location: Location, asJSON json: Bool) throws {
+    do {
+      let snapshot = try StatusReport.snapshot(location)
+      if json { try Output.json(StatusReport(snapshot)) } else { Output.write(StatusText.text(snapshot)) }
+    } catch StorageError.noStore(let path) {
+      try welcome(path, asJSON: json)
     }
   }
 
   /// A newcomer's status is a welcome, not an error.
-  private func welcome(_ path: String) throws {
-    if output.json { return try Output.json(["store": "none"]) }
+  private static func welcome(_ path: String, asJSON json: Bool) throws {
+    if json { return try Output.json(["store": "none"]) }
     Output.write(
       """
       There is no store in \(path) yet. Nothing is wrong; choose one:

@@ -36,9 +36,14 @@ package enum CellText {
     return text.unicodeScalars.reduce(0) { $0 + columns(of: $1) }
   }
 
+  package static func width(of character: Character) -> Int {
+    character.unicodeScalars.reduce(0) { $0 + columns(of: $1) }
+  }
+
   /// Columns of one scalar: 0 for marks, 2 for wide ones (UAX #11, Unicode 15), else 1.
   package static func columns(of scalar: Unicode.Scalar) -> Int {
-    if scalar.value < 0x300 { return 1 }
+    // Letters of the West, and the lines and blocks that panels are drawn with.
+    if scalar.value < 0x300 || (0x2500...0x25FF).contains(scalar.value) && !isWide(scalar.value) { return 1 }
     switch scalar.properties.generalCategory {
     case .nonspacingMark, .enclosingMark, .format: return 0
     default: break
@@ -63,7 +68,7 @@ package enum CellText {
     if width(text) <= columns { return text }
     var (kept, used) = ("", 0)
     for character in text {
-      let size = width(String(character))
+      let size = width(of: character)
       if used + size > columns - 1 { break }
       kept.append(character)
       used += size
@@ -92,7 +97,7 @@ package enum CellText {
     if width(line) <= columns { return [line] }
     var (lines, used) = ([""], 0)
     for character in line {
-      let size = width(String(character))
+      let size = width(of: character)
       if used + size > columns {
         lines.append("")
         used = 0

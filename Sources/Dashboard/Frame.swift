@@ -100,6 +100,9 @@ package struct Glyphs: Sendable, Hashable {
   }
 }
 
+/// The printable ASCII characters as texts, made once.
+private let asciiCells = (32..<127).map { String(Unicode.Scalar(UInt8($0))) }
+
 /// A picture of the screen, as a value: a grid of cells.
 package struct Frame: Sendable, Hashable {
   package let size: CellSize
@@ -138,15 +141,27 @@ package struct Frame: Sendable, Hashable {
   ) -> Int {
     guard row >= 0, row < size.rows else { return 0 }
     let limit = min(columns, size.columns - column)
+    if text.utf8.count <= limit, column >= 0, let end = putASCII(text, row, column, role, isSelected) { return end - column }
     var at = column
     for character in CellText.fit(glyphs.spelled(text), limit, ellipsis: glyphs.ellipsis) {
-      let width = CellText.width(String(character))
+      let width = CellText.width(of: character)
       guard width > 0, at >= 0, at + width <= size.columns else { continue }
       cells[row * size.columns + at] = Cell(text: String(character), role: role, isSelected: isSelected)
       if width == 2 { cells[row * size.columns + at + 1] = Cell(text: "", role: role, isSelected: isSelected) }
       at += width
     }
     return at - column
+  }
+
+  /// The quick way for the texts that most cells hold; `nil` when the text is not all printable ASCII.
+  private mutating func putASCII(_ text: String, _ row: Int, _ column: Int, _ role: Role, _ isSelected: Bool) -> Int? {
+    guard text.utf8.allSatisfy({ $0 >= 32 && $0 < 127 }) else { return nil }
+    var at = row * size.columns + column
+    for byte in text.utf8 {
+      cells[at] = Cell(text: asciiCells[Int(byte) - 32], role: role, isSelected: isSelected)
+      at += 1
+    }
+    return at - row * size.columns
   }
 
   /// Fills a rectangle with spaces.

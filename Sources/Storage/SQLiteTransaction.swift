@@ -143,11 +143,16 @@ package struct SQLiteTransaction: StoreTransaction {
   }
 
   package func pendingCounts() throws -> [Lane: Int] {
-    let rows = try Row.fetchCursor(
-      database.cachedStatement(sql: "SELECT lane, count(*) AS count FROM pending GROUP BY lane"))
+    // What is pending has no gap, so that the ends tell the count: nothing is read in between.
     var counts: [Lane: Int] = [:]
-    while let row = try rows.next() {
-      if let lane = Lane(rawValue: row["lane"]) { counts[lane] = row["count"] }
+    for lane in Lane.allCases {
+      let row = try Row.fetchOne(
+        database.cachedStatement(
+          sql: """
+            SELECT (SELECT sequence FROM pending WHERE lane = ?1 ORDER BY sequence LIMIT 1) AS first,
+              (SELECT sequence FROM pending WHERE lane = ?1 ORDER BY sequence DESC LIMIT 1) AS last
+            """), arguments: [lane.rawValue])
+      if let first = row?["first"] as Int64?, let last = row?["last"] as Int64? { counts[lane] = Int(last - first) + 1 }
     }
     return counts
   }

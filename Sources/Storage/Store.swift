@@ -104,7 +104,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
       let queue = try DatabaseQueue(path: home.database, configuration: configuration)
       try queue.writeWithoutTransaction { database in
         // GRDB sets NORMAL after its own preparation; see docs/ARCHITECTURE. Read back: 2 is FULL.
-        try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY")
+        try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY")
         guard try Int.fetchOne(database, sql: "PRAGMA synchronous") == 2 else {
           throw StorageError.unreadable(home.database, "the disk cannot be made to keep its promises")
         }
@@ -154,7 +154,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   /// A number that changes when another process has committed.
   package func dataVersion() throws -> Int {
     try Self.translating(home) {
-      try queue.unsafeRead { try Int.fetchOne($0, sql: "PRAGMA data_version") ?? 0 }
+      try queue.unsafeRead { try Int.fetchOne($0.cachedStatement(sql: "PRAGMA data_version")) ?? 0 }
     }
   }
 

@@ -96,11 +96,9 @@ package final class DemoHousehold: Sendable {
   package func pauseLife(_ isPaused: Bool) { life.isPaused = isPaused }
   package var isLifePaused: Bool { life.isPaused }
 
-  /// Stops everybody and removes the temporary folder.
+  /// Ends the household with the program: nobody outside knows of it, so nobody is told goodbye.
   package func end() {
     life.end()
-    for device in devices { device.driver.send(.stop) }
-    for device in devices { device.driver.stop(waitingAtMost: 300) }
     try? FileManager.default.removeItem(atPath: folder)
   }
 }

@@ -102,14 +102,6 @@ package struct Snapshot: Sendable, Hashable {
     package var percent: Int { tier.operationsPerDay.map { used * 100 / max(1, $0) } ?? 0 }
   }
 
-  package struct Record: Sendable, Hashable {
-    package var id: RecordID
-    package var kind: String
-    package var title: String
-    package var latest: UInt64
-    package var isOpen: Bool
-  }
-
   package struct Event: Sendable, Hashable {
     package enum Weight: String, Sendable { case quiet, notable, warning, alarm }
     package var number: Int
@@ -129,7 +121,6 @@ package struct Snapshot: Sendable, Hashable {
   package var sessions: [Session]
   package var quota: Quota
   package var guarantees: [GuaranteeRow]
-  package var records: [Record]
   package var events: [Event]
   package var stateHash: StateHash
   package var operations: UInt64

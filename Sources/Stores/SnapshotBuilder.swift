@@ -58,7 +58,7 @@ package struct SnapshotBuilder {
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
         deviceCount: members.devices.count),
-      guarantees: live.measurements.rows, records: try recent(transaction), events: live.events, stateHash: hash,
+      guarantees: live.measurements.rows, events: live.events, stateHash: hash,
       operations: heads.values.reduce(0, +))
   }
 
@@ -193,15 +193,6 @@ package struct SnapshotBuilder {
           id: session.id, type: session.type, phase: session.phase.rawValue,
           owner: session.owner.flatMap { names[$0] } ?? "nobody", isOwn: isOwn,
           offeredTo: session.offer.flatMap { names[$0.device] }, elapsed: elapsed, seconds: total, stage: stage)
-      }
-  }
-
-  private func recent(_ transaction: SQLiteTransaction) throws -> [Snapshot.Record] {
-    try transaction.records(kind: nil, limit: 30).filter { RecordCatalogue[$0.kind]?.isAddedByHand ?? true }
-      .map { record in
-        Snapshot.Record(
-          id: record.id, kind: record.kind, title: record.title, latest: record.latest.milliseconds,
-          isOpen: !record.openFields.isEmpty)
       }
   }
 }

@@ -75,6 +75,11 @@ package struct DashboardLoop {
   private var theme: (file: String, theme: Theme)
   private var lastFrame: UInt64 = 0
   private var isDirty = true
+  /// While a window is being dragged, sizes come faster than anybody can look: the picture follows
+  /// once it rests, and a few times a second until then.
+  private var resized: (first: UInt64, last: UInt64)?
+  private static let resizeRest: UInt64 = 60_000_000
+  private static let resizePatience: UInt64 = 400_000_000
 
   package init(
     screen: Screen, state: DashboardState, wake: Int32, signals: Int32, snapshots: LatestValue<Snapshot>,
@@ -96,8 +101,19 @@ package struct DashboardLoop {
       takeKeys()
       takeSignals()
       takeNews()
-      if isDirty { draw() }
+      fitWhenRested()
+      if isDirty, resized == nil { draw() }
     }
+  }
+
+  private mutating func fitWhenRested() {
+    guard let resized else { return }
+    let now = SystemClock.now.uptime
+    guard now >= resized.last + Self.resizeRest || now >= resized.first + Self.resizePatience else { return }
+    self.resized = nil
+    screen.fitTerminal()
+    state.size = screen.size
+    isDirty = true
   }
 
   private mutating func handle(_ intents: [Intent]) {
@@ -119,6 +135,7 @@ package struct DashboardLoop {
       // Ticks fall on whole multiples, so that the clock in the corner does not skip.
       timeout = Int32(tick - Int(SystemClock.now.wall % UInt64(tick)))
     }
+    if resized != nil { timeout = Int32(Self.resizeRest / 1_000_000) }
     var ready: [UInt8] = [0, 0, 0]
     let count = fm_wait([STDIN_FILENO, wake, signals], &ready, 3, timeout)
     if ready[1] != 0 { fm_wake_clear(wake) }
@@ -139,9 +156,8 @@ package struct DashboardLoop {
     while case let number = fm_signal_next(signals), number != 0 {
       switch number {
       case SIGWINCH:
-        screen.fitTerminal()
-        state.size = screen.size
-        isDirty = true
+        let now = SystemClock.now.uptime
+        resized = (resized?.first ?? now, now)
       case SIGTSTP: handle([.suspend])
       case SIGCONT: isDirty = true
       default: state.isFinished = true

@@ -24,7 +24,7 @@ int fm_ping_open(const char *path);
 int fm_ping_send(const char *path);
 void fm_ping_clear(int fd);
 
-// Waits until a descriptor is ready; `ready` receives one byte each. timeout in ms, -1 for ever.
+// Waits until a descriptor is ready; `ready` receives one byte each: 1 readable, 2 gone. timeout in ms, -1 for ever.
 int fm_wait(const int *descriptors, uint8_t *ready, int count, int timeout_ms);
 
 // An exclusive lock on a file that ends with the process. The descriptor, or -1 when it is held.

@@ -4,7 +4,7 @@ import Stores
 enum ConflictsPanel {
   static func lines(_ context: PanelContext) -> [Line] {
     let conflicts = context.snapshot.conflicts
-    if conflicts.isEmpty { return [Line([Span("none open", .good), Span("  routine matters settle themselves", .dim)])] }
+    if conflicts.isEmpty { return [Line([Span("none open", .good), Span("  routine settles itself", .dim)])] }
     return conflicts.enumerated().map { index, conflict in
       let role: Role = conflict.impact == "critical" ? .critical : conflict.impact == "significant" ? .bad : .waiting
       let newest = conflict.versions.map(\.timestamp).max()

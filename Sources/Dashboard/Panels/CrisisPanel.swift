@@ -6,8 +6,8 @@ enum CrisisPanel {
     let crisis = context.snapshot.crisis
     guard crisis.isActive else {
       return [
-        Line([Span("none", .good), Span("   press "), Span("!", .key), Span(" at any moment: help lines,")]),
-        Line("and every device of yours knows at once", .dim),
+        Line([Span("none", .good), Span("   "), Span("!", .key), Span(" at any moment: help lines")]),
+        Line("and all your devices know at once", .dim),
       ]
     }
     let since = Wording.ago(crisis.since, now: context.wall)

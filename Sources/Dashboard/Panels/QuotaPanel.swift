@@ -7,6 +7,13 @@ enum QuotaPanel {
 
   static func lines(_ context: PanelContext) -> [Line] {
     let quota = context.snapshot.quota
+    if context.rows < 3 {
+      let limit = quota.tier.operationsPerDay.map { " of \($0)" } ?? ", not limited"
+      return [
+        Line([Span(quota.tier.name, .strong), Span("  today \(quota.used)\(limit)")]),
+        Line("\(quota.deviceCount) of \(quota.tier.devices) devices", .dim),
+      ]
+    }
     let slots = Line([Span("devices "), Span("\(quota.deviceCount)", .strong), Span(" of \(quota.tier.devices)", .dim)])
     guard let limit = quota.tier.operationsPerDay else {
       return [

@@ -28,7 +28,8 @@ enum SyncPanel {
     if sync.quarantined > 0 { lines.append(Line("\(sync.quarantined) from the future: kept until due", .waiting)) }
     if sync.damagedStreams > 0 { lines.append(Line("\(sync.damagedStreams) damaged streams on the relay", .bad)) }
     lines.append(Line([Span("state \(snapshot.stateHash.description.prefix(12))", .dim)], right: [Span("\(snapshot.operations) operations", .dim)]))
-    return lines
+    // What matters stands first; the rest is for larger panels.
+    return context.isZoomed ? lines : Array(lines.prefix(context.rows))
   }
 
   private static func state(_ sync: Snapshot.Sync, _ glyphs: Glyphs) -> Span {

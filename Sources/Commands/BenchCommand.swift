@@ -1,0 +1,82 @@
+import ArgumentParser
+import CSystem
+import Causality
+import Foundation
+import Therapy
+
+/// `fullmind bench`: measures on this machine, each figure beside a floor measured in the same run.
+struct BenchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench", abstract: "Measure on this machine; each figure beside its floor.",
+    discussion: """
+      BENCHMARKS
+        store        durable changes and verified applies per second, beside raw SQLite
+        relay-floor  durable append, wake-up of another process, durable append
+        open         opening a store with 1,000 and with 100,000 operations
+        frame        drawing the dashboard's picture
+        card         the crisis card, from start to exit
+      Without a name: all of them.
+      """)
+  @Argument(help: "Which one.") var name: String?
+  @OptionGroup var output: OutputOptions
+  @Option(help: .hidden) var peer: String?
+
+  static let names = ["store", "relay-floor", "open", "frame", "card"]
+
+  func run() throws {
+    if let peer { return RelayFloor.runPeer(folder: peer) }
+    try Output.reporting(asJSON: output.json) {
+      if let name, !Self.names.contains(name) {
+        throw InputError.invalid("There is no benchmark “\(name)”. Nothing was run.", remedy: "Use one of \(Self.names.joined(separator: ", ")).")
+      }
+      var rows = [BenchRow]()
+      let wanted = name.map { [$0] } ?? Self.names
+      for benchmark in wanted {
+        let found =
+          switch benchmark {
+          case "store": try StoreBench.run()
+          case "relay-floor": try RelayFloor.run()
+          case "open": try StoreBench.runOpen()
+          case "frame": FrameBench.run()
+          default: RelayFloor.runCard()
+          }
+        if !output.json { for row in found { Output.line(row.text) } }
+        rows += found
+      }
+      if output.json { try Output.json(["bench": rows]) }
+    }
+  }
+}
+
+/// One measured figure.
+struct BenchRow: Encodable {
+  var name: String
+  var value: Double
+  var unit: String
+  /// What the same run measured for the least that could be done.
+  var floor: Double?
+  var note: String
+
+  var text: String {
+    let ratio = floor.map { " · floor \(Self.number($0)) (\(String(format: "%.2f", unit.hasSuffix("/s") ? value / $0 : $0 / value)) of it)" } ?? ""
+    return "\(name): \(Self.number(value)) \(unit)\(ratio)\(note.isEmpty ? "" : " · \(note)")"
+  }
+
+  private static func number(_ value: Double) -> String {
+    value >= 1_000 ? String(Int(value)) : value >= 10 ? String(format: "%.1f", value) : String(format: "%.3f", value)
+  }
+}
+
+enum BenchClock {
+  /// Seconds that `body` takes.
+  static func seconds(_ body: () throws -> Void) rethrows -> Double {
+    let began = fm_uptime_ns()
+    try body()
+    return Double(fm_uptime_ns() - began) / 1e9
+  }
+
+  static func percentile(_ values: [Double], _ share: Double) -> Double {
+    let ordered = values.sorted()
+    return ordered.isEmpty ? 0 : ordered[min(ordered.count - 1, Int(Double(ordered.count - 1) * share + 0.5))]
+  }
+}
