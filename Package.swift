@@ -125,5 +125,22 @@ let package = Package(
 
     // floor 11 · roof
     .executableTarget(name: "fullmind", dependencies: ["Commands"], swiftSettings: strict),
+
+    // tests: rules as values, doors against contracts, faces as a person meets them
+    .testTarget(
+      name: "RulesTests",
+      dependencies: ["Causality", "ConflictResolution", "Crisis", "Replica", "Sealing", "Therapy", "WireFormat", crypto],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DoorsTests",
+      dependencies: [
+        "Causality", "ConflictResolution", "Crisis", "Relays", "Replica", "Sealing", "Simulation", "Storage", "Stores",
+        "Therapy", crypto, grdb,
+      ],
+      swiftSettings: strict),
+    .testTarget(
+      name: "FacesTests",
+      dependencies: ["CSystem", "Causality", "Crisis", "Dashboard", "Stores", "Therapy", "Themes", "fullmind"],
+      swiftSettings: strict),
   ]
 )

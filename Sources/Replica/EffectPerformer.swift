@@ -17,6 +17,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
   package private(set) var tags: [BlindTag: DeviceID]
   package let incarnation: UInt64
   private let sealer: BatchSealer
+  private let cutter: BatchCutter
   private let ownTag: BlindTag
 
   /// Loads the members from the store.
@@ -26,6 +27,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
     self.ring = ring
     self.incarnation = incarnation
     sealer = ring.account.sealer
+    cutter = BatchCutter(ring: ring)
     ownTag = Self.tag(sealer, ring.device)
     var members = Members(rootKey: ring.account.rootKey)
     for entry in try store.read({ try $0.membership() }) { _ = try members.accept(entry) }
@@ -74,38 +76,20 @@ package struct EffectPerformer<Store: ReplicaStore> {
     _ lane: Lane, counted: Bool, _ now: Moment, _ random: inout some RandomNumberGenerator
   ) throws -> ReplicaEvent {
     let through = try store.write { transaction in
-      let sealed = try seal(lane, in: &transaction, using: &random)
+      let sealed = try cutter.cut(lane, in: &transaction, using: &random)
       if counted, sealed != nil { try transaction.countSyncOperation(onDay: now.wall / millisecondsPerDay) }
       return try transaction.head(StreamKey(device: ring.device, channel: Channel(lane)))?.batched ?? 0
     }
     return .cut(lane, through: through)
   }
 
-  /// Cuts and files one batch inside a transaction; `nil` when nothing was pending.
-  package func seal(
-    _ lane: Lane, in transaction: inout Store.Transaction, using random: inout some RandomNumberGenerator
-  ) throws -> UInt64? {
-    let key = StreamKey(device: ring.device, channel: Channel(lane))
-    let digest = try Self.digest(of: transaction.heads())
-    return try transaction.withLedger { ledger in
-      guard let (operations, previous) = try ledger.cut(lane, of: ring.device) else { return nil }
-      let first = operations[0].id.sequence
-      let content = OperationCodec.encode(operations, .run(stream: operations[0].id.stream, first: first))
-      let frame = try sealer.seal(
-        .operations(content), channel: key.channel.rawValue, first: first, count: UInt64(operations.count),
-        previous: previous, headsDigest: digest, from: ring.device, keys: ring.keys, using: &random)
-      let batch = StoredBatch(
-        stream: key, first: first, count: UInt64(operations.count), hash: BatchSealer.hash(of: frame), frame: frame)
-      try ledger.file(batch)
-      return batch.last
-    }
-  }
-
   /// Takes over members that another process of this device admitted.
   ///
   /// - Returns: Whether there were any.
   package mutating func reloadMembers() throws -> Bool {
-    let log = try store.read { try $0.membership() }
+    let log = try store.read { transaction in
+      try transaction.membershipCount() > members.log.count ? try transaction.membership() : []
+    }
     guard log.count > members.log.count else { return false }
     var grown = members
     for entry in log.dropFirst(members.log.count) { _ = try grown.accept(entry) }
@@ -118,34 +102,10 @@ package struct EffectPerformer<Store: ReplicaStore> {
     _ certificate: DeviceCertificate, signature: [UInt8], using random: inout some RandomNumberGenerator
   ) throws {
     let entry = try members.admitting(certificate, deviceSignature: signature, by: ring.device, keys: ring.keys)
-    try file(membership: entry, using: &random)
-  }
-
-  /// Files a signed membership entry as a batch of this device's membership channel.
-  package mutating func file(membership entry: [UInt8], using random: inout some RandomNumberGenerator) throws {
     var grown = members
     _ = try grown.accept(entry)
-    let key = StreamKey(device: ring.device, channel: .membership)
-    try store.write { transaction in
-      let head = try transaction.head(key) ?? StreamHead(hash: BatchSealer.noPrevious)
-      let content = MembershipCodec.encode([entry])
-      let frame = try sealer.seal(
-        .membership(content), channel: key.channel.rawValue, first: head.batched + 1, count: 1,
-        previous: head.hash, headsDigest: [], from: ring.device, keys: ring.keys, using: &random)
-      let batch = StoredBatch(
-        stream: key, first: head.batched + 1, count: 1, hash: BatchSealer.hash(of: frame), frame: frame)
-      try transaction.withLedger { try $0.file(batch) }
-      try transaction.appendMembership(entry)
-    }
+    try store.write { try cutter.file(membership: entry, in: &$0, using: &random) }
     members = grown
-  }
-
-  private static func digest(of heads: [StreamKey: StreamHead]) -> [UInt8] {
-    var bytes = [UInt8]()
-    for (key, head) in heads.sorted(by: { $0.key < $1.key }) {
-      bytes += key.device.bytes + [key.channel.rawValue] + head.applied.bigEndianBytes
-    }
-    return LabelledInput("fullmind/1/heads", bytes).sha256
   }
 
   private func append(_ channel: Channel, after: UInt64) throws -> ReplicaEvent {

@@ -84,6 +84,7 @@ package protocol StoreTransaction {
   mutating func release(_ operation: OperationID) throws
 
   func membership() throws -> [[UInt8]]
+  func membershipCount() throws -> Int
   mutating func appendMembership(_ entry: [UInt8]) throws
 
   /// Sync operations counted on a day (days since 1970).

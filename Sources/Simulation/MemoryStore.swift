@@ -106,6 +106,7 @@ package struct MemoryTransaction: StoreTransaction {
   package func quarantined() throws -> [Operation] { contents.quarantine.values.sorted { $0.id < $1.id } }
   package mutating func release(_ operation: OperationID) throws { contents.quarantine[operation] = nil }
   package func membership() throws -> [[UInt8]] { contents.membership }
+  package func membershipCount() throws -> Int { contents.membership.count }
   package mutating func appendMembership(_ entry: [UInt8]) throws { contents.membership.append(entry) }
   package func syncOperations(onDay day: UInt64) throws -> Int { contents.usage[day] ?? 0 }
   package mutating func countSyncOperation(onDay day: UInt64) throws { contents.usage[day, default: 0] += 1 }

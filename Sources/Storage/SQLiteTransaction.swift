@@ -253,6 +253,10 @@ package struct SQLiteTransaction: StoreTransaction {
     return entries
   }
 
+  package func membershipCount() throws -> Int {
+    try Int.fetchOne(database.cachedStatement(sql: "SELECT max(number) FROM membership")) ?? 0
+  }
+
   package mutating func appendMembership(_ entry: [UInt8]) throws {
     try database.append(membership: entry, seals)
   }

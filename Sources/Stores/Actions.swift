@@ -11,18 +11,38 @@ import Therapy
 /// What a person does, as writes to the store. Each returns when it is durable on this device.
 package struct Actions: Sendable {
   package let store: Store
+  private let cutter: BatchCutter
   package var device: DeviceID { store.ring.device }
   package var crisisRecord: RecordID { CrisisState.record(ofAccount: store.ring.account.account) }
 
-  package init(_ store: Store) { self.store = store }
+  package init(_ store: Store) {
+    self.store = store
+    cutter = BatchCutter(ring: store.ring)
+  }
 
   /// Saves drafts in one transaction and tells the other processes of this device.
+  ///
+  /// - Parameter own: The socket of this process, which is not pinged.
   package func commit(_ drafts: [Draft], pinging own: String? = nil) throws -> [Causality.Operation] {
-    let wall = SystemClock.now.wall
-    let operations = try store.write { transaction in
-      try transaction.withLedger { try $0.commit(drafts, by: device, wall: wall) }
-    }
+    let operations = try store.write { try save(drafts, in: &$0) }
     store.pingOthers(except: own)
+    return operations
+  }
+
+  /// Stamps and saves; in an idle lane the change is cut into a batch in the same transaction, so that
+  /// whoever exchanges only has to send it. Under load the changes gather, as ``Pacing`` decides.
+  private func save(_ drafts: [Draft], in transaction: inout SQLiteTransaction) throws -> [Causality.Operation] {
+    let now = SystemClock.now
+    let waiting = try transaction.pendingCounts()
+    let operations = try transaction.withLedger { try $0.commit(drafts, by: device, wall: now.wall) }
+    guard drafts.count <= Limits.operationsPerBatch else { return operations }
+    var random = SystemRandomNumberGenerator()
+    for lane in Set(drafts.map(\.lane)).sorted() where lane == .crisis || waiting[lane] == nil {
+      while try cutter.cut(lane, in: &transaction, using: &random) != nil {
+        // The crisis lane is never counted; a batch is one operation there, and may follow another.
+        if lane != .crisis { try transaction.countSyncOperation(onDay: now.wall / millisecondsPerDay) }
+      }
+    }
     return operations
   }
 
@@ -46,12 +66,11 @@ package struct Actions: Sendable {
 
   /// Changes a record; what it held is read in the same transaction that writes.
   package func set(_ id: RecordID, _ assignments: [String]) throws {
-    let wall = SystemClock.now.wall
     try store.write { transaction in
       guard let record = try transaction.record(id) else { throw InputError.unknownRecord }
       guard let schema = RecordCatalogue[record.kind] else { throw InputError.unknownKind(record.kind) }
       let drafts = try schema.drafts(from: assignments, record: id, current: record)
-      _ = try transaction.withLedger { try $0.commit(drafts, by: device, wall: wall) }
+      _ = try save(drafts, in: &transaction)
     }
     store.pingOthers(except: nil)
   }
@@ -95,29 +114,15 @@ package struct Actions: Sendable {
   private func crisis(_ drafts: [Draft], relay: FolderRelay?) throws -> (Causality.Operation, (any Error)?) {
     let operations = try commit(drafts)
     guard let operation = operations.first else { preconditionFailure("one draft makes one operation") }
-    guard let relay else { return (operation, nil) }
+    guard let relay, let tag = BlindTag(bytes: store.ring.account.sealer.tags.device(device)) else { return (operation, nil) }
+    let key = StreamKey(operation.id.stream)
     do {
-      var performer = try EffectPerformer(
-        store: store, relay: relay, ring: store.ring, incarnation: store.incarnation)
-      try send(.crisis, &performer, relay)
+      let batches = try store.read { try $0.batches(of: key, after: operation.id.sequence - 1, limit: 1) }
+      try relay.appendBlindly(batches.map(\.frame), to: RelayStream(tag: tag, channel: key.channel))
       return (operation, nil)
     } catch {
       return (operation, error)
     }
-  }
-
-  private func send(_ lane: Lane, _ performer: inout EffectPerformer<Store>, _ relay: FolderRelay) throws {
-    var random = SystemRandomNumberGenerator()
-    let key = StreamKey(device: device, channel: Channel(lane))
-    let before = try store.read { try $0.head(key) }?.batched ?? 0
-    guard let own = performer.tags.first(where: { $0.value == device })?.key else { return }
-    let now = SystemClock.now
-    while try store.read({ try $0.pendingCounts()[lane] ?? 0 }) > 0 {
-      _ = try performer.cut(lane, counted: false, now, &random)
-    }
-    let batches = try store.read { try $0.batches(of: key, after: before, limit: 64) }
-    try relay.appendBlindly(batches.map(\.frame), to: RelayStream(tag: own, channel: Channel(lane)))
-    store.pingOthers(except: nil)
   }
 
   // MARK: Sessions
