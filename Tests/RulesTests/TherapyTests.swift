@@ -1,7 +1,6 @@
 import Causality
 import ConflictResolution
 import Crisis
-import Foundation
 import Testing
 import Therapy
 

@@ -1,7 +1,7 @@
 import Stores
 
 /// What happened, newest first.
-enum EventsPanel {
+package enum EventsPanel {
   static func lines(_ context: PanelContext) -> [Line] {
     let events = matching(context.snapshot.events, context.filter)
     if events.isEmpty { return [Line(context.filter.isEmpty ? "nothing yet" : "nothing matches “\(context.filter)”", .dim)] }
@@ -21,7 +21,7 @@ enum EventsPanel {
   }
 
   /// Events that contain the filter; with `!` in front, those that do not.
-  static func matching(_ events: [Snapshot.Event], _ filter: String) -> [Snapshot.Event] {
+  package static func matching(_ events: [Snapshot.Event], _ filter: String) -> [Snapshot.Event] {
     guard !filter.isEmpty else { return events }
     let isInverse = filter.hasPrefix("!")
     let words = (isInverse ? String(filter.dropFirst()) : filter).lowercased()

@@ -1,0 +1,151 @@
+import Causality
+import Foundation
+import Relays
+import Replica
+import Testing
+
+/// What every relay promises.
+@Suite("Relay contract")
+struct RelayContractTests {
+  private static let tag = BlindTag(high: 0xAA, low: 1)
+  private let stream = RelayStream(tag: Self.tag, channel: Channel(.ordinary))
+
+  private func both(_ body: (any Relay) throws -> Void) throws {
+    let sandbox = try Sandbox()
+    try body(try FolderRelay(path: sandbox.path + "/relay", account: Array(repeating: 3, count: 16), ownTag: Self.tag))
+    try body(MemoryRelay().connection(of: Self.tag))
+  }
+
+  private func frames(_ range: Range<Int>) -> [[UInt8]] { range.map { Array(repeating: UInt8($0), count: 200 + $0) } }
+
+  private func readAll(_ relay: any Relay) throws -> [[UInt8]] {
+    var (position, frames) = (RelayPosition.start, [[UInt8]]())
+    while true {
+      let chunk = try relay.read(stream, from: position)
+      frames += chunk.frames
+      position = chunk.positions[chunk.frames.count]
+      if chunk.isAtEnd { return frames }
+    }
+  }
+
+  @Test("what was appended is read, in order, from any position")
+  func append() throws {
+    try both { relay in
+      #expect(try readAll(relay).isEmpty)
+      try relay.append(frames(0..<3), to: stream)
+      try relay.append(frames(3..<30), to: stream)
+      #expect(try readAll(relay) == frames(0..<30))
+      let chunk = try relay.read(stream, from: .start)
+      #expect(try relay.read(stream, from: chunk.positions[2]).frames.first == frames(2..<3)[0])
+      #expect(try relay.survey().streams == [stream])
+    }
+  }
+
+  @Test("a stream written anew is read from its start, whatever the position")
+  func replace() throws {
+    try both { relay in
+      try relay.append(frames(0..<5), to: stream)
+      let old = try relay.read(stream, from: .start).positions[4]
+      try relay.replace(stream, with: frames(7..<9))
+      #expect(try relay.read(stream, from: old).frames == frames(7..<9))
+    }
+  }
+
+  @Test("presence is replaced in place; mail lies in its slot until the mailbox is removed")
+  func slots() throws {
+    try both { relay in
+      #expect(try relay.presence(of: Self.tag) == nil)
+      try relay.putPresence([1], of: Self.tag)
+      try relay.putPresence([2], of: Self.tag)
+      #expect(try relay.presence(of: Self.tag) == [2])
+      try relay.putMail([3], mailbox: "ab", slot: 1)
+      #expect(try relay.mail(in: "ab", slot: 1) == [3])
+      #expect(try relay.mail(in: "ab", slot: 2) == nil)
+      try relay.removeMailbox("ab")
+      #expect(try relay.mail(in: "ab", slot: 1) == nil)
+    }
+  }
+}
+
+@Suite("Folder relay")
+struct FolderRelayTests {
+  private static let tag = BlindTag(high: 0xAA, low: 1)
+  private let stream = RelayStream(tag: Self.tag, channel: Channel(.ordinary))
+  private let sandbox: Sandbox
+
+  init() throws { sandbox = try Sandbox() }
+
+  private func relay(_ tag: BlindTag? = Self.tag) throws -> FolderRelay {
+    try FolderRelay(path: sandbox.path + "/relay", account: Array(repeating: 3, count: 16), ownTag: tag)
+  }
+
+  private var file: String {
+    sandbox.path + "/relay/" + String(repeating: "03", count: 16) + "/" + Self.tag.bytes.hexadecimal + "/3.log"
+  }
+
+  @Test("a torn tail is not taken by readers, and noticed by its writer")
+  func tornTail() throws {
+    let writer = try relay()
+    _ = try writer.read(stream, from: .start)
+    try writer.append([[1, 2, 3], [4, 5, 6]], to: stream)
+    let bytes = try #require(FileManager.default.contents(atPath: file))
+    try bytes.dropLast(2).write(to: URL(fileURLWithPath: file))
+    let chunk = try relay(BlindTag(high: 1, low: 1)).read(stream, from: .start)
+    #expect(chunk.frames == [[1, 2, 3]])
+    #expect(!chunk.isDamaged, "it may be a write under way")
+    #expect(try relay().read(stream, from: .start).isDamaged, "nobody else writes it")
+    #expect(throws: RelayError.changed) { try writer.append([[7]], to: stream) }
+  }
+
+  @Test("an absurd length is damage and allocates nothing")
+  func absurdLength() throws {
+    let writer = try relay()
+    _ = try writer.read(stream, from: .start)
+    try writer.append([[1, 2, 3]], to: stream)
+    let handle = try #require(FileHandle(forWritingAtPath: file))
+    handle.seekToEndOfFile()
+    handle.write(Data([0xFF, 0xFF, 0xFF, 0xFF, 1, 2]))
+    let chunk = try relay(nil).read(stream, from: .start)
+    #expect(chunk.frames == [[1, 2, 3]])
+    #expect(chunk.isDamaged)
+  }
+
+  @Test("a stranger's files are left alone")
+  func strangers() throws {
+    _ = try relay().survey()
+    let account = sandbox.path + "/relay/" + String(repeating: "03", count: 16)
+    try FileManager.default.createDirectory(atPath: account + "/holiday pictures", withIntermediateDirectories: true)
+    try Data("hello".utf8).write(to: URL(fileURLWithPath: account + "/notes.txt"))
+    #expect(try relay().survey().streams.isEmpty)
+    #expect(FileManager.default.fileExists(atPath: account + "/notes.txt"))
+  }
+
+  @Test("a folder that was deleted is made again, with another epoch")
+  func deleted() throws {
+    let writer = try relay()
+    let first = try writer.survey().epoch
+    try FileManager.default.removeItem(atPath: sandbox.path + "/relay")
+    let second = try writer.survey()
+    #expect(second.epoch != first)
+    #expect(second.streams.isEmpty)
+  }
+
+  @Test("a parent that does not exist is an error, not a new tree")
+  func noParent() {
+    #expect(throws: RelayError.self) { try FolderRelay(path: sandbox.path + "/no/such/relay", account: [], ownTag: nil) }
+  }
+
+  @Test("the file system tells of another's append within the call")
+  func watching() throws {
+    let other = BlindTag(high: 7, low: 7)
+    let (writer, reader) = (try relay(other), try relay())
+    _ = try reader.survey()
+    _ = try writer.read(RelayStream(tag: other, channel: Channel(.crisis)), from: .start)
+    let watch = try #require(reader.watch())
+    try writer.append([[1]], to: RelayStream(tag: other, channel: Channel(.crisis)))
+    #expect(eventually { watch.changes().contains(.listing) })
+    _ = try reader.survey()
+    try writer.append([[2]], to: RelayStream(tag: other, channel: Channel(.crisis)))
+    #expect(eventually { watch.changes().contains(.stream(RelayStream(tag: other, channel: Channel(.crisis)))) })
+  }
+}

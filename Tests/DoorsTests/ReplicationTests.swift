@@ -1,0 +1,179 @@
+import Causality
+import Crisis
+import Foundation
+import Relays
+import Replica
+import Simulation
+import Storage
+import Stores
+import Synchronization
+import Testing
+import Therapy
+
+/// Two real devices: real stores, real sealing, real threads, a folder between them.
+@Suite("Two devices", .serialized)
+struct ReplicationTests {
+  final class Device {
+    let store: Store
+    let driver: ReplicaDriver
+    let reports: Mutex<[ReplicaReport]>
+    var actions: Actions { Actions(store) }
+
+    init(_ store: Store, relay: any Relay) throws {
+      self.store = store
+      let reports = Collected()
+      var observer = ReplicaDriver.Observer()
+      observer.report = { report, _ in reports.list.withLock { $0.append(report) } }
+      driver = try ReplicaDriver(store: store, relay: relay, relayName: "test", tier: .selfHosted, observer: observer)
+      self.reports = Mutex([])
+      collected = reports
+      driver.start()
+    }
+    private let collected: Collected
+    var seen: [ReplicaReport] { collected.list.withLock { $0 } }
+    deinit { driver.stop(waitingAtMost: 2_000) }
+  }
+
+  final class Collected: Sendable { let list = Mutex<[ReplicaReport]>([]) }
+
+  private let sandbox: Sandbox
+  private let relayPath: String
+  private var a: Device
+  private var b: Device
+
+  init() throws {
+    sandbox = try Sandbox()
+    relayPath = sandbox.path + "/relay"
+    let first = try sandbox.newStore()
+    let second = try sandbox.join(first, "b")
+    a = try Device(first, relay: try AccountSetup.relay(.folder(relayPath), ring: first.ring))
+    b = try Device(second, relay: try AccountSetup.relay(.folder(relayPath), ring: second.ring))
+  }
+
+  private func agree() throws -> Bool {
+    let (one, other) = (try a.store.stateHash(), try b.store.stateHash())
+    guard one == other else { return false }
+    return try [a, b].allSatisfy { try $0.store.read { try $0.pendingCounts() }.isEmpty }
+  }
+
+  @Test("a change made on one is on the other, and the other way round")
+  func travels() throws {
+    let id = try a.actions.add(kind: "check-in", ["mood=7", "gratitudes=the sun"])
+    #expect(try eventually { try b.store.read { try $0.record(id) }?.integer("mood") == 7 })
+    try b.actions.set(id, ["mood=8"])
+    #expect(try eventually { try a.store.read { try $0.record(id) }?.integer("mood") == 8 })
+    #expect(try eventually { try agree() })
+  }
+
+  @Test("colliding edits become one conflict with the same provisional value; the choice settles it on both")
+  func conflict() throws {
+    let id = try a.actions.add(kind: "assessment", ["instrument=phq9", "item9=1"])
+    #expect(try eventually { try b.store.read { try $0.record(id) } != nil })
+    a.driver.send(.perform { try $0.set(id, ["item9=3"]) })
+    b.driver.send(.perform { try $0.set(id, ["item9=0"]) })
+    #expect(try eventually { try agree() && a.store.read { try $0.record(id)?["item9"]?.dots.count ?? 0 } >= 1 })
+    let record = try #require(try a.store.read { try $0.record(id) })
+    // Whether they really collided depends on the threads; what is shown must be safe in either case.
+    if let open = record.openFields.first {
+      #expect(open.view.chosen?.value == .integer(3))
+      try a.actions.resolve(id, field: "item9", keeping: try #require(open.view.chosen).id)
+      #expect(try eventually { try b.store.read { try $0.record(id) }?.openFields.isEmpty == true })
+    }
+  }
+
+  @Test("a crisis raised on one is on the other, and resolving it too")
+  func crisis() throws {
+    _ = try a.actions.activateCrisis(.severe, source: "person", relay: nil)
+    let crisisRecord = b.actions.crisisRecord
+    func state(_ device: Device) throws -> CrisisState { CrisisState(try device.store.read { try $0.record(crisisRecord) }) }
+    #expect(try eventually { try state(b).level == .severe })
+    _ = try b.actions.resolveCrisis(relay: nil)
+    #expect(try eventually { try !state(a).isActive })
+  }
+
+  @Test("a session moves: one owner at the end, and no second of it is lost")
+  func handoff() throws {
+    let id = try a.actions.startSession("breathing")
+    _ = try a.actions.progress(id, to: 42.5)
+    a.driver.send(.offer(id, to: b.store.ring.device))
+    #expect(try eventually { try a.actions.session(id)?.owner == b.store.ring.device })
+    let there = try #require(try b.actions.session(id))
+    #expect(there.owner == b.store.ring.device && there.elapsed == 42.5 && there.fence == 2)
+    #expect(try !a.actions.progress(id, to: 50), "a late owner writes nothing")
+  }
+
+  @Test("a relay that was deleted is filled again from the logs")
+  func deletedRelay() throws {
+    let id = try a.actions.add(kind: "journal", ["title=before"])
+    #expect(try eventually { try b.store.read { try $0.record(id) } != nil })
+    try FileManager.default.removeItem(atPath: relayPath)
+    let later = try b.actions.add(kind: "journal", ["title=after"])
+    #expect(try eventually { try a.store.read { try $0.record(later) } != nil })
+    #expect(try eventually { try agree() })
+    let newcomer = try sandbox.join(a.store, "c")
+    let c = try Device(newcomer, relay: try AccountSetup.relay(.folder(relayPath), ring: newcomer.ring))
+    #expect(try eventually { try c.store.stateHash() == a.store.stateHash() }, "the whole history is on the relay again")
+  }
+
+  @Test("a changed byte changes no state, is reported, and is healed by its writer")
+  func changedByte() throws {
+    for index in 0..<6 { _ = try a.actions.add(kind: "journal", ["title=\(index)"]) }
+    #expect(try eventually { try agree() })
+    b.driver.stop(waitingAtMost: 2_000)
+    let before = try b.store.stateHash()
+    let account = try #require(try FileManager.default.contentsOfDirectory(atPath: relayPath).first { $0.count == 32 })
+    let file = "\(relayPath)/\(account)/\(a.store.tag.bytes.hexadecimal)/3.log"
+    var bytes = try #require(FileManager.default.contents(atPath: file))
+    bytes[bytes.count / 2] ^= 0xFF
+    try bytes.write(to: URL(fileURLWithPath: file))
+    #expect(eventually { a.seen.contains { if case .healed = $0 { true } else { false } } })
+    #expect(try b.store.stateHash() == before)
+    let healed = try #require(FileManager.default.contents(atPath: file))
+    #expect(healed != bytes)
+  }
+}
+
+@Suite("An older copy of a store")
+struct RewindTests {
+  /// A disk image from yesterday is started: what it had sent since comes back from the relay, and
+  /// what it writes before it notices keeps its content under other numbers.
+  @Test("takes back what it wrote, loses nothing, and uses no number twice")
+  func oldImage() throws {
+    let sandbox = try Sandbox()
+    let store = try sandbox.newStore()
+    let memory = MemoryRelay()
+    try exchange(store, memory)
+    _ = try Actions(store).add(kind: "journal", ["title=yesterday"])
+    try exchange(store, memory)
+    store.close()
+    try FileManager.default.copyItem(atPath: store.home.path, toPath: sandbox.path + "/copy")
+    let original = try Store.open(at: store.home) { nil }
+    let sent = try Actions(original).add(kind: "journal", ["title=sent and forgotten"])
+    try exchange(original, memory)
+    let copy = try Store.open(at: sandbox.home("copy")) { nil }
+    let id = RecordID(high: 4, low: 4)
+    let draft = Draft(record: id, kind: "journal", field: "title", mutation: .set(.text("written today")), lane: .ordinary)
+    _ = try copy.write { transaction in try transaction.withLedger { try $0.commit([draft], by: copy.ring.device, wall: 5) } }
+    try exchange(copy, memory)
+    #expect(try copy.read { try $0.record(sent) }?.text("title") == "sent and forgotten")
+    #expect(try copy.read { try $0.record(id) }?.text("title") == "written today")
+    let key = StreamKey(device: copy.ring.device, channel: Channel(.ordinary))
+    let head = try #require(try copy.read { try $0.head(key) })
+    #expect(head.applied == 3 && head.batched == 3)
+  }
+
+  private func exchange(_ store: Store, _ memory: MemoryRelay) throws {
+    var performer = try EffectPerformer(store: store, relay: memory.connection(of: store.tag), ring: store.ring, incarnation: store.incarnation)
+    var random = SystemRandomNumberGenerator()
+    let now = SystemClock.now
+    var replica = Replica(
+      device: store.ring.device, members: performer.tags, heads: try store.read { try $0.heads(of: store.ring.device) }, remembered: [:],
+      tier: .selfHosted, usedToday: 0, now: now)
+    var events: [ReplicaEvent] = [.timer]
+    while let event = events.popLast() {
+      for effect in replica.handle(event, now: SystemClock.now, using: &random) {
+        if let answer = try performer.perform(effect, now: now, using: &random) { events.append(answer) }
+      }
+    }
+  }
+}
