@@ -134,9 +134,11 @@ int fm_ping_send(const char *path) {
   return sent == 1 || full ? 0 : -1;
 }
 
-void fm_ping_clear(int fd) {
+int fm_ping_clear(int fd) {
   char byte;
-  while (recv(fd, &byte, 1, 0) > 0) {}
+  int count = 0;
+  while (recv(fd, &byte, 1, 0) > 0) count++;
+  return count;
 }
 
 int fm_wait(const int *descriptors, uint8_t *ready, int count, int timeout_ms) {

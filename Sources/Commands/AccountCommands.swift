@@ -112,6 +112,7 @@ struct JoinCommand: ParsableCommand {
       let name = try DeviceName.checked(device)
       let home = location.homeFolder
       if home.hasStore { throw StorageError.storeExists(home.path) }
+      do { _ = try InvitationCode(code) } catch { throw EnrolmentError.badCode }
       let relayLocation = try location.relayLocation()
       let path = relayLocation.folder
       let relay = try FolderRelay(path: path, account: [], ownTag: nil)

@@ -63,6 +63,8 @@ package struct RecordState: Hashable, Sendable {
     // A kind is written by every operation; a stranger's disagreement must not depend on order.
     kind = min(kind, operation.kind)
     let index = fieldIndex(operation.field)
+    // A field that nothing is left of leaves no trace: equal states are equal values.
+    defer { if fields[index].dots.isEmpty, fields[index].awaited.isEmpty { fields.remove(at: index) } }
     if operation.mutation != .erase {
       for replaced in operation.replaces { drop(replaced, at: index, hasArrived: hasArrived, hash: &hash) }
     }

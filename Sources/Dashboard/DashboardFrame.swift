@@ -70,10 +70,10 @@ package enum DashboardFrame {
       frame.box(
         rect, title: "\(panel.rawValue + 1) \(panel.title)", note: note(panel, state, snapshot), isFocused: isFocused, role: role)
       let inside = rect.interior
-      let context = PanelContext(
+      var context = PanelContext(
         snapshot: snapshot, columns: inside.columns, rows: inside.rows,
-        selected: isFocused ? state.selected(panel) : nil, glyphs: state.glyphs, wall: state.now.wall,
-        filter: state.filter, traffic: state.traffic, isZoomed: state.isZoomed)
+        selected: isFocused ? state.selected(panel) : nil, glyphs: state.glyphs, wall: state.now.wall)
+      (context.filter, context.traffic, context.isZoomed) = (state.filter, state.traffic, state.isZoomed)
       frame.draw(scrolled(panel.lines(context), rows: inside.rows), in: inside)
     }
   }

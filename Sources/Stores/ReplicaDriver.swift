@@ -186,8 +186,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       defer { commands = [] }
       return commands
     }) { perform(command, now) }
-    if ping >= 0 { fm_ping_clear(ping) }
-    noticeCommits(now)
+    noticeCommits(now, wasPinged: ping >= 0 && fm_ping_clear(ping) > 0)
     for change in watch?.changes() ?? [] {
       switch change {
       case .stream(let stream): events.append(.relayChanged([stream]))
@@ -228,11 +227,11 @@ package final class ReplicaDriver: @unchecked Sendable {
   }
 
   /// Looks for commits that this thread did not make itself.
-  private func noticeCommits(_ now: Moment) {
-    guard let version = try? store.dataVersion(), version != dataVersion else { return }
-    let isFirst = dataVersion == -1
+  ///
+  /// The ping tells of them at once; the data version, of those whose ping was lost.
+  private func noticeCommits(_ now: Moment, wasPinged: Bool) {
+    guard let version = try? store.dataVersion(), wasPinged || version != dataVersion else { return }
     dataVersion = version
-    if isFirst { return }
     do {
       if try performer.reloadMembers() { learnMembers() }
       committed(now)

@@ -106,7 +106,8 @@ struct ReplicationTests {
   func deletedRelay() throws {
     let id = try a.actions.add(kind: "journal", ["title=before"])
     #expect(try eventually { try b.store.read { try $0.record(id) } != nil })
-    try FileManager.default.removeItem(atPath: relayPath)
+    // Renamed away in one step: removing file by file would race with the devices that heal it.
+    try FileManager.default.moveItem(atPath: relayPath, toPath: relayPath + "-gone")
     let later = try b.actions.add(kind: "journal", ["title=after"])
     #expect(try eventually { try a.store.read { try $0.record(later) } != nil })
     #expect(try eventually { try agree() })

@@ -212,6 +212,6 @@ struct StoreTests {
     let ids = try (0..<40).map { try actions.add(kind: "journal", ["title=\($0)"]) }
     #expect(try actions.record(beginningWith: String(ids[3].description.prefix(12))).id == ids[3])
     #expect(throws: InputError.unknownRecord) { try actions.record(beginningWith: "zzzz") }
-    #expect(throws: InputError.ambiguous("id")) { try actions.record(beginningWith: String(ids[0].description.prefix(0))) }
+    #expect(throws: InputError.ambiguous("id")) { try actions.record(beginningWith: String(ids[0].description.prefix(1))) }
   }
 }

@@ -22,7 +22,8 @@ int fm_watch_mask_lost(uint32_t mask);  // the queue overflowed, or the folder i
 int fm_ping_open(const char *path);
 // 0 when somebody listens there.
 int fm_ping_send(const char *path);
-void fm_ping_clear(int fd);
+// How many pings had come.
+int fm_ping_clear(int fd);
 
 // Waits until a descriptor is ready; `ready` receives one byte each: 1 readable, 2 gone. timeout in ms, -1 for ever.
 int fm_wait(const int *descriptors, uint8_t *ready, int count, int timeout_ms);

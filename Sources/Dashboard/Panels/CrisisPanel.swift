@@ -12,7 +12,7 @@ enum CrisisPanel {
     }
     let since = Wording.ago(crisis.since, now: context.wall)
     return [
-      Line([Span(" \(crisis.level.name.uppercased()) ", .crisis), Span(" since \(since), raised on \(CellText.clean(crisis.source))")])
+      Line([Span(" \(crisis.level.name.uppercased()) ", .crisis), Span(" raised \(since) on \(CellText.clean(crisis.source))")])
     ]
       + crisis.receipts.map { receipt in
         let after = receipt.after.map { " after \(Wording.duration(nanoseconds: $0))" } ?? ""

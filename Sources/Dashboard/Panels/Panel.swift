@@ -31,6 +31,11 @@ package struct PanelContext: Sendable {
   package var filter = ""
   package var traffic: [UInt64] = []
   package var isZoomed = false
+
+  package init(snapshot: Snapshot, columns: Int, rows: Int, selected: Int?, glyphs: Glyphs, wall: UInt64) {
+    (self.snapshot, self.columns, self.rows) = (snapshot, columns, rows)
+    (self.selected, self.glyphs, self.wall) = (selected, glyphs, wall)
+  }
 }
 
 extension Panel {
