@@ -2,6 +2,7 @@ import ArgumentParser
 import CSystem
 import Causality
 import Foundation
+import Storage
 import Therapy
 
 /// `fullmind bench`: measures on this machine, each figure beside a floor measured in the same run.
@@ -15,10 +16,13 @@ struct BenchCommand: ParsableCommand {
         open         opening a store with 1,000 and with 100,000 operations
         frame        drawing the dashboard's picture
         card         the crisis card, from start to exit
-      Without a name: all of them.
+        fill         writes --count check-in operations into the store of --home, for measuring with it
+      Without a name: all but fill.
       """)
   @Argument(help: "Which one.") var name: String?
   @OptionGroup var output: OutputOptions
+  @Option(help: ArgumentHelp("For fill: the store.", valueName: "dir")) var home: String?
+  @Option(help: "For fill: how many operations (1-10000000).") var count = 100_000
   @Option(help: .hidden) var peer: String?
 
   static let names = ["store", "relay-floor", "open", "frame", "card"]
@@ -26,6 +30,7 @@ struct BenchCommand: ParsableCommand {
   func run() throws {
     if let peer { return RelayFloor.runPeer(folder: peer) }
     try Output.reporting(asJSON: output.json) {
+      if name == "fill" { return try fill() }
       if let name, !Self.names.contains(name) {
         throw InputError.invalid("There is no benchmark “\(name)”. Nothing was run.", remedy: "Use one of \(Self.names.joined(separator: ", ")).")
       }
@@ -45,6 +50,19 @@ struct BenchCommand: ParsableCommand {
       }
       if output.json { try Output.json(["bench": rows]) }
     }
+  }
+
+  func validate() throws {
+    guard (1...10_000_000).contains(count) else { throw ValidationError("--count takes 1 to 10000000.") }
+  }
+
+  private func fill() throws {
+    guard let home else {
+      throw InputError.invalid("fill needs a store. Nothing was written.", remedy: "Name it with --home DIR.")
+    }
+    let store = try Store.open(at: HomeFolder(path: home)) { nil }
+    let seconds = try BenchClock.seconds { try StoreBench.fill(store, count: count) }
+    Output.line("\(count) operations in \(String(format: "%.1f", seconds)) s")
   }
 }
 

@@ -33,13 +33,13 @@ struct CrisisCommand: ParsableCommand {
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore()
         let relay = try? location.openRelay(store)
-        let (operation, trouble) = try Actions(store).activateCrisis(level, source: "person", relay: relay)
+        let change = try Actions(store).activateCrisis(level, source: "person", relay: relay)
         if output.json {
           try Output.json(
             CrisisReport(
-              level: level.name, active: true, since: operation.timestamp.milliseconds,
-              savedAt_us: SystemClock.wallMicroseconds, atRelay: relay != nil && trouble == nil))
-        } else if relay == nil || trouble != nil {
+              level: level.name, active: true, since: change.operation.timestamp.milliseconds,
+              savedAt_us: change.saved, atRelay: relay != nil && change.relayError == nil))
+        } else if relay == nil || change.relayError != nil {
           Output.line("Saved here. The relay cannot be reached; your other devices learn of it when it is back.")
         } else {
           Output.line("Saved here and sent to all your devices.")
@@ -71,7 +71,7 @@ struct CrisisCommand: ParsableCommand {
           try Output.json(
             CrisisReport(
               level: after.level.name, active: after.isActive, since: after.since,
-              savedAt_us: SystemClock.wallMicroseconds, atRelay: relay != nil && resolved?.relayError == nil))
+              savedAt_us: resolved?.saved, atRelay: relay != nil && resolved?.relayError == nil))
         } else {
           Output.line(resolved == nil ? "No crisis is active." : "Resolved. Be kind to yourself today.")
         }

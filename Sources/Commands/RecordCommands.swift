@@ -29,9 +29,9 @@ struct RecordCommand: ParsableCommand {
     func run() throws {
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore()
-        let id = try Actions(store).add(kind: kind, values)
+        let (id, saved) = try Actions(store).addTimed(kind: kind, values)
         if output.json {
-          try Output.json(Added(id: id.description, savedAt_us: SystemClock.wallMicroseconds))
+          try Output.json(Added(id: id.description, savedAt_us: saved))
         } else {
           Output.line(id.description)
         }

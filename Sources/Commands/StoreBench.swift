@@ -63,13 +63,16 @@ enum StoreBench {
 
   private static func local(_ store: Store, count: Int, group: Int) throws -> Double {
     let drafts = drafts(count)
-    let actions = Actions(store)
-    let seconds = try BenchClock.seconds {
-      // Groups larger than a batch are left for the exchanging process to cut.
-      for start in stride(from: 0, to: count, by: group) { _ = try actions.commit(Array(drafts[start..<start + group])) }
-    }
-    return Double(count) / seconds
+    return Double(count) / (try BenchClock.seconds { try commit(drafts.prefix(count), to: store, group: group) })
   }
+
+  /// Writes operations in groups; what is larger than a batch is left for the exchanging process to cut.
+  private static func commit(_ drafts: ArraySlice<Draft>, to store: Store, group: Int) throws {
+    let actions = Actions(store)
+    for start in stride(from: 0, to: drafts.count, by: group) { _ = try actions.commit(Array(drafts.dropFirst(start).prefix(group))) }
+  }
+
+  static func fill(_ store: Store, count: Int) throws { try commit(drafts(count).prefix(count), to: store, group: 1_000) }
 
   /// Cuts what is pending, then applies it on a second device.
   private static func applying(_ source: Store, _ folder: String, single: Double, batched: Double) throws -> [BenchRow] {
@@ -160,9 +163,7 @@ enum StoreBench {
       let times = try [1_000, 100_000].map { count in
         let home = HomeFolder(path: folder + "/\(count)")
         let (store, _) = try AccountSetup.create(at: home, deviceName: "a", passphrase: nil)
-        let actions = Actions(store)
-        let drafts = drafts(count)
-        for start in stride(from: 0, to: count, by: 1_000) { _ = try actions.commit(Array(drafts[start..<start + 1_000])) }
+        try fill(store, count: count)
         store.close()
         let samples = try (0..<30).map { _ in
           try BenchClock.seconds {

@@ -105,8 +105,13 @@ package final class FolderRelay: Relay {
 
   package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
     guard !frames.isEmpty else { return }
-    try makeOwnFolder()
-    let stamp = try log(stream).append(frames, expecting: ends.withLock { $0[stream] })
+    let end = ends.withLock { $0[stream] }
+    let stamp: LogFile.Stamp
+    do { stamp = try log(stream).append(frames, expecting: end) } catch .unreachable {
+      // The folder may be gone, or not there yet.
+      try makeOwnFolder()
+      stamp = try log(stream).append(frames, expecting: end)
+    }
     ends.withLock { $0[stream] = stamp }
   }
 

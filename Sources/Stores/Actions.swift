@@ -56,12 +56,19 @@ package struct Actions: Sendable {
   /// Adds a record from `field=value` words.
   ///
   /// - Throws: ``InputError``, ``StorageError``; all or nothing.
-  package func add(kind: String, _ assignments: [String]) throws -> RecordID {
+  @discardableResult
+  package func add(kind: String, _ assignments: [String]) throws -> RecordID { try addTimed(kind: kind, assignments).id }
+
+  /// As ``add(kind:_:)``; also tells when it was durable here, in microseconds since 1970.
+  package func addTimed(kind: String, _ assignments: [String]) throws -> (id: RecordID, saved: UInt64) {
     guard let schema = RecordCatalogue[kind] else { throw InputError.unknownKind(kind) }
     guard schema.isAddedByHand else { throw InputError.notAddedByHand(kind: kind) }
     let id = newRecordID()
-    _ = try commit(try schema.drafts(from: assignments, record: id, current: nil))
-    return id
+    let drafts = try schema.drafts(from: assignments, record: id, current: nil)
+    _ = try store.write { try save(drafts, in: &$0) }
+    let saved = SystemClock.wallMicroseconds
+    store.pingOthers(except: nil)
+    return (id, saved)
   }
 
   /// Changes a record; what it held is read in the same transaction that writes.
@@ -96,33 +103,39 @@ package struct Actions: Sendable {
 
   /// Raises a crisis: durable first, then on the relay from this very process, whoever else is busy.
   ///
-  /// - Returns: The operation, and what kept it from the relay, if anything did. The exchanging
-  ///   process tries again in that case.
-  package func activateCrisis(
-    _ level: CrisisLevel, source: String, relay: FolderRelay?
-  ) throws -> (operation: Causality.Operation, relayError: (any Error)?) {
+  package func activateCrisis(_ level: CrisisLevel, source: String, relay: FolderRelay?) throws -> CrisisChange {
     try crisis([CrisisState.activation(level, source: source, record: crisisRecord)], relay: relay)
   }
 
   /// Resolves every activation that this device has seen; `nil` when there is none.
-  package func resolveCrisis(relay: FolderRelay?) throws -> (operation: Causality.Operation, relayError: (any Error)?)? {
+  package func resolveCrisis(relay: FolderRelay?) throws -> CrisisChange? {
     let state = CrisisState(try store.read { try $0.record(crisisRecord) })
     guard state.isActive else { return nil }
     return try crisis([state.resolution(record: crisisRecord)], relay: relay)
   }
 
-  private func crisis(_ drafts: [Draft], relay: FolderRelay?) throws -> (Causality.Operation, (any Error)?) {
-    let operations = try commit(drafts)
+  /// A change of the crisis, and how far it has come.
+  package struct CrisisChange {
+    package var operation: Causality.Operation
+    /// Microseconds since 1970 at which it was durable here.
+    package var saved: UInt64
+    /// What kept it from the relay, if anything did; the exchanging process tries again then.
+    package var relayError: (any Error)?
+  }
+
+  private func crisis(_ drafts: [Draft], relay: FolderRelay?) throws -> CrisisChange {
+    let operations = try store.write { try save(drafts, in: &$0) }
+    let saved = SystemClock.wallMicroseconds
+    store.pingOthers(except: nil)
     guard let operation = operations.first else { preconditionFailure("one draft makes one operation") }
-    guard let relay, let tag = BlindTag(bytes: store.ring.account.sealer.tags.device(device)) else { return (operation, nil) }
+    var change = CrisisChange(operation: operation, saved: saved)
+    guard let relay, let tag = BlindTag(bytes: store.ring.account.sealer.tags.device(device)) else { return change }
     let key = StreamKey(operation.id.stream)
     do {
       let batches = try store.read { try $0.batches(of: key, after: operation.id.sequence - 1, limit: 1) }
       try relay.appendBlindly(batches.map(\.frame), to: RelayStream(tag: tag, channel: key.channel))
-      return (operation, nil)
-    } catch {
-      return (operation, error)
-    }
+    } catch { change.relayError = error }
+    return change
   }
 
   // MARK: Sessions

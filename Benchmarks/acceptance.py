@@ -1,0 +1,318 @@
+#!/usr/bin/env python3
+"""Acceptance runs with real processes: two homes, one folder relay, an agent in each.
+
+    acceptance.py latency [--tries 1000]     commit on A -> event on B, beside the relay floor
+    acceptance.py catch-up [--tries 100]     crisis on A -> event on B while B catches up on 100,000
+    acceptance.py kill [--tries 200]         kill -9 of either agent while both write
+    acceptance.py relay [--tries 40]         the relay folder deleted or truncated while both write
+    acceptance.py canary                     a word in every field and name, looked for in every file
+    acceptance.py damage [--tries 300]       flipped, cut and swapped bytes on the relay
+    acceptance.py all
+
+Exit status 0 when everything held. The program: FULLMIND, or the one that scripts/run builds.
+"""
+import argparse, json, os, queue, random, shutil, stat, subprocess, sys, tempfile, threading, time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAM = os.environ.get("FULLMIND", os.path.join(HERE, "..", ".build-run", "release", "fullmind"))
+
+
+def run(*arguments, check=True, **how):
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, **how)
+    if check and done.returncode != 0:
+        raise SystemExit(f"{' '.join(arguments)}: status {done.returncode}\n{done.stderr}")
+    return done
+
+
+class Agent:
+    """An agent of one home; its events as they come."""
+    def __init__(self, home, wanted=("applied", "crisis")):
+        self.home, self.events, self.kinds = home, queue.Queue(), {}
+        self.wanted = wanted
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen([PROGRAM, "agent", "--events", "--home", self.home], stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self.read, args=(self.process,), daemon=True).start()
+
+    def read(self, process):
+        marks = tuple(f'{{"event":"{word}"' for word in self.wanted)
+        for line in process.stdout:
+            kind = line[10:line.find('"', 10)]
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1
+            if line.startswith(marks):
+                self.events.put(json.loads(line))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+class Pair:
+    """Two homes of one account over one folder."""
+    def __init__(self, name="canary-device-a", other="canary-device-b"):
+        self.folder = tempfile.mkdtemp(prefix="fullmind-acceptance-")
+        self.a, self.b, self.path = (os.path.join(self.folder, name) for name in ("a", "b", "relay"))
+        self.relay = "folder:" + self.path
+        run("init", "--device", name, "--no-passphrase", "--home", self.a, "--relay", self.relay)
+        invite = subprocess.Popen([PROGRAM, "devices", "invite", "--yes", "--home", self.a], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        code = invite.stdout.readline().strip()
+        run("join", code, "--device", other, "--yes", "--no-passphrase", "--home", self.b, "--relay", self.relay)
+        invite.wait()
+
+    def status(self, home):
+        return json.loads(run("status", "--json", "--home", home).stdout)
+
+    def records(self, home):
+        listed = json.loads(run("record", "list", "--json", "--limit", "10000000", "--home", home).stdout)
+        return {record["id"] for record in listed["records"]}
+
+    def settle(self, seconds=60):
+        deadline = time.time() + seconds
+        while time.time() < deadline:
+            for home in (self.a, self.b, self.a, self.b):
+                run("sync", "--home", home, check=False)
+            one, other = self.status(self.a), self.status(self.b)
+            if one["stateHash"] == other["stateHash"] and one["sync"]["pending"] == other["sync"]["pending"] == 0:
+                return True
+        return False
+
+    def remove(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * (len(ordered) - 1) + 0.5))]
+
+
+def floor():
+    rows = json.loads(run("bench", "relay-floor", "--json").stdout)["bench"]
+    return {row["name"].split()[-1]: row["value"] for row in rows}
+
+
+def latency(tries):
+    pair = Pair()
+    a, b = Agent(pair.a, ()), Agent(pair.b)
+    time.sleep(1)
+    before, times = floor(), []
+    for _ in range(tries):
+        made = json.loads(run("record", "add", "journal", "title=x", "--json", "--home", pair.a).stdout)
+        while True:
+            event = b.events.get(timeout=10)
+            if event.get("record") == made["id"]:
+                times.append((event["at_us"] - made["savedAt_us"]) / 1000)
+                break
+    after = floor()
+    low = {name: max(before[name], after[name]) for name in before}
+    p50, p99 = percentile(times, .5), percentile(times, .99)
+    print(f"latency: {len(times)} changes, p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {max(times):.2f} ms; "
+          f"floor p50 {low['p50']:.2f}, p99 {low['p99']:.2f} ms; ratio {p50 / low['p50']:.1f} / {p99 / low['p99']:.1f}")
+    a.stop(), b.stop(), pair.remove()
+    return p50 <= 8 and p99 <= 25 and p50 <= 5 * low["p50"]
+
+
+def catch_up(tries):
+    pair = Pair()
+    spare = os.path.join(pair.folder, "b-before")
+    shutil.copytree(pair.b, spare)
+    print(run("bench", "fill", "--home", pair.a, "--count", "100000").stdout.strip())
+    a = Agent(pair.a, ())
+    while pair.status(pair.a)["sync"]["pending"] > 0:
+        time.sleep(0.2)
+    times, late, rounds = [], 0, 0
+    while len(times) < tries and rounds < 60:
+        rounds += 1
+        shutil.rmtree(pair.b)
+        shutil.copytree(spare, pair.b)
+        b = Agent(pair.b, ("crisis",))
+        while b.kinds.get("applied", 0) < 2000:
+            time.sleep(0.002)
+        while b.kinds.get("applied", 0) < 90000 and len(times) < tries:
+            made = json.loads(run("crisis", "activate", "severe", "--json", "--home", pair.a).stdout)
+            while True:
+                event = b.events.get(timeout=20)
+                if event["event"] == "crisis" and event["at_us"] >= made["savedAt_us"]:
+                    break
+            if b.kinds.get("applied", 0) < 95000:
+                times.append((event["at_us"] - made["savedAt_us"]) / 1000)
+            else:
+                late += 1
+        b.kill()
+        run("crisis", "resolve", "--yes", "--home", pair.a)
+    p99 = percentile(times, .99)
+    print(f"catch-up: {len(times)} crises during a catch-up of 100,000, p50 {percentile(times, .5):.1f} ms, "
+          f"p99 {p99:.1f} ms, max {max(times):.1f} ms ({late} more came after it was over)")
+    a.stop(), pair.remove()
+    return len(times) >= tries and p99 <= 100
+
+
+class Writers:
+    """People who write on both devices, one change at a time, and remember what was acknowledged."""
+    def __init__(self, pair):
+        self.acknowledged, self.failed, self.going = set(), 0, True
+        self.threads = [threading.Thread(target=self.write, args=(home,)) for home in (pair.a, pair.b)]
+        for thread in self.threads:
+            thread.start()
+
+    def write(self, home):
+        while self.going:
+            done = run("record", "add", "check-in", f"mood={random.randint(0, 10)}", "thoughts=acceptance", "--home", home, check=False)
+            if done.returncode == 0:
+                self.acknowledged.add(done.stdout.strip())
+            else:
+                self.failed += 1
+
+    def stop(self):
+        self.going = False
+        for thread in self.threads:
+            thread.join()
+
+
+def verdict(name, pair, writers, extra):
+    agreed = pair.settle()
+    there = [pair.records(home) for home in (pair.a, pair.b)]
+    lost = [len(writers.acknowledged - records) for records in there]
+    healthy = all(run("doctor", "--home", home, check=False).returncode == 0 for home in (pair.a, pair.b))
+    print(f"{name}: {extra}; {len(writers.acknowledged)} acknowledged, lost {lost}, refused {writers.failed}, "
+          f"state hashes equal: {agreed}, doctor: {healthy}")
+    return agreed and lost == [0, 0] and writers.failed == 0 and healthy
+
+
+def kill(tries):
+    pair = Pair()
+    agents = [Agent(pair.a, ()), Agent(pair.b, ())]
+    writers = Writers(pair)
+    for _ in range(tries):
+        time.sleep(random.uniform(0.01, 0.25))
+        victim = random.choice(agents)
+        victim.kill()
+        victim.start()
+    writers.stop()
+    for agent in agents:
+        agent.stop()
+    held = verdict("kill", pair, writers, f"{tries} kills")
+    pair.remove()
+    return held
+
+
+def relay(tries):
+    pair = Pair()
+    agents = [Agent(pair.a, ()), Agent(pair.b, ())]
+    writers = Writers(pair)
+    for turn in range(tries):
+        time.sleep(random.uniform(0.05, 0.6))
+        if turn % 2:
+            os.rename(pair.path, f"{pair.path}-{turn}")
+        else:
+            files = [os.path.join(folder, name) for folder, _, names in os.walk(pair.path) for name in names if name.endswith(".log")]
+            for path in random.sample(files, min(2, len(files))):
+                try:
+                    os.truncate(path, random.randint(0, os.path.getsize(path)))
+                except OSError:
+                    pass
+    writers.stop()
+    time.sleep(1)
+    for agent in agents:
+        agent.stop()
+    held = verdict("relay", pair, writers, f"{tries} deletions and truncations")
+    pair.remove()
+    return held
+
+
+def canary(_):
+    word = "canaryheron"
+    pair = Pair(f"{word}-laptop", f"{word}-phone")
+    agents = [subprocess.Popen([PROGRAM, "agent", "--events", "--home", home], stdout=open(os.path.join(pair.folder, f"events-{name}"), "w"), stderr=subprocess.STDOUT)
+              for name, home in (("a", pair.a), ("b", pair.b))]
+    kinds = {"journal": ["title", "text", "tags"], "check-in": ["emotions", "body", "thoughts", "value", "intention", "breathing", "pleasant", "unpleasant", "need", "review", "gratitudes", "learning", "tension", "preparation"],
+             "plan": ["warnings", "coping", "distractions", "people", "professionals", "surroundings", "reasons"], "contact": ["name", "phone"], "preference": ["name", "value"], "assessment": ["note"]}
+    for kind, fields in kinds.items():
+        for home in (pair.a, pair.b):
+            run("record", "add", kind, *[f"{field}={word}" for field in fields], "--home", home)
+    run("devices", "rename", f"{word}-phone", f"{word}-renamed", "--home", pair.a)
+    run("crisis", "activate", "severe", "--home", pair.b)
+    time.sleep(2)
+    metrics = json.dumps(json.loads(run("status", "--json", "--home", pair.a).stdout)["guarantees"])
+    for agent in agents:
+        agent.terminate()
+        agent.wait()
+    found, modes = [], []
+    for folder, folders, files in os.walk(pair.folder):
+        for name in files + folders:
+            path = os.path.join(folder, name)
+            if word in name:
+                found.append(path)
+            mode = stat.S_IMODE(os.lstat(path).st_mode)
+            if any(path.startswith(home) for home in (pair.a, pair.b, pair.path)) and mode != (0o700 if name in folders else 0o600):
+                modes.append(f"{path} {oct(mode)}")
+        for name in files:
+            with open(os.path.join(folder, name), "rb") as file:
+                if word.encode() in file.read():
+                    found.append(os.path.join(folder, name))
+    print(f"canary: found in {found or 'no file'}; in metrics: {word in metrics}; wrong modes: {modes or 'none'}")
+    held = not found and word not in metrics and not modes and pair.settle()
+    pair.remove()
+    return held
+
+
+def damage(tries):
+    pair = Pair()
+    for number in range(40):
+        run("record", "add", "journal", f"title={number}", "--home", random.choice([pair.a, pair.b]))
+    pair.settle()
+    good = pair.status(pair.a)["stateHash"]
+    agents = [Agent(pair.a, ()), Agent(pair.b, ())]
+    time.sleep(1)
+    changed = 0
+    for turn in range(tries):
+        files = [os.path.join(folder, name) for folder, _, names in os.walk(pair.path) for name in names if name.endswith(".log")]
+        path = random.choice(files)
+        with open(path, "r+b") as file:
+            data = bytearray(file.read())
+            if len(data) < 40:
+                continue
+            one, other = random.randrange(len(data)), random.randrange(len(data))
+            if turn % 3 == 0:
+                data[one] ^= 1 << random.randrange(8)
+            elif turn % 3 == 1:
+                data[one], data[other] = data[other], data[one]
+            file.seek(0)
+            file.write(data)
+            if turn % 3 == 2:
+                file.truncate(one)
+        changed += 1
+        time.sleep(0.03)
+    time.sleep(1.5)
+    for agent in agents:
+        agent.stop()
+    reports = {kind: sum(agent.kinds.get(kind, 0) for agent in agents) for kind in ("damaged", "healed", "forked")}
+    agreed = pair.settle() and pair.status(pair.a)["stateHash"] == good
+    print(f"damage: {changed} changes to relay files, reported {reports}, state unchanged on both: {agreed}")
+    pair.remove()
+    return agreed and reports["healed"] > 0
+
+
+RUNS = {"latency": (latency, 1000), "catch-up": (catch_up, 100), "kill": (kill, 200), "relay": (relay, 40), "canary": (canary, 1), "damage": (damage, 300)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=[*RUNS, "all"])
+    parser.add_argument("--tries", type=int)
+    options = parser.parse_args()
+    held = True
+    for name in RUNS if options.name == "all" else [options.name]:
+        body, tries = RUNS[name]
+        result = body(options.tries or tries)
+        print(f"{name}: {'held' if result else 'DID NOT HOLD'}", flush=True)
+        held = held and result
+    sys.exit(0 if held else 1)
+
+
+if __name__ == "__main__":
+    main()
