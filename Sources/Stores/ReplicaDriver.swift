@@ -187,14 +187,17 @@ package final class ReplicaDriver: @unchecked Sendable {
       return commands
     }) { perform(command, now) }
     noticeCommits(now, wasPinged: ping >= 0 && fm_ping_clear(ping) > 0)
-    for change in watch?.changes() ?? [] {
+    // Ahead of the answer that is there already: the replica must know of a crisis before it chooses
+    // what to do next, or the steps of a long catch-up would follow one another for seconds.
+    let news = (watch?.changes() ?? []).map { (change: RelayChange) -> ReplicaEvent in
       switch change {
-      case .stream(let stream): events.append(.relayChanged([stream]))
-      case .presence(let tag): events.append(.presenceChanged(tag))
-      case .listing: events.append(.listingChanged)
-      case .unknown: events.append(.relayChanged(nil))
+      case .stream(let stream): .relayChanged([stream])
+      case .presence(let tag): .presenceChanged(tag)
+      case .listing: .listingChanged
+      case .unknown: .relayChanged(nil)
       }
     }
+    events.insert(contentsOf: news, at: 0)
   }
 
   private func perform(_ command: Command, _ now: Moment) {
