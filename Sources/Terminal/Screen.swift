@@ -90,17 +90,16 @@ package struct Screen {
 
   /// Writes a row in stretches of one style.
   private mutating func draw(_ cells: ArraySlice<Cell>, _ row: Int, _ theme: Theme) {
+    guard var first = cells.first else { return }
     var (start, text) = (0, "")
-    var current: Style?
     for (column, cell) in cells.enumerated() {
-      let style = self.style(of: cell, theme)
-      if style != current {
-        put(text, row, start, current)
-        (start, text, current) = (column, "", style)
+      if cell.role != first.role || cell.isSelected != first.isSelected {
+        put(text, row, start, style(of: first, theme))
+        (start, text, first) = (column, "", cell)
       }
       text += cell.text
     }
-    put(text, row, start, current)
+    put(text, row, start, style(of: first, theme))
   }
 
   private func style(of cell: Cell, _ theme: Theme) -> Style {
@@ -115,8 +114,8 @@ package struct Screen {
     return style
   }
 
-  private mutating func put(_ text: String, _ row: Int, _ column: Int, _ style: Style?) {
-    guard !text.isEmpty, let style else { return }
+  private mutating func put(_ text: String, _ row: Int, _ column: Int, _ style: Style) {
+    guard !text.isEmpty else { return }
     var attributes: Int32 = 0
     if style.isBold { attributes |= Int32(CNC_BOLD) }
     if style.isDim { attributes |= Int32(CNC_DIM) }

@@ -91,6 +91,23 @@ struct ReplicationTests {
     #expect(try eventually { try !state(a).isActive })
   }
 
+  @Test("a crisis does not wait for a newcomer's catch-up")
+  func crisisDuringCatchUp() throws {
+    b.driver.stop(waitingAtMost: 2_000)
+    let drafts = (0..<40_000).map { Draft(record: RecordID(high: 6, low: UInt64($0 / 4)), kind: "check-in", field: "mood", mutation: .set(.integer(5)), lane: .ordinary) }
+    for start in stride(from: 0, to: drafts.count, by: 1_000) { _ = try a.actions.commit(Array(drafts[start..<start + 1_000])) }
+    #expect(try eventually { try a.store.read { try $0.pendingCounts() }.isEmpty })
+    let again = try Device(b.store, relay: try AccountSetup.relay(.folder(relayPath), ring: b.store.ring))
+    #expect(eventually { !again.seen.isEmpty && again.seen.contains { if case .applied = $0 { true } else { false } } })
+    _ = try a.actions.activateCrisis(.severe, source: "person", relay: nil)
+    let record = a.actions.crisisRecord
+    #expect(try eventually { CrisisState(try again.store.read { try $0.record(record) }).isActive })
+    let ordinary = StreamKey(device: a.store.ring.device, channel: Channel(.ordinary))
+    let there = try again.store.read { try $0.head(ordinary)?.applied ?? 0 }
+    #expect(there < 40_000, "the crisis came after everything else")
+    #expect(try eventually { try again.store.read { try $0.head(ordinary)?.applied } == 40_000 })
+  }
+
   @Test("a session moves: one owner at the end, and no second of it is lost")
   func handoff() throws {
     let id = try a.actions.startSession("breathing")

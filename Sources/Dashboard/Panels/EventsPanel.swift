@@ -5,7 +5,9 @@ package enum EventsPanel {
   static func lines(_ context: PanelContext) -> [Line] {
     let events = matching(context.snapshot.events, context.filter)
     if events.isEmpty { return [Line(context.filter.isEmpty ? "nothing yet" : "nothing matches “\(context.filter)”", .dim)] }
-    return events.reversed().enumerated().map { index, event in
+    // Only what can be seen is drawn: there may be hundreds, and a key is answered with every frame.
+    let first = max(0, (context.selected ?? 0) - context.rows + 1)
+    return events.reversed().enumerated().dropFirst(first).prefix(context.rows).map { index, event in
       let role: Role =
         switch event.weight {
         case .quiet: .text
