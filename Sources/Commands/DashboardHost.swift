@@ -196,8 +196,8 @@ final class DashboardHost: Sendable {
           title: "Your recovery code",
           text: ["Write these 24 words on paper. They are shown once and kept nowhere;", "they are the only way back when every device is lost.", ""]
             + words + [
-              "", "This store opens without a passphrase: whoever can read its files can read it.",
-              "For a passphrase start with `fullmind init --device NAME` instead.", "", "Enter goes on.",
+              "", "This store opens without a passphrase: who can read its files can",
+              "read it. With one: `fullmind init --device NAME` instead.", "", "Enter goes on.",
             ])))
   }
 

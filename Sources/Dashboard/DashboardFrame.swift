@@ -97,7 +97,7 @@ package enum DashboardFrame {
 
   private static func keyBar(_ state: DashboardState, _ frame: inout Frame) {
     let row = state.size.rows - 1
-    if let message = state.message {
+    if let message = state.message, state.dialogs.last != .crisis {
       frame.put(" \(CellText.clean(message.text))", row: row, column: 0, columns: state.size.columns, role: .accent)
       return
     }

@@ -198,6 +198,7 @@ package struct DashboardState: Sendable {
   }
 
   private mutating func press(_ key: Key, inPanels: Void) -> [Intent] {
+    if snapshot == nil, let intents = welcome(key) { return intents }
     switch key {
     case .control("x"): return raiseCrisis()
     case .tab, .character("l"), .right: return pausedAt != nil && key == .right ? walk(-1) : moveFocus(1)
@@ -222,7 +223,6 @@ package struct DashboardState: Sendable {
     case .click(let row, let column): return click(row, column)
     case .wheel(_, _, let isUp): return select(isUp ? -1 : 1)
     default:
-      if snapshot == nil, let intent = welcome(key) { return intent }
       guard let command = Command.allCases.first(where: { $0.key == key && (!$0.isForDemo || isDemo) }) else { return [] }
       return run(command)
     }

@@ -30,7 +30,9 @@ struct LogFile {
     // Another process of this device may be in the middle of an append.
     if isOwn { flock(descriptor, LOCK_SH) }
     guard let stamp = Self.stamp(of: descriptor) else {
-      return (RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: true), nil)
+      // A file that has just been made has no header yet; only its writer knows that none is coming.
+      let isNew = Self.bytes(of: descriptor, at: 0, count: Self.headerSize).map { $0.count < Self.headerSize } ?? true
+      return (RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: isOwn || !isNew), nil)
     }
     let isSame = position.generation == stamp.generation && position.offset <= stamp.size
     let start = isSame ? Int(position.offset) : Self.headerSize

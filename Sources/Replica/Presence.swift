@@ -14,7 +14,8 @@ package struct Presence: Hashable, Sendable {
     package var held: UInt64
   }
   package var device: DeviceID
-  /// Changes when the store was restored: an older presence is then no lie.
+  /// Drawn anew by every run of the device. A relay that shows an old presence again can make a device
+  /// look further behind than it is, never further ahead.
   package var incarnation: UInt64
   /// Counts up within an incarnation.
   package var counter: UInt64

@@ -154,6 +154,8 @@ package struct Replica: Sendable {
     peers = Peers(remembered: remembered)
     pacing = Pacing(tier: tier)
     pacing.usedToday = usedToday
+    // Another run of this device must not be taken for this one when its presence is echoed late.
+    presence.counter = now.wall
   }
 
   /// Every other device.

@@ -120,7 +120,7 @@ package struct World {
     let device = devices[index]
     devices[index].life += 1
     devices[index].performer = try EffectPerformer(
-      store: device.store, relay: device.connection, ring: device.ring, incarnation: device.performer.incarnation)
+      store: device.store, relay: device.connection, ring: device.ring, incarnation: random.next())
     devices[index].replica = Replica(
       device: device.id, members: devices[index].performer.tags,
       heads: try device.store.read { try $0.heads(of: device.id) }, remembered: [:], tier: .selfHosted, usedToday: 0,

@@ -83,7 +83,8 @@ package final class ReplicaDriver: @unchecked Sendable {
     self.store = store
     self.observer = observer
     self.relayName = relayName
-    performer = try EffectPerformer(store: store, relay: relay, ring: store.ring, incarnation: store.incarnation)
+    performer = try EffectPerformer(
+      store: store, relay: relay, ring: store.ring, incarnation: UInt64.random(in: 0 ... .max, using: &random))
     let now = SystemClock.now
     let device = store.ring.device
     let tags = performer.tags

@@ -42,7 +42,7 @@ package struct SnapshotBuilder {
 
   func build(_ transaction: SQLiteTransaction, live: LiveState, replica: Replica?, now: Moment) throws -> Snapshot {
     let names = try Self.names(transaction, members)
-    let heads = try transaction.heads().mapValues(\.applied)
+    let heads = try transaction.heads().filter { $0.key.channel.lane != nil }.mapValues(\.applied)
     let hash = try transaction.stateHash()
     let remembered = replica == nil ? try transaction.rememberedPeers() : []
     let peers = replica?.peers.all ?? Self.peers(remembered)
@@ -91,6 +91,8 @@ package struct SnapshotBuilder {
       let certificate = members.certificates[device]
       let peer = peers[device]
       let behind = heads.reduce(UInt64(0)) { sum, head in
+        // Nobody is behind in what it wrote itself, whatever it has told so far.
+        if head.key.device == device { return sum }
         let there = peer?.heads[head.key] ?? 0
         return sum + (head.value > there ? head.value - there : 0)
       }

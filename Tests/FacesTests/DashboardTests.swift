@@ -175,6 +175,22 @@ struct FrameTests {
     #expect(state.dialogs.isEmpty)
   }
 
+  @Test("a newcomer's three ways open their forms, and what is typed there quits nothing")
+  func newcomer() {
+    var joining = state(80, 24, nil)
+    _ = joining.press(.character("j"))
+    for key in "0qj5!d" { _ = joining.press(.character(key)) }
+    #expect(!joining.isFinished)
+    #expect(DashboardFrame.render(joining).text.contains("0qj5!d"))
+    _ = joining.press(.tab)
+    #expect(joining.press(.enter) == [.join(code: "0qj5!d", deviceName: "laptop")])
+    var starting = state(80, 24, nil)
+    _ = starting.press(.enter)
+    #expect(starting.press(.enter) == [.start(deviceName: "laptop")])
+    var demo = state(80, 24, nil)
+    #expect(demo.press(.character("d")) == [.demo])
+  }
+
   @Test("disabled commands say why")
   func reasons() {
     var state = state(80, 24)

@@ -21,6 +21,7 @@ enum CrisisScreen {
       return [Line(state.canUndoCrisis ? "Telling your devices…" : "No crisis is active.", .dim)]
     }
     let others = snapshot.crisis.receipts
+    if others.isEmpty { return [Line("Raised on \(CellText.clean(snapshot.crisis.source)). Nobody outside your devices was told.", .strong)] }
     let have = others.filter(\.hasIt).count
     var lines = [Line("\(have) of \(others.count) other devices of yours show this now. Nobody else was told.", .strong)]
     for receipt in others {
