@@ -1,4 +1,5 @@
 import Causality
+import Foundation
 import GRDB
 
 /// Why durable state could not be read or changed.
@@ -81,13 +82,21 @@ extension StorageError: ActionableError {
     }
   }
 
+  /// Whether there is no room for even a few pages beside a file.
+  private static func isFull(_ file: String) -> Bool {
+    var status = statvfs()
+    guard statvfs(file, &status) == 0 else { return false }
+    return UInt64(status.f_bavail) * UInt64(status.f_frsize) < 65_536
+  }
+
   /// Translates what SQLite reports; arguments never get into it.
   package init(_ error: DatabaseError, file: String) {
     switch error.resultCode {
     case .SQLITE_FULL: self = .diskFull(file)
     case .SQLITE_BUSY, .SQLITE_LOCKED: self = .locked(file)
     case .SQLITE_CORRUPT, .SQLITE_NOTADB: self = .damaged(file)
-    case .SQLITE_IOERR: self = .unreadable(file, "the disk reports an error")
+    // SQLite reports an error of the disk when it cannot make its files larger.
+    case .SQLITE_IOERR: self = Self.isFull(file) ? .diskFull(file) : .unreadable(file, "the disk reports an error")
     case .SQLITE_READONLY, .SQLITE_PERM: self = .unreadable(file, "it cannot be written")
     default: self = .unreadable(file, "it cannot be opened")
     }

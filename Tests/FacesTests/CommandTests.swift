@@ -39,7 +39,7 @@ final class Folder {
   let path = NSTemporaryDirectory() + "fullmind-faces-\(UUID().uuidString.prefix(8))"
   init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
   deinit {
-    chmod(path + "/closed", 0o700)
+    chmod(path + "/closed", 0o700)  // so that it can be removed
     try? FileManager.default.removeItem(atPath: path)
   }
 }
@@ -162,14 +162,52 @@ struct CommandTests {
     #expect(try json(try Program.run("status", "--json", "--home", home).out)["stateHash"] as? String == before)
   }
 
-  @Test("an unreadable home, a newer store and a full disk are told apart")
+  /// Runs a shell line; its status.
+  private func shell(_ line: String) throws -> Int32 {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = ["-c", line]
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    process.waitUntilExit()
+    return process.terminationStatus
+  }
+
+  @Test("a home that may not be read is an error of its own")
+  func unreadable() throws {
+    let closed = folder.path + "/closed"
+    mkdir(closed, 0o700)
+    chmod(closed, 0)
+    guard getuid() == 0 else { return #expect(try Program.run("record", "list", "--home", closed).status == 77) }
+    // Root may read everything; somebody else may not — where that somebody may run the program at all.
+    chmod(folder.path, 0o755)
+    guard try shell("su nobody -s /bin/sh -c '\(Program.path) crisis card'") == 0 else { return }
+    #expect(try shell("su nobody -s /bin/sh -c '\(Program.path) record list --home \(closed)'") == 77)
+  }
+
+  @Test("a full disk keeps what was saved, says so, and does not keep the card from opening")
+  func fullDisk() throws {
+    let disk = folder.path + "/disk"
+    mkdir(disk, 0o700)
+    // A disk of its own needs root; elsewhere there is nothing to fill.
+    guard try shell("mount -t tmpfs -o size=1500k tmpfs \(disk)") == 0 else { return }
+    defer { _ = try? shell("umount \(disk)") }
+    try Program.run("init", "--device", "laptop", "--no-passphrase", "--home", disk + "/home")
+    let id = try Program.run("record", "add", "journal", "title=kept", "--home", disk + "/home").out.trimmingCharacters(in: .newlines)
+    _ = try shell("dd if=/dev/zero of=\(disk)/fill bs=1k")
+    let refused = try Program.run("record", "add", "journal", "text=" + String(repeating: "x", count: 1_900), "--home", disk + "/home")
+    #expect(refused.status == 74 && refused.err.contains("storage.disk-full"), "\(refused.err)")
+    #expect(try Program.run("crisis", "activate", "--home", disk + "/home").out.contains("1"), "the card comes first")
+    _ = try shell("rm \(disk)/fill")
+    #expect(try Program.run("record", "show", id, "--home", disk + "/home").out.contains("kept"))
+    #expect(try Program.run("doctor", "--home", disk + "/home").status == 0)
+  }
+
+  @Test("a store that is not there and one that is damaged are told apart")
   func broken() throws {
     try initialise()
     #expect(try Program.run("record", "list", "--home", folder.path + "/none").status == 66)
-    if getuid() != 0 {
-      mkdir(folder.path + "/closed", 0o000)
-      #expect(try Program.run("record", "list", "--home", folder.path + "/closed").status == 77)
-    }
     try Data("FMK9 something else".utf8).write(to: URL(fileURLWithPath: home + "/data.key"))
     let damaged = try Program.run("record", "list", "--home", home)
     #expect(damaged.status == 65 && damaged.err.contains("storage.damaged"))
