@@ -10,7 +10,7 @@ import Therapy
 ///
 /// Everything follows from the seed: the same seed gives the same trace, on any machine. The rules
 /// are the program's own (``Replica``, ``Ledger``, ``EffectPerformer``, real sealing); only the disk,
-/// the network and the clock are simulated.
+/// the network and the clock are simulated. What is checked stands in `World+Checks.swift`.
 package struct World {
   package struct Outcome: Sendable {
     package var violation: Violation?
@@ -21,7 +21,7 @@ package struct World {
     package var steps: Int
   }
 
-  private struct Device {
+  struct Device {
     var id: DeviceID
     var ring: KeyRing
     var store: MemoryStore
@@ -36,7 +36,7 @@ package struct World {
     var acknowledged: [StreamKey: UInt64] = [:]
   }
 
-  private enum Item {
+  enum Item {
     case event(ReplicaEvent, life: Int)
     case act
     case restart
@@ -44,25 +44,25 @@ package struct World {
     case poll
   }
 
-  private var random: SeededRandom
-  private var now: UInt64 = 1_000_000_000
-  private var queue = EventQueue<(device: Int, item: Item)>()
-  private var devices: [Device] = []
-  private let relay = MemoryRelay()
-  private let person: Person
-  private var faults: Faults
-  private let sabotage: Sabotage?
-  private var probes = ProbeCounter()
-  private var images: [MemoryRelay.Image] = []
-  private var written: [OperationID: UInt64] = [:]
-  private var trace: UInt64 = 0xcbf2_9ce4_8422_2325
-  private var steps = 0
-  private var isCalm = false
+  var random: SeededRandom
+  var now: UInt64 = 1_000_000_000
+  var queue = EventQueue<(device: Int, item: Item)>()
+  var devices: [Device] = []
+  let relay = MemoryRelay()
+  let person: Person
+  var faults: Faults
+  let sabotage: Sabotage?
+  var probes = ProbeCounter()
+  var images: [MemoryRelay.Image] = []
+  var written: [OperationID: UInt64] = [:]
+  var trace: UInt64 = 0xcbf2_9ce4_8422_2325
+  var steps = 0
+  var isCalm = false
 
   /// Milliseconds since 1970 at the beginning of every world.
-  private static let epoch: UInt64 = 1_790_000_000_000
+  static let epoch: UInt64 = 1_790_000_000_000
   /// Nanoseconds of faults before the world calms down.
-  private static let stormLasts: UInt64 = 20_000_000_000
+  static let stormLasts: UInt64 = 20_000_000_000
 
   // MARK: Making a world
 
@@ -100,7 +100,7 @@ package struct World {
     }
   }
 
-  private mutating func makeDevice(_ ring: KeyRing, _ members: Members) throws -> Device {
+  mutating func makeDevice(_ ring: KeyRing, _ members: Members) throws -> Device {
     var contents = MemoryStore.Contents()
     contents.membership = members.log
     let store = MemoryStore(contents)
@@ -116,7 +116,7 @@ package struct World {
     return device
   }
 
-  private mutating func boot(_ index: Int) throws {
+  mutating func boot(_ index: Int) throws {
     let device = devices[index]
     devices[index].life += 1
     devices[index].performer = try EffectPerformer(
@@ -130,18 +130,18 @@ package struct World {
 
   // MARK: Time
 
-  private func moment(_ index: Int) -> Moment {
+  func moment(_ index: Int) -> Moment {
     let wall = Int64(Self.epoch + now / 1_000_000) + Int64(devices[index].skewMilliseconds)
     return Moment(wall: UInt64(max(0, wall)), uptime: now)
   }
 
-  private func milliseconds(_ count: Int) -> UInt64 { UInt64(count) * 1_000_000 }
+  func milliseconds(_ count: Int) -> UInt64 { UInt64(count) * 1_000_000 }
 
-  private mutating func schedule(_ device: Int, _ item: Item, after nanoseconds: UInt64) {
+  mutating func schedule(_ device: Int, _ item: Item, after nanoseconds: UInt64) {
     queue.push((device, item), at: now + nanoseconds)
   }
 
-  private mutating func delay() -> UInt64 { isCalm ? milliseconds(1) : milliseconds(random.number(faults.delay)) }
+  mutating func delay() -> UInt64 { isCalm ? milliseconds(1) : milliseconds(random.number(faults.delay)) }
 
   // MARK: Running
 
@@ -160,7 +160,7 @@ package struct World {
       violation: violation, met: probes.all, traceHash: trace, stateHash: devices[0].store.contents.hash, steps: steps)
   }
 
-  private mutating func storm() throws {
+  mutating func storm() throws {
     let end = now + Self.stormLasts
     while let (at, entry) = queue.pop() {
       if at >= end {
@@ -176,7 +176,7 @@ package struct World {
   }
 
   /// Faults end; clocks are set right; everybody has to agree.
-  private mutating func heal() throws {
+  mutating func heal() throws {
     isCalm = true
     for index in devices.indices {
       devices[index].connection.faults = nil
@@ -198,7 +198,7 @@ package struct World {
     try checkAgreement()
   }
 
-  private mutating func settle(for nanoseconds: UInt64) throws {
+  mutating func settle(for nanoseconds: UInt64) throws {
     let end = now + nanoseconds
     while let (at, entry) = queue.pop() {
       if at > end { return queue.push(entry, at: at) }
@@ -209,13 +209,13 @@ package struct World {
     }
   }
 
-  private mutating func releaseQuarantine(_ index: Int) throws -> [AppliedChange] {
+  mutating func releaseQuarantine(_ index: Int) throws -> [AppliedChange] {
     try devices[index].store.write { transaction in
       try transaction.withLedger { try $0.releaseDue(wall: moment(index).wall) }
     }
   }
 
-  private mutating func step(_ index: Int, _ item: Item) throws {
+  mutating func step(_ index: Int, _ item: Item) throws {
     steps += 1
     fold(now, UInt64(index))
     switch item {
@@ -235,7 +235,7 @@ package struct World {
   }
 
   /// Faults of the surroundings.
-  private mutating func stir() {
+  mutating func stir() {
     if images.count < 4, random.happens(permille: 10) { images.append(relay.image) }
     if random.happens(permille: faults.wipes) {
       relay.wipe()
@@ -264,7 +264,7 @@ package struct World {
 
   // MARK: A device's life
 
-  private mutating func act(_ index: Int) throws {
+  mutating func act(_ index: Int) throws {
     guard devices[index].replica != nil else { return }
     armPowerCut(index)
     let drafts = person.act(on: devices[index].store.contents, using: &random)
@@ -282,19 +282,19 @@ package struct World {
     } catch is PowerCut { powerCut(index) }
   }
 
-  private mutating func remember(_ operation: Operation) throws {
+  mutating func remember(_ operation: Operation) throws {
     let digest = Self.digest(operation)
     if let before = written.updateValue(digest, forKey: operation.id), before != digest {
       throw Violation(promise: "a sequence number is never used twice", detail: "\(operation.id)")
     }
   }
 
-  private static func digest(_ operation: Operation) -> UInt64 {
+  static func digest(_ operation: Operation) -> UInt64 {
     let bytes = OperationCodec.encode([operation], .explicit)
     return Array(SHA256.hash(data: bytes)).prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
   }
 
-  private mutating func armPowerCut(_ index: Int) {
+  mutating func armPowerCut(_ index: Int) {
     guard !isCalm else { return }
     let generator = Box(SeededRandom(seed: random.next()))
     let permille = faults.powerCuts
@@ -304,14 +304,14 @@ package struct World {
     }
   }
 
-  private mutating func powerCut(_ index: Int) {
+  mutating func powerCut(_ index: Int) {
     probes.count(devices[index].store.lastFailure == .afterCommit ? .cutAfterCommit : .cutBeforeCommit)
     devices[index].replica = nil
     devices[index].life += 1
     schedule(index, .restart, after: milliseconds(random.number(200...4_000)))
   }
 
-  private mutating func feed(_ index: Int, _ event: ReplicaEvent) throws {
+  mutating func feed(_ index: Int, _ event: ReplicaEvent) throws {
     guard var replica = devices[index].replica else { return }
     if case .applied(_, let outcome) = event {
       note(outcome, index)
@@ -322,7 +322,7 @@ package struct World {
     for effect in effects { try perform(effect, index) }
   }
 
-  private mutating func perform(_ effect: ReplicaEffect, _ index: Int) throws {
+  mutating func perform(_ effect: ReplicaEffect, _ index: Int) throws {
     switch effect {
     case .wake(let at):
       guard at != devices[index].wakeAt else { return }
@@ -349,7 +349,7 @@ package struct World {
   }
 
   /// What one device wrote becomes known to the others: late, twice, or not at all.
-  private mutating func notify(from index: Int) {
+  mutating func notify(from index: Int) {
     let touched = devices[index].connection.touched
     devices[index].connection.touched = []
     for change in touched {
@@ -364,12 +364,12 @@ package struct World {
     }
   }
 
-  private mutating func notifyAll(_ change: RelayChange) {
+  mutating func notifyAll(_ change: RelayChange) {
     guard let event = Self.event(change) else { return }
     for index in devices.indices { schedule(index, .event(event, life: devices[index].life), after: delay()) }
   }
 
-  private static func event(_ change: RelayChange) -> ReplicaEvent? {
+  static func event(_ change: RelayChange) -> ReplicaEvent? {
     switch change {
     case .stream(let stream): .relayChanged([stream])
     case .presence(let tag): .presenceChanged(tag)
@@ -378,7 +378,7 @@ package struct World {
     }
   }
 
-  private mutating func note(_ outcome: ApplyOutcome, _ index: Int) {
+  mutating func note(_ outcome: ApplyOutcome, _ index: Int) {
     if outcome.concurrent > 0 { probes.count(.concurrentEdit) }
     if outcome.quarantined > 0 { probes.count(.quarantine) }
     let contents = devices[index].store.contents
@@ -394,123 +394,13 @@ package struct World {
   }
 
   /// The state then depends on which change came last.
-  private mutating func sabotageMerge(_ outcome: ApplyOutcome, _ index: Int) {
+  mutating func sabotageMerge(_ outcome: ApplyOutcome, _ index: Int) {
     guard let last = outcome.changes.last, outcome.concurrent > 0 else { return }
     _ = try? devices[index].store.write { transaction in
       var hash = try transaction.stateHash()
       hash.toggle(StateHash(of: Dot(id: last.id, timestamp: last.timestamp, value: nil), field: last.field, in: last.record))
       try transaction.setStateHash(hash)
     }
-  }
-
-  // MARK: Checking
-
-  /// Promises that hold at every moment.
-  private mutating func check() throws {
-    for (index, device) in devices.enumerated() {
-      let contents = device.replica == nil ? device.store.durableContents : device.store.contents
-      for (stream, sequence) in device.acknowledged where (contents.heads[stream]?.applied ?? 0) < sequence {
-        throw Violation(promise: "no acknowledged operation is lost", detail: "device \(index), \(sequence)")
-      }
-      for (stream, batches) in contents.batches {
-        var next: UInt64 = 1
-        for batch in batches {
-          guard batch.first == next else {
-            throw Violation(promise: "sequence numbers have no gap", detail: "device \(index)")
-          }
-          if batch.count > 1 { probes.count(.fullBatch) }
-          next = batch.last + 1
-        }
-        guard next - 1 == contents.heads[stream]?.batched ?? 0 else {
-          throw Violation(promise: "a cursor is never ahead of what is durable", detail: "device \(index)")
-        }
-      }
-      try checkPeers(of: index)
-      var hash = StateHash()
-      for record in contents.records.values { hash.toggle(record.hash) }
-      guard hash == contents.hash else {
-        throw Violation(promise: "the running state hash is the state's", detail: "device \(index)")
-      }
-    }
-    try checkRelay()
-  }
-
-  /// Nobody believes more of a device than it has durably.
-  private func checkPeers(of index: Int) throws {
-    guard let replica = devices[index].replica else { return }
-    for device in devices {
-      for (stream, sequence) in replica.peers.all[device.id]?.heads ?? [:] {
-        guard sequence <= device.store.durableContents.heads[stream]?.applied ?? 0 else {
-          throw Violation(promise: "a confirmation is never ahead of what is durable", detail: "device \(index)")
-        }
-      }
-    }
-  }
-
-  private mutating func checkRelay() throws {
-    let canary = Array(Person.canary.utf8)
-    var everything = relay.everything
-    if sabotage == .plainRelay { everything += devices[0].store.contents.records.values.map(\.encoded) }
-    for bytes in everything where bytes.contains(canary) {
-      throw Violation(promise: "the relay holds sealed bytes only", detail: "a word of the person was found")
-    }
-  }
-
-  private var agrees: Bool {
-    let first = devices[0].store.contents
-    return devices.allSatisfy { device in
-      device.store.contents.hash == first.hash && device.store.contents.heads.filter(\.key.isLane) == first.heads.filter(\.key.isLane)
-        && device.store.contents.pending.values.allSatisfy(\.isEmpty)
-    }
-  }
-
-  private func checkAgreement() throws {
-    let first = devices[0].store.contents
-    for (index, device) in devices.enumerated() {
-      let contents = device.store.contents
-      let behind = first.heads.filter { $0.key.isLane && contents.heads[$0.key] != $0.value }
-      guard behind.isEmpty, contents.pending.values.allSatisfy(\.isEmpty) else {
-        throw Violation(promise: "all devices hold the same operations in the end", detail: "device \(index)")
-      }
-      guard contents.hash == first.hash else {
-        throw Violation(promise: "the same operations give the same state", detail: "device \(index)")
-      }
-      for owner in devices {
-        for (stream, sequence) in owner.acknowledged where contents.heads[stream]?.applied ?? 0 < sequence {
-          throw Violation(
-            promise: "no acknowledged operation is lost", detail: stuck(stream, sequence, owner, at: index))
-        }
-      }
-    }
-  }
-
-  /// Where an operation got stuck, for whoever replays the run.
-  private func stuck(_ stream: StreamKey, _ sequence: UInt64, _ owner: Device, at index: Int) -> String {
-    let device = devices[index]
-    let tag = device.performer.tags.first { $0.value == stream.device }?.key
-    let reading = tag.flatMap { device.replica?.inbox[RelayStream(tag: $0, channel: stream.channel)] }
-    let queue = owner.replica?.outbox[stream.channel]
-    return """
-      device \(index), channel \(stream.channel.rawValue), has \(device.store.contents.heads[stream]?.applied ?? 0) \
-      of \(sequence); reading \(reading.map { "\($0.position.offset), damaged \($0.isDamaged), waiting \($0.isWaiting)" } ?? "none"); \
-      owner batched \(queue?.batched ?? 0), accepted \(queue?.accepted ?? 0), reconciled \(queue?.isReconciled ?? false), \
-      reachable \(owner.replica?.relay.isReachable ?? false)
-      """
-  }
-
-  private mutating func fold(_ words: UInt64...) {
-    for word in words { trace = (trace ^ word) &* 0x0000_0100_0000_01b3 }
-  }
-}
-
-extension StreamKey {
-  fileprivate var isLane: Bool { channel.lane != nil }
-}
-
-extension [UInt8] {
-  fileprivate func contains(_ needle: [UInt8]) -> Bool {
-    guard count >= needle.count, let first = needle.first else { return false }
-    return indices.dropLast(needle.count - 1).contains { self[$0] == first && self[$0..<$0 + needle.count].elementsEqual(needle) }
   }
 }
 

@@ -1,0 +1,93 @@
+import Causality
+import ConflictResolution
+import Sealing
+
+/// What happens to a replica.
+package enum ReplicaEvent: Sendable {
+  /// This device's own streams have grown: the person did something, here or in another process.
+  case committed([Channel: StreamHead])
+  /// Something changed on the relay; `nil` when it is not known what.
+  case relayChanged([RelayStream]?)
+  case listingChanged
+  case presenceChanged(BlindTag)
+  case surveyed(RelaySurvey)
+  case relayFailed(RelayError)
+  /// The relay's copy of an own stream agrees with the log up to `through`.
+  case reconciled(Channel, through: UInt64, healed: Bool)
+  /// The relay's copy of an own stream goes on where our log ends: this store is an old copy.
+  case ownStreamAhead(Channel)
+  /// The own stream was taken back from the relay; what was made since lies behind it.
+  case rewound(Channel, StreamHead)
+  /// What was pending is in the log up to `through`.
+  case cut(Lane, through: UInt64)
+  case appended(Channel, through: UInt64, batches: Int, bytes: Int)
+  case read(RelayStream, from: RelayPosition, RelayChunk)
+  case applied(RelayStream, ApplyOutcome)
+  case heard(BlindTag, Presence?)
+  case wrotePresence
+  case timer
+  case syncRequested
+  case stopping
+}
+
+/// What came of applying a chunk.
+package struct ApplyOutcome: Sendable, Equatable {
+  package enum End: Sendable, Hashable {
+    /// All frames were taken.
+    case complete
+    /// The frame at the position was refused: changed, or from nobody.
+    case damaged
+    /// It needs a member or key that has not come yet.
+    case waiting
+    /// It does not follow what came before: two histories of one device.
+    case forked
+  }
+  package var end: End
+  /// Where reading goes on.
+  package var next: RelayPosition
+  package var changes: [AppliedChange]
+  package var quarantined: Int
+  /// Writes that met another one made without knowing of it.
+  package var concurrent: Int
+  package var admitted: Bool
+}
+
+/// What a replica wants done. A driver performs effects in order and returns the resulting events.
+package enum ReplicaEffect: Sendable, Equatable {
+  case survey
+  case reconcile(Channel)
+  case rewind(Channel)
+  case cut(Lane, counted: Bool)
+  case append(Channel, after: UInt64)
+  case read(RelayStream, from: RelayPosition)
+  case apply(RelayStream, RelayChunk)
+  case readPresence(BlindTag)
+  case writePresence(PresenceContent)
+  case wake(at: UInt64)
+  case report(ReplicaReport)
+}
+
+/// The parts of a presence that the replica decides; the driver adds what is durable.
+package struct PresenceContent: Sendable, Hashable {
+  package var counter: UInt64
+  package var damaged: [StreamKey]
+  package var echoes: [Presence.Echo]
+  package var isLeaving: Bool
+}
+
+/// What people are told.
+package enum ReplicaReport: Sendable, Equatable {
+  case applied(DeviceID?, [AppliedChange])
+  case quarantined(DeviceID?, Int)
+  case damaged(RelayStream)
+  case healed(Channel)
+  case forked(RelayStream)
+  case admitted
+  case heard(DeviceID)
+  case relayLost(RelayError)
+  case relayFound(epoch: UInt64, isNew: Bool)
+  case accepted(Channel, through: UInt64)
+  case ownStreamAhead(Channel)
+  /// Nothing can be done now; `settled` when nothing waits either.
+  case idle(settled: Bool)
+}
