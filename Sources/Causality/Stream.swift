@@ -48,31 +48,3 @@ package struct OperationID: Hashable, Sendable, Comparable {
     one.stream != other.stream ? one.stream < other.stream : one.sequence < other.sequence
   }
 }
-
-/// How far each stream has been applied without a gap: an exact version vector.
-package struct Cursors: Hashable, Sendable {
-  private var heads: [StreamID: UInt64] = [:]
-
-  package init() {}
-
-  /// The last sequence number applied; 0 when nothing of the stream is known.
-  package subscript(stream: StreamID) -> UInt64 {
-    get { heads[stream] ?? 0 }
-    set { heads[stream] = newValue == 0 ? nil : newValue }
-  }
-
-  package func contains(_ operation: OperationID) -> Bool { operation.sequence <= self[operation.stream] }
-
-  /// All streams with at least one operation, in order.
-  package var streams: [(stream: StreamID, sequence: UInt64)] {
-    heads.map { ($0.key, $0.value) }.sorted { $0.stream < $1.stream }
-  }
-
-  /// How many operations these cursors cover.
-  package var operationCount: UInt64 { heads.values.reduce(0, +) }
-
-  /// How many operations of `other` are missing here.
-  package func missing(from other: Cursors) -> UInt64 {
-    other.heads.reduce(0) { $0 + ($1.value > self[$1.key] ? $1.value - self[$1.key] : 0) }
-  }
-}

@@ -66,6 +66,15 @@ package struct DashboardState: Sendable {
     snapshot?.sessions.first { $0.isOwn && $0.phase == "running" && $0.seconds > 0 }
   }
 
+  /// The selected session, when it was paused here and can be taken up again. (DOMAIN.md, *Practices*.)
+  package var pausedSession: Snapshot.Session? {
+    guard let sessions = snapshot?.sessions, sessions.indices.contains(selected(.sessions)) else { return nil }
+    let session = sessions[selected(.sessions)]
+    let isRecent = now.wall < session.written + SessionResumption.life
+    let isWorthIt = session.elapsed >= session.seconds * SessionResumption.leastProgress
+    return session.isOwn && session.phase == "paused" && session.seconds > 0 && isRecent && isWorthIt ? session : nil
+  }
+
   /// How far the own session is at this very moment.
   package var ownElapsed: Double {
     guard let session = ownSession, let snapshot else { return 0 }
@@ -77,7 +86,7 @@ package struct DashboardState: Sendable {
     guard let snapshot else { return false }
     switch focus {
     case .conflicts: return !snapshot.conflicts.isEmpty
-    case .sessions: return ownSession != nil
+    case .sessions: return ownSession != nil || pausedSession != nil
     case .crisis: return true
     default: return focus.count(in: snapshot) > 0
     }
@@ -286,7 +295,7 @@ package struct DashboardState: Sendable {
       if let session = ownSession { dialogs.append(.handOff(session: session.id, selected: 0)) }
     case .new: dialogs.append(.new(selected: 0))
     case .invite: return [.invite]
-    case .open: open()
+    case .open: return open()
     case .zoom: isZoomed.toggle()
     case .filter:
       focus = .events
@@ -318,12 +327,16 @@ package struct DashboardState: Sendable {
     tell("theme: \(themeName)")
   }
 
-  private mutating func open() {
+  private mutating func open() -> [Intent] {
+    if focus == .sessions, ownSession == nil, let session = pausedSession {
+      return [.saveProgress(session: session.id.description, elapsed: session.elapsed, phase: "running")]
+    }
     switch focus {
     case .conflicts: dialogs.append(.conflict(index: selected(.conflicts), selected: 0))
     case .sessions: dialogs.append(.practice)
     case .crisis: dialogs.append(.crisis)
     case .sync, .devices, .quota, .guarantees, .events: isZoomed.toggle()
     }
+    return []
   }
 }

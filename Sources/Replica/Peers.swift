@@ -80,11 +80,6 @@ package struct Peers: Sendable {
     return now &- heard < Self.hereFor ? .here : .away
   }
 
-  /// How many of `devices` have applied everything up to `sequence` of a stream.
-  package func confirmations(of stream: StreamKey, through sequence: UInt64, among devices: [DeviceID]) -> Int {
-    devices.filter { all[$0]?.heads[stream] ?? 0 >= sequence }.count
-  }
-
   /// What to tell each device about its presences.
   package func echoes(now: Moment) -> [Presence.Echo] {
     all.sorted { $0.key < $1.key }.compactMap { device, peer in

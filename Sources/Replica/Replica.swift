@@ -362,27 +362,6 @@ package struct Replica: Sendable {
 
   // MARK: What others may know
 
-  /// How far the person's own changes have come: operations saved here, and accepted by the relay.
-  package var ownProgress: (saved: UInt64, accepted: UInt64) {
-    var (saved, accepted) = (UInt64(0), UInt64(0))
-    for lane in Lane.allCases {
-      let queue = outbox[Channel(lane)]
-      saved += queue.saved
-      accepted += min(queue.accepted, queue.batched)
-    }
-    return (saved, accepted)
-  }
-
-  /// How many of the other devices have everything that was made here.
-  package var confirmedOn: Int {
-    others.filter { other in
-      Lane.allCases.allSatisfy { lane in
-        let queue = outbox[Channel(lane)]
-        return peers.all[other]?.heads[StreamKey(device: device, channel: Channel(lane))] ?? 0 >= queue.saved
-      }
-    }.count
-  }
-
   /// Whether everybody who can be told knows that this device is leaving.
   package var hasSaidGoodbye: Bool { saidGoodbye || (isStopping && !relay.isReachable) }
 

@@ -27,10 +27,6 @@ extension SQLiteTransaction {
     try Int.fetchOne(database.cachedStatement(sql: "SELECT count(*) FROM quarantine")) ?? 0
   }
 
-  package func openRecordCount() throws -> Int {
-    try Int.fetchOne(database.cachedStatement(sql: "SELECT count(*) FROM records WHERE flags & 1")) ?? 0
-  }
-
   /// Records whose identifier begins with these characters; at most two, to tell "one" from "several".
   package func records(beginningWith prefix: String) throws -> [RecordState] {
     if let id = RecordID(prefix) { return try record(id).map { [$0] } ?? [] }
@@ -80,14 +76,6 @@ extension SQLiteTransaction {
     guard let first = (row?["first"] as Int64?).map({ UInt64($0) }) else { return nil }
     let batch = try batches(of: stream, after: first - 1, limit: 1).first
     return batch.flatMap { $0.last >= sequence ? $0 : nil }
-  }
-
-  package func counts() throws -> (records: Int, batches: Int, quarantined: Int) {
-    (
-      try Int.fetchOne(database, sql: "SELECT count(*) FROM records") ?? 0,
-      try Int.fetchOne(database, sql: "SELECT count(*) FROM batches") ?? 0,
-      try Int.fetchOne(database, sql: "SELECT count(*) FROM quarantine") ?? 0
-    )
   }
 
   /// Calls `body` with every record, visible or not.

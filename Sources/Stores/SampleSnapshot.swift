@@ -48,7 +48,7 @@ extension Snapshot {
   private static func sampleSession(_ random: inout SeededRandom) -> Session {
     Session(
       id: RecordID(using: &random), type: "breathing", phase: "running", owner: "phone", isOwn: false, offeredTo: nil,
-      elapsed: 67, seconds: 180, stage: "gathering")
+      elapsed: 67, seconds: 180, stage: "gathering", written: sampleWall)
   }
 
   /// The same with a crisis raised two seconds before.

@@ -43,7 +43,8 @@ package struct SessionState: Sendable, Hashable {
     }
     fence = record.integer("fence") ?? 0
     elapsed = record.decimal("elapsed") ?? 0
-    written = record.view("elapsed").chosen?.timestamp ?? .zero
+    // Going on after a pause, or on another device, begins where the time was left.
+    written = ["elapsed", "state"].compactMap { record.view($0).chosen?.timestamp }.max() ?? .zero
     started = record.fields.flatMap(\.dots).map(\.timestamp).min() ?? .zero
   }
 

@@ -92,6 +92,8 @@ package struct Snapshot: Sendable, Hashable {
     package var elapsed: Double
     package var seconds: Double
     package var stage: String
+    /// Wall clock, in milliseconds, when it was last written.
+    package var written: UInt64
   }
 
   package struct Quota: Sendable, Hashable {

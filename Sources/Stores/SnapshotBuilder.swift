@@ -194,7 +194,8 @@ package struct SnapshotBuilder {
         return Snapshot.Session(
           id: session.id, type: session.type, phase: session.phase.rawValue,
           owner: session.owner.flatMap { names[$0] } ?? "nobody", isOwn: isOwn,
-          offeredTo: session.offer.flatMap { names[$0.device] }, elapsed: elapsed, seconds: total, stage: stage)
+          offeredTo: session.offer.flatMap { names[$0.device] }, elapsed: elapsed, seconds: total, stage: stage,
+          written: session.written.milliseconds)
       }
   }
 }

@@ -73,7 +73,6 @@ package struct DashboardLoop {
   /// Performs an intent; must return quickly.
   private let perform: (Intent) -> Void
   private var theme: (file: String, theme: Theme)
-  private var lastFrame: UInt64 = 0
   private var isDirty = true
   /// While a window is being dragged, sizes come faster than anybody can look: the picture follows
   /// once it rests, and a few times a second until then.

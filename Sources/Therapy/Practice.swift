@@ -40,7 +40,8 @@ package struct Practice: Sendable, Hashable {
 
 /// When an interrupted session can be taken up again. (DOMAIN.md.)
 package enum SessionResumption {
-  package static let hours: UInt64 = 24
-  package static let times = 5
+  /// Milliseconds after the interruption.
+  package static let life: UInt64 = 24 * 3_600_000
+  /// Share that must have been done; less is quicker begun anew.
   package static let leastProgress = 0.1
 }

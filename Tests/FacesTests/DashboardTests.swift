@@ -191,6 +191,22 @@ struct FrameTests {
     #expect(demo.press(.character("d")) == [.demo])
   }
 
+  @Test("a session paused here can be taken up again for a day, if enough of it was done")
+  func resume() {
+    var snapshot = Snapshot.sample()
+    (snapshot.sessions[0].isOwn, snapshot.sessions[0].phase) = (true, "paused")
+    var state = state(80, 24, snapshot)
+    state.focus = .sessions
+    let intents = state.press(.enter)
+    #expect(intents == [.saveProgress(session: snapshot.sessions[0].id.description, elapsed: 67, phase: "running")])
+    _ = state.tick(Moment(wall: Snapshot.sampleWall + 86_400_001, uptime: 5))
+    #expect(state.pausedSession == nil)
+    snapshot.sessions[0].elapsed = 17
+    var early = self.state(80, 24, snapshot)
+    early.focus = .sessions
+    #expect(early.press(.enter).isEmpty)
+  }
+
   @Test("disabled commands say why")
   func reasons() {
     var state = state(80, 24)

@@ -9,12 +9,14 @@ enum SessionsPanel {
       let share = session.seconds > 0 ? session.elapsed / session.seconds : 0
       let isOpen = session.phase == "running" || session.phase == "paused"
       let owner = session.isOwn ? "here" : "on \(CellText.clean(session.owner))"
+      // A pause of one's own is one key away from going on.
+      let resume = session.isOwn && session.phase == "paused" ? ", Enter goes on" : ""
       let offer = session.offeredTo.map { " \(context.glyphs.arrow) \(CellText.clean($0))" } ?? ""
       let bar = isOpen ? Wording.bar(share, columns: 8, context.glyphs) + " " : ""
       return Line(
         [
           Span(CellText.clean(session.type), .strong),
-          Span(" \(session.phase) \(owner)\(offer)", session.phase == "running" ? .accent : .dim),
+          Span(" \(session.phase) \(owner)\(offer)\(resume)", session.phase == "running" ? .accent : .dim),
         ], right: [Span(bar, .plotLow), Span(Wording.clock(session.elapsed), .dim)], isSelected: index == context.selected)
     }
   }
