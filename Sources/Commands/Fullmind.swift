@@ -25,13 +25,29 @@ public struct Fullmind: ParsableCommand {
   public static func start() {
     umask(0o077)
     signal(SIGPIPE, SIG_IGN)
-    let arguments = Array(CommandLine.arguments.dropFirst())
+    let arguments = globalOptionsLast(Array(CommandLine.arguments.dropFirst()))
     if arguments.prefix(2) == ["crisis", "card"], !arguments.contains("--help") {
       let region = arguments.firstIndex(of: "--region").flatMap { arguments.dropFirst($0 + 1).first }
       CrisisReport.printCard(region: region)
       Foundation.exit(0)
     }
     fm_protect_memory()
-    main()
+    main(arguments)
+  }
+
+  /// Options that every command takes may stand before it: `fullmind --home DIR status`.
+  static func globalOptionsLast(_ arguments: [String]) -> [String] {
+    var (rest, moved) = (arguments[...], [String]())
+    while let first = rest.first {
+      if first == "--json" || ["--home=", "--relay=", "--passphrase-file="].contains(where: first.hasPrefix) {
+        moved.append(rest.removeFirst())
+      } else if ["--home", "--relay", "--passphrase-file"].contains(first), rest.count >= 2 {
+        moved += rest.prefix(2)
+        rest = rest.dropFirst(2)
+      } else {
+        break
+      }
+    }
+    return Array(rest) + moved
   }
 }

@@ -236,6 +236,14 @@ struct CommandTests {
     #expect(outcome.out.contains("Devices:") && !outcome.out.contains("\u{1B}"))
   }
 
+  @Test("options that every command takes may stand before it")
+  func globalOptionsFirst() throws {
+    try initialise()
+    #expect(try Program.run("--home", home, "status").out.contains("Devices:"))
+    #expect(try Program.run("--home=\(home)", "--json", "devices", "list").out.hasPrefix("{"))
+    #expect(try Program.run("--home", "/nowhere", "crisis", "card").status == 0)
+  }
+
   @Test("a newcomer's status is a welcome")
   func welcome() throws {
     let outcome = try Program.run("status", "--home", folder.path + "/nobody")
