@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "csystem.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -121,17 +122,25 @@ int fm_ping_open(const char *path) {
   return fd;
 }
 
-int fm_ping_send(const char *path) {
-  struct sockaddr_un address;
-  if (address_of(path, &address) != 0) return -1;
+void fm_ping_all(const char *folder, const char *except) {
+  DIR *listing = opendir(folder);
+  if (!listing) return;
   int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
-  if (fd < 0) return -1;
-  fcntl(fd, F_SETFL, O_NONBLOCK);
-  ssize_t sent = sendto(fd, "!", 1, 0, (struct sockaddr *)&address, sizeof address);
-  int full = errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS;
-  close(fd);
-  // A full queue means that the other process has a wake-up coming anyway.
-  return sent == 1 || full ? 0 : -1;
+  if (fd >= 0) fcntl(fd, F_SETFL, O_NONBLOCK);
+  struct dirent *entry;
+  while (fd >= 0 && (entry = readdir(listing))) {
+    size_t length = strlen(entry->d_name);
+    if (length < 6 || strcmp(entry->d_name + length - 5, ".sock") != 0) continue;
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+    struct sockaddr_un address;
+    if ((except && strcmp(path, except) == 0) || address_of(path, &address) != 0) continue;
+    // A full queue means that the other process has a wake-up coming anyway.
+    if (sendto(fd, "!", 1, 0, (struct sockaddr *)&address, sizeof address) < 0 && errno == ECONNREFUSED)
+      unlink(path);
+  }
+  if (fd >= 0) close(fd);
+  closedir(listing);
 }
 
 int fm_ping_clear(int fd) {

@@ -182,12 +182,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
   /// Tells the other processes of this store that something was committed.
   package func pingOthers(except own: String?) {
-    guard let names = try? FileManager.default.contentsOfDirectory(atPath: home.sockets) else { return }
-    for name in names where name.hasSuffix(".sock") {
-      let path = home.sockets + "/" + name
-      // Nobody listens there any more: the process ended without tidying up.
-      if path != own, fm_ping_send(path) != 0 { unlink(path) }
-    }
+    fm_ping_all(home.sockets, own)
   }
 }
 

@@ -20,8 +20,8 @@ int fm_watch_mask_lost(uint32_t mask);  // the queue overflowed, or the folder i
 
 // A datagram socket that other processes ping after a commit. -1 on failure.
 int fm_ping_open(const char *path);
-// 0 when somebody listens there.
-int fm_ping_send(const char *path);
+// Pings every `*.sock` in a folder but `except` (may be NULL); removes those nobody listens at.
+void fm_ping_all(const char *folder, const char *except);
 // How many pings had come.
 int fm_ping_clear(int fd);
 
