@@ -97,12 +97,15 @@ package struct SnapshotBuilder {
         return sum + (head.value > there ? head.value - there : 0)
       }
       let isThisOne = device == ring.device
+      // Its hash speaks of the operations it had when it said so: only the very same ones compare.
+      let there = peer?.heads.filter { $0.key.channel.lane != nil && $0.value > 0 }
+      let isComparable = !isThisOne && there == heads
       return Snapshot.Device(
         id: device, name: names[device] ?? "device", kind: certificate?.kind ?? "laptop", isThisOne: isThisOne,
         presence: isThisOne ? .here : presence(device, peer, replica, now),
         heard: isThisOne ? now.wall : peer.map(\.heardWall), behind: isThisOne ? 0 : behind,
         roundTrip: peer?.roundTrip,
-        isSameState: isThisOne || behind > 0 || peer == nil ? nil : peer?.stateHash == hash)
+        isSameState: isComparable ? peer?.stateHash == hash : nil)
     }.sorted { ($0.isThisOne ? 0 : 1, $0.name, $0.id) < ($1.isThisOne ? 0 : 1, $1.name, $1.id) }
   }
 
