@@ -103,7 +103,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     return try translating(home) {
       let queue = try DatabaseQueue(path: home.database, configuration: configuration)
       try queue.writeWithoutTransaction { database in
-        // GRDB sets NORMAL after its own preparation; see docs/ARCHITECTURE. Read back: 2 is FULL.
+        // GRDB sets NORMAL after its own preparation; see ARCHITECTURE.md. Read back: 2 is FULL.
         try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY")
         guard try Int.fetchOne(database, sql: "PRAGMA synchronous") == 2 else {
           throw StorageError.unreadable(home.database, "the disk cannot be made to keep its promises")

@@ -76,6 +76,8 @@ package final class ReplicaDriver: @unchecked Sendable {
   private static let flushGap: UInt64 = 500_000_000
   /// How often a watching process looks whether it has to take over.
   private static let lockGap: UInt64 = 2_000_000_000
+  /// How often commits of other processes are looked for when they cannot ping.
+  private static let blindPoll: UInt64 = 500_000_000
   /// How often a relay that cannot tell of changes is asked.
   private static let slowPoll: UInt64 = 2_000_000_000
 
@@ -167,6 +169,8 @@ package final class ReplicaDriver: @unchecked Sendable {
     let now = SystemClock.now.uptime
     var until = wakeAt
     if lock < 0 { until = nextLockTry }
+    // Without a socket (a path too long for one) nobody can ping: look at the data version instead.
+    if ping < 0 { until = min(until, now + Self.blindPoll) }
     if watch == nil, lock >= 0 { until = min(until, now + Self.slowPoll) }
     if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
     if flush.isDirty { until = min(until, flush.last + Self.flushGap) }
@@ -334,8 +338,6 @@ package final class ReplicaDriver: @unchecked Sendable {
   private func openSocket() {
     pingPath = store.home.sockets + "/\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
     ping = fm_ping_open(pingPath)
-    // A path too long for a socket: the data version is then looked at twice a second.
-    _ = try? store.dataVersion()
     dataVersion = (try? store.dataVersion()) ?? -1
   }
 
