@@ -238,7 +238,7 @@ struct DevicesCommand: ParsableCommand {
         let store = try location.openStore()
         let name = try DeviceName.checked(name)
         let target = try StatusReport.device(named: device, in: store)
-        try Actions(store).rename(target, to: name)
+        try location.actions(store).rename(target, to: name)
       }
     }
   }

@@ -63,7 +63,7 @@ struct ConflictsCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting {
-        let actions = Actions(try location.openStore())
+        let actions = location.actions(try location.openStore())
         let id = try actions.record(beginningWith: record).id
         let conflict = try StatusReport.snapshot(location).conflicts.first { $0.record == id && $0.field == field }
         guard let conflict, conflict.versions.indices.contains(version - 1) else {

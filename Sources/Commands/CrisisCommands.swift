@@ -32,14 +32,13 @@ struct CrisisCommand: ParsableCommand {
       if !output.json { CrisisReport.printCard() }
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore()
-        let relay = try? location.openRelay(store)
-        let change = try Actions(store).activateCrisis(level, source: "person", relay: relay)
+        let change = try location.actions(store).activateCrisis(level, source: "person")
         if output.json {
           try Output.json(
             CrisisReport(
               level: level.name, active: true, since: change.operation.timestamp.milliseconds,
-              savedAt_us: change.saved, atRelay: relay != nil && change.relayError == nil))
-        } else if relay == nil || change.relayError != nil {
+              savedAt_us: change.saved, atRelay: change.isAtRelay))
+        } else if !change.isAtRelay {
           Output.line("Saved here. The relay cannot be reached; your other devices learn of it when it is back.")
         } else {
           Output.line("Saved here and sent to all your devices.")
@@ -64,14 +63,13 @@ struct CrisisCommand: ParsableCommand {
           Output.write("Is it over for now? [y/N] ")
           guard ["y", "yes"].contains((readLine() ?? "").lowercased()) else { return }
         }
-        let relay = try? location.openRelay(store)
-        let resolved = try Actions(store).resolveCrisis(relay: relay)
+        let resolved = try location.actions(store).resolveCrisis()
         if output.json {
           let after = try CrisisReport.state(of: store)
           try Output.json(
             CrisisReport(
               level: after.level.name, active: after.isActive, since: after.since,
-              savedAt_us: resolved?.saved, atRelay: relay != nil && resolved?.relayError == nil))
+              savedAt_us: resolved?.saved, atRelay: resolved?.isAtRelay))
         } else {
           Output.line(resolved == nil ? "No crisis is active." : "Resolved. Be kind to yourself today.")
         }

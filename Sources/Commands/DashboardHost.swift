@@ -137,8 +137,8 @@ final class DashboardHost: Sendable {
 
   private func perform(_ intent: Intent) {
     switch intent {
-    case .activateCrisis: crisis { actions in _ = try actions.activateCrisis(.severe, source: "person", relay: nil) }
-    case .resolveCrisis: crisis { actions in _ = try actions.resolveCrisis(relay: nil) }
+    case .activateCrisis: crisis { actions in _ = try actions.activateCrisis(.severe, source: "person") }
+    case .resolveCrisis: crisis { actions in _ = try actions.resolveCrisis() }
     case .sync: send(.sync)
     case .startPractice(let type): send(.perform { _ = try $0.startSession(type) })
     case .saveProgress(let session, let elapsed, let phase): save(session, elapsed, phase)

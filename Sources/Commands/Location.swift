@@ -7,7 +7,7 @@ import Storage
 import Stores
 
 /// Where the store and the relay are: the options that every command takes.
-struct Location: ParsableArguments {
+struct Location: ParsableArguments, Sendable {
   @Option(help: ArgumentHelp("The folder of the store (or FULLMIND_HOME).", valueName: "dir"))
   var home: String?
 
@@ -31,6 +31,12 @@ struct Location: ParsableArguments {
   /// Opens the store; asks for the passphrase when it needs one and there is a terminal.
   func openStore() throws -> Store {
     try Store.open(at: homeFolder) { try passphrase(prompt: "Passphrase: ") }
+  }
+
+  /// What the person does, taken to the relay at once. A relay that cannot be used is no obstacle.
+  func actions(_ store: Store) -> Actions {
+    let location = self
+    return Actions(store, courier: Courier { try location.openRelay(store) })
   }
 
   func openRelay(_ store: Store) throws -> FolderRelay {

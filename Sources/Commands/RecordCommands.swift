@@ -29,7 +29,7 @@ struct RecordCommand: ParsableCommand {
     func run() throws {
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore()
-        let (id, saved) = try Actions(store).addTimed(kind: kind, values)
+        let (id, saved) = try location.actions(store).addTimed(kind: kind, values)
         if output.json {
           try Output.json(Added(id: id.description, savedAt_us: saved))
         } else {
@@ -50,7 +50,7 @@ struct RecordCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting {
-        let actions = Actions(try location.openStore())
+        let actions = location.actions(try location.openStore())
         try actions.set(try actions.record(beginningWith: id).id, values)
       }
     }
@@ -105,7 +105,7 @@ struct RecordCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting {
-        let actions = Actions(try location.openStore())
+        let actions = location.actions(try location.openStore())
         try actions.remove(try actions.record(beginningWith: id).id)
       }
     }
@@ -218,7 +218,7 @@ struct CheckInCommand: ParsableCommand {
   func run() throws {
     try Output.reporting {
       let store = try location.openStore()
-      Output.line(try Actions(store).add(kind: "check-in", ["part=\(part)"] + values).description)
+      Output.line(try location.actions(store).add(kind: "check-in", ["part=\(part)"] + values).description)
     }
   }
 }

@@ -26,7 +26,7 @@ struct PracticeCommand: ParsableCommand {
           remedy: "Use \(Practice.all.map(\.name).joined(separator: " or ")).")
       }
       let signals = start ? -1 : fm_signals_open()
-      let actions = Actions(try location.openStore())
+      let actions = location.actions(try location.openStore())
       let id = try actions.startSession(practice.name)
       if start { return Output.line(id.description) }
       try guide(practice, id, actions, signals)
@@ -120,7 +120,7 @@ struct HandoffCommand: ParsableCommand {
   func run() throws {
     try Output.reporting {
       let store = try location.openStore()
-      let actions = Actions(store)
+      let actions = location.actions(store)
       let target = try StatusReport.device(named: to, in: store)
       guard target != actions.device else {
         throw InputError.invalid("The session is to go to this very device. Nothing was changed.", remedy: "Name another device.")

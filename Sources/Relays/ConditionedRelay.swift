@@ -53,10 +53,15 @@ package final class ConditionedRelay: Relay {
   package func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk {
     try request { () throws(RelayError) in try inner.read(stream, from: position) }
   }
-  package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+  package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {
     try request { () throws(RelayError) in try inner.append(frames, to: stream) }
   }
-  package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) {
+  package func appendNext(
+    _ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream
+  ) throws(RelayError) -> Bool {
+    try request { () throws(RelayError) in try inner.appendNext(frame, after: previous, to: stream) }
+  }
+  package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition {
     try request { () throws(RelayError) in try inner.replace(stream, with: frames) }
   }
   package func putPresence(_ sealed: [UInt8], of tag: BlindTag) throws(RelayError) {

@@ -18,7 +18,7 @@ import Synchronization
 package final class FolderRelay: Relay {
   private let root: String
   private let account: String
-  private let ownTag: BlindTag?
+  package let ownTag: BlindTag?
   private let watcher: FolderWatcher?
   /// How each own stream was left by this process.
   private let ends = Mutex<[RelayStream: LogFile.Stamp]>([:])
@@ -103,8 +103,8 @@ package final class FolderRelay: Relay {
     return chunk
   }
 
-  package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
-    guard !frames.isEmpty else { return }
+  @discardableResult
+  package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {
     let end = ends.withLock { $0[stream] }
     let stamp: LogFile.Stamp
     do { stamp = try log(stream).append(frames, expecting: end) } catch .unreachable {
@@ -113,19 +113,29 @@ package final class FolderRelay: Relay {
       stamp = try log(stream).append(frames, expecting: end)
     }
     ends.withLock { $0[stream] = stamp }
+    return stamp.end
   }
 
-  /// Appends without having compared the stream with the log: for a crisis raised by a process that
-  /// does nothing else. Receivers ignore a frame they know.
+  package func appendNext(
+    _ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream
+  ) throws(RelayError) -> Bool {
+    if previous == nil { try makeOwnFolder() }
+    return try log(stream).appendNext(frame, after: previous)
+  }
+
+  /// Appends to whatever is there: for a crisis raised by a process that does nothing else. Receivers
+  /// ignore a frame they know.
   package func appendBlindly(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
     try makeOwnFolder()
     _ = try log(stream).append(frames, expecting: nil, isBlind: true)
   }
 
-  package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) {
+  @discardableResult
+  package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition {
     try makeOwnFolder()
     let stamp = try log(stream).replace(with: frames)
     ends.withLock { $0[stream] = stamp }
+    return stamp.end
   }
 
   private func makeOwnFolder() throws(RelayError) {

@@ -12,6 +12,7 @@ struct LogFile {
     var size: Int
     var node: UInt64
     var modified: Int64
+    var end: RelayPosition { RelayPosition(generation: generation, offset: UInt64(size)) }
   }
 
   private static let magic = Array("FMRL".utf8) + [1, 0, 0, 0]
@@ -126,6 +127,35 @@ struct LogFile {
     }
     guard let stamp = Self.stamp(of: descriptor) else { throw .changed }
     return stamp
+  }
+
+  /// Appends one frame when the file ends with the frame before it.
+  func appendNext(_ frame: [UInt8], after previous: [UInt8]?) throws(RelayError) -> Bool {
+    let flags = O_RDWR | O_APPEND | O_CLOEXEC | (previous == nil ? O_CREAT : 0)
+    let descriptor = open(path, flags, 0o600)
+    guard descriptor >= 0 else {
+      if errno == ENOENT { return false }
+      throw errno == ENOSPC ? .full : .unreachable(path)
+    }
+    defer { close(descriptor) }
+    flock(descriptor, LOCK_EX)
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
+    let size = Int(status.st_size)
+    if let previous {
+      let tail = Self.framed(previous)
+      guard size >= Self.headerSize + tail.count,
+        Self.bytes(of: descriptor, at: size - tail.count, count: tail.count) == tail
+      else { return false }
+    } else {
+      guard size == 0 || (size == Self.headerSize && Self.stamp(of: descriptor) != nil) else { return false }
+      if size == 0 { try Self.write(Self.header(), to: descriptor) }
+    }
+    do { try Self.write(Self.framed(frame), to: descriptor) } catch {
+      _ = ftruncate(descriptor, off_t(size))
+      throw error
+    }
+    return true
   }
 
   /// Writes the whole stream anew and puts it in place at once.

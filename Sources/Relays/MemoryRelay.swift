@@ -9,6 +9,7 @@ package final class MemoryRelay: Sendable {
   struct Log: Sendable {
     var generation: UInt64
     var frames: [[UInt8]] = []
+    var end: RelayPosition { RelayPosition(generation: generation, offset: UInt64(frames.count)) }
   }
   struct Contents: Sendable {
     var epoch: UInt64 = 1
@@ -76,6 +77,14 @@ package final class MemoryRelay: Sendable {
 }
 
 extension MemoryRelay.Contents {
+  /// A stream's log; made when there is none yet.
+  mutating func log(_ stream: RelayStream, of own: BlindTag?) -> MemoryRelay.Log {
+    if let log = logs[stream] { return log }
+    generations += 1
+    notify(.listing, except: own)
+    return MemoryRelay.Log(generation: generations)
+  }
+
   func notify(_ change: RelayChange, except own: BlindTag?) {
     for watch in watches where watch.tag != own || own == nil { watch.push(change) }
   }
@@ -85,6 +94,8 @@ extension MemoryRelay.Contents {
 package final class MemoryConnection: Relay {
   private let relay: MemoryRelay
   private let ownTag: BlindTag?
+  /// Where each own stream ended when this object last saw its end.
+  private let ends = Mutex<[RelayStream: RelayPosition]>([:])
 
   init(relay: MemoryRelay, ownTag: BlindTag?) {
     self.relay = relay
@@ -97,14 +108,20 @@ package final class MemoryConnection: Relay {
     }
   }
 
+  private func see(_ end: RelayPosition?, of stream: RelayStream) {
+    if stream.tag == ownTag { ends.withLock { $0[stream] = end } }
+  }
+
   package func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk {
     relay.contents.withLock { contents in
       guard let log = contents.logs[stream] else {
+        see(nil, of: stream)
         return RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: false)
       }
       let isSame = position.generation == log.generation && position.offset <= log.frames.count
       let start = isSame ? Int(position.offset) : 0
       let frames = Array(log.frames[start...].prefix(Limits.batchesPerApply))
+      if start + frames.count == log.frames.count { see(log.end, of: stream) }
       return RelayChunk(
         frames: frames,
         positions: (0...frames.count).map {
@@ -114,23 +131,41 @@ package final class MemoryConnection: Relay {
     }
   }
 
-  package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
-    relay.contents.withLock { contents in
-      if contents.logs[stream] == nil {
-        contents.generations += 1
-        contents.logs[stream] = MemoryRelay.Log(generation: contents.generations)
-        contents.notify(.listing, except: ownTag)
-      }
-      contents.logs[stream]?.frames += frames
+  @discardableResult
+  package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {
+    try relay.contents.withLock { (contents) throws(RelayError) in
+      guard contents.logs[stream]?.end == ends.withLock({ $0[stream] }) else { throw .changed }
+      var log = contents.log(stream, of: ownTag)
+      log.frames += frames
+      contents.logs[stream] = log
       contents.notify(.stream(stream), except: ownTag)
+      see(log.end, of: stream)
+      return log.end
     }
   }
 
-  package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) {
+  package func appendNext(
+    _ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream
+  ) throws(RelayError) -> Bool {
+    relay.contents.withLock { contents in
+      guard contents.logs[stream]?.frames.last == previous else { return false }
+      var log = contents.log(stream, of: ownTag)
+      log.frames.append(frame)
+      contents.logs[stream] = log
+      contents.notify(.stream(stream), except: ownTag)
+      return true
+    }
+  }
+
+  @discardableResult
+  package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition {
     relay.contents.withLock { contents in
       contents.generations += 1
-      contents.logs[stream] = MemoryRelay.Log(generation: contents.generations, frames: frames)
+      let log = MemoryRelay.Log(generation: contents.generations, frames: frames)
+      contents.logs[stream] = log
       contents.notify(.listing, except: ownTag)
+      see(log.end, of: stream)
+      return log.end
     }
   }
 

@@ -17,10 +17,9 @@ package struct BatchCutter: Sendable {
 
   /// Cuts and files one batch; `nil` when nothing was pending.
   ///
-  /// - Returns: The last sequence number in it.
   package func cut(
     _ lane: Lane, in transaction: inout some StoreTransaction, using random: inout some RandomNumberGenerator
-  ) throws -> UInt64? {
+  ) throws -> StoredBatch? {
     let key = StreamKey(device: ring.device, channel: Channel(lane))
     let digest = try Self.digest(of: transaction.heads())
     return try transaction.withLedger { ledger in
@@ -31,7 +30,7 @@ package struct BatchCutter: Sendable {
         .operations(content), key, first: first, count: UInt64(operations.count), previous: previous, digest: digest,
         using: &random)
       try ledger.file(batch)
-      return batch.last
+      return batch
     }
   }
 

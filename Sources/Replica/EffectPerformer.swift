@@ -54,7 +54,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
     do {
       switch effect {
       case .survey: return .surveyed(try relay.survey())
-      case .reconcile(let channel): return try reconcile(channel)
+      case .reconcile(let channel, let from, let after): return try reconcile(channel, from: from, after: after)
       case .rewind(let channel): return try rewind(channel, now)
       case .cut(let lane, let counted): return try cut(lane, counted: counted, now, &random)
       case .append(let channel, let after): return try append(channel, after: after)
@@ -111,28 +111,37 @@ package struct EffectPerformer<Store: ReplicaStore> {
   private func append(_ channel: Channel, after: UInt64) throws -> ReplicaEvent {
     let key = StreamKey(device: ring.device, channel: channel)
     let batches = try store.read { try $0.batches(of: key, after: after, limit: Limits.batchesPerApply) }
-    try relay.append(batches.map(\.frame), to: RelayStream(tag: ownTag, channel: channel))
-    return .appended(
-      channel, through: batches.last?.last ?? after, batches: batches.count,
-      bytes: batches.reduce(0) { $0 + $1.frame.count })
+    let frames = batches.map(\.frame)
+    let end = try relay.append(frames, to: RelayStream(tag: ownTag, channel: channel))
+    return .appended(channel, through: batches.last?.last ?? after, end: end, sent: SentBatches(frames))
   }
 
   // MARK: Healing
 
   /// Compares the relay's copy of an own stream with the log; writes it anew when they differ.
-  private func reconcile(_ channel: Channel) throws -> ReplicaEvent {
+  ///
+  /// - Parameters:
+  ///   - from: Where they are known to agree.
+  ///   - after: The last operation before that.
+  private func reconcile(_ channel: Channel, from: RelayPosition, after: UInt64) throws -> ReplicaEvent {
     let stream = RelayStream(tag: ownTag, channel: channel)
     let key = StreamKey(device: ring.device, channel: channel)
-    var position = RelayPosition.start
-    var through: UInt64 = 0
+    var position = from
+    var through = after
+    var sent = SentBatches()
     while true {
       let chunk = try relay.read(stream, from: position)
+      if from != .start, position == from, chunk.positions[0] != from || chunk.frames.isEmpty {
+        // Not another process's append: something before it was changed.
+        return try reconcile(channel, from: .start, after: 0)
+      }
       let mine = try store.read { try $0.batches(of: key, after: through, limit: chunk.frames.count) }
       var index = 0
       for frame in chunk.frames {
         if index < mine.count, mine[index].frame == frame {
           through = mine[index].last
           index += 1
+          if from != .start { sent.add(frame) }
         } else if try isKnown(frame, in: key, through: through) {
           continue
         } else if try isOurs(frame, beyond: key) {
@@ -143,7 +152,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
       }
       if chunk.isDamaged { return try rewrite(stream, key) }
       position = chunk.positions[chunk.frames.count]
-      if chunk.isAtEnd { return .reconciled(channel, through: through, healed: false) }
+      if chunk.isAtEnd { return .reconciled(channel, through: through, end: position, healed: false, sent: sent) }
     }
   }
 
@@ -171,8 +180,8 @@ package struct EffectPerformer<Store: ReplicaStore> {
       frames += page.map(\.frame)
       through = last.last
     }
-    try relay.replace(stream, with: frames)
-    return .reconciled(stream.channel, through: through, healed: true)
+    let end = try relay.replace(stream, with: frames)
+    return .reconciled(stream.channel, through: through, end: end, healed: true, sent: SentBatches(frames))
   }
 
   /// Takes back what this device once wrote from the relay, and moves what was made since behind it.

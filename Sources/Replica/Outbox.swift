@@ -11,12 +11,28 @@ package struct Outbox: Sendable {
     package var batched: UInt64 = 0
     /// The last operation that the relay has accepted.
     package var accepted: UInt64 = 0
-    /// Whether the relay's copy has been compared with the log since it was last in doubt.
-    package var isReconciled = false
+    /// Where that ends on the relay.
+    package var end = RelayPosition.start
+    /// How much of the relay's copy has to be compared with the log.
+    package var doubt = Doubt.whole
+
+    /// An append came too late since the last one that did not.
+    var wasOvertaken = false
+
+    package var isReconciled: Bool { doubt == .none }
 
     package var hasUnsent: Bool { accepted < batched }
     /// Operations in no batch yet.
     package var pending: Int { Int(saved - min(saved, batched)) }
+  }
+
+  package enum Doubt: Int, Sendable, Comparable {
+    case none
+    /// What follows the known end: another process of this device may have appended.
+    case tail
+    case whole
+
+    package static func < (one: Self, other: Self) -> Bool { one.rawValue < other.rawValue }
   }
 
   package private(set) var queues: [Channel: Queue]
@@ -42,9 +58,20 @@ package struct Outbox: Sendable {
     }
   }
 
+  package mutating func doubt(_ channel: Channel, _ doubt: Doubt) {
+    self[channel].doubt = max(self[channel].doubt, doubt)
+  }
+
+  /// The relay's copy agrees with the log up to an operation.
+  package mutating func didAgree(_ channel: Channel, through: UInt64, end: RelayPosition) {
+    self[channel].accepted = through
+    self[channel].end = end
+    self[channel].doubt = .none
+  }
+
   /// Everything on the relay is in doubt.
   package mutating func doubtAll() {
-    for channel in Channel.all { self[channel].isReconciled = false }
+    for channel in Channel.all { doubt(channel, .whole) }
   }
 
   package var pendingCount: Int { queues.values.reduce(0) { $0 + $1.pending } }

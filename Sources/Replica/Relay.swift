@@ -157,11 +157,22 @@ package protocol Relay: AnyObject, Sendable {
 
   /// Appends to one of this device's own streams.
   ///
+  /// - Returns: Where the stream ends now.
   /// - Throws: ``RelayError/changed`` when the stream does not end where this object last saw its end.
-  func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError)
+  @discardableResult
+  func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition
+
+  /// Appends one frame from a process that does not exchange, and so has not compared the stream with
+  /// the log: only when the stream ends with the frame before it, or is empty and there was none.
+  ///
+  /// - Returns: Whether it was appended; otherwise the exchanging process has to.
+  func appendNext(_ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream) throws(RelayError) -> Bool
 
   /// Writes one of this device's own streams anew, in a new generation.
-  func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError)
+  ///
+  /// - Returns: Where the stream ends now.
+  @discardableResult
+  func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition
 
   func putPresence(_ sealed: [UInt8], of tag: BlindTag) throws(RelayError)
   func presence(of tag: BlindTag) throws(RelayError) -> [UInt8]?

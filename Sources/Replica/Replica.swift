@@ -92,21 +92,24 @@ package struct Replica: Sendable {
     case .presenceChanged(let tag): if tag != ownTag { heardDirty.insert(tag) }
     case .surveyed(let survey): effects += surveyed(survey, now)
     case .relayFailed(let error): effects += failed(error, now, &random)
-    case .reconciled(let channel, let through, let healed):
+    case .reconciled(let channel, let through, let end, let healed, _):
       isBusy = false
-      outbox[channel].accepted = through
-      outbox[channel].isReconciled = true
+      let isNews = through > outbox[channel].accepted && outbox[channel].doubt == .tail
+      outbox.didAgree(channel, through: through, end: end)
       if healed { effects.append(.report(.healed(channel))) }
+      if isNews { effects.append(.report(.accepted(channel, through: through))) }
     case .ownStreamAhead(let channel):
       effects += [.report(.ownStreamAhead(channel)), .rewind(channel)]
     case .rewound(let channel, let head):
       isBusy = false
-      outbox[channel].isReconciled = false
+      outbox.doubt(channel, .whole)
       outbox.note([channel: head], now: now)
     case .cut(let lane, let through): cut(lane, through, now)
-    case .appended(let channel, let through, _, _):
+    case .appended(let channel, let through, let end, _):
       isBusy = false
       outbox[channel].accepted = max(outbox[channel].accepted, through)
+      outbox[channel].end = end
+      outbox[channel].wasOvertaken = false
       relay.lastExchange = now.wall
       effects.append(.report(.accepted(channel, through: through)))
     case .read(let stream, let from, let chunk): effects += read(stream, from, chunk)
@@ -172,7 +175,11 @@ package struct Replica: Sendable {
   /// What a channel of our own has to send, if it may now.
   private mutating func send(_ channel: Channel, _ now: Moment) -> ReplicaEffect? {
     let queue = outbox[channel]
-    if !queue.isReconciled { return .reconcile(channel) }
+    switch queue.doubt {
+    case .whole: return .reconcile(channel, from: .start, after: 0)
+    case .tail: return .reconcile(channel, from: queue.end, after: queue.accepted)
+    case .none: break
+    }
     if queue.hasUnsent { return .append(channel, after: queue.accepted) }
     return cut(channel, now)
   }
@@ -236,7 +243,7 @@ package struct Replica: Sendable {
       return
     }
     for stream in streams {
-      if stream.tag == ownTag { outbox[stream.channel].isReconciled = false } else { inbox.touch(stream) }
+      if stream.tag == ownTag { outbox.doubt(stream.channel, .tail) } else { inbox.touch(stream) }
     }
   }
 
@@ -263,6 +270,12 @@ package struct Replica: Sendable {
     _ error: RelayError, _ now: Moment, _ random: inout some RandomNumberGenerator
   ) -> [ReplicaEffect] {
     isBusy = false
+    if error == .changed, case .append(let channel, _) = awaited, !outbox[channel].wasOvertaken {
+      // Another process of this device was faster: only what follows has to be compared.
+      outbox[channel].wasOvertaken = true
+      outbox.doubt(channel, .tail)
+      return []
+    }
     outbox.doubtAll()
     if error == .changed, relay.isReachable {
       // Something else wrote one of our streams; comparing it with the log is all that is needed.
@@ -355,7 +368,7 @@ package struct Replica: Sendable {
     guard let presence, tags[tag] == presence.device, presence.device != device else { return [] }
     guard peers.hear(presence, own: device, now: now) else { return [] }
     for stream in presence.damaged where stream.device == device {
-      outbox[stream.channel].isReconciled = false
+      outbox.doubt(stream.channel, .whole)
     }
     return [.report(.heard(presence.device))]
   }

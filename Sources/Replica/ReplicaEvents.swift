@@ -12,15 +12,15 @@ package enum ReplicaEvent: Sendable {
   case presenceChanged(BlindTag)
   case surveyed(RelaySurvey)
   case relayFailed(RelayError)
-  /// The relay's copy of an own stream agrees with the log up to `through`.
-  case reconciled(Channel, through: UInt64, healed: Bool)
+  /// The relay's copy of an own stream agrees with the log up to `through`, and ends at `end`.
+  case reconciled(Channel, through: UInt64, end: RelayPosition, healed: Bool, sent: SentBatches)
   /// The relay's copy of an own stream goes on where our log ends: this store is an old copy.
   case ownStreamAhead(Channel)
   /// The own stream was taken back from the relay; what was made since lies behind it.
   case rewound(Channel, StreamHead)
   /// What was pending is in the log up to `through`.
   case cut(Lane, through: UInt64)
-  case appended(Channel, through: UInt64, batches: Int, bytes: Int)
+  case appended(Channel, through: UInt64, end: RelayPosition, sent: SentBatches)
   case read(RelayStream, from: RelayPosition, RelayChunk)
   case applied(RelayStream, ApplyOutcome)
   case heard(BlindTag, Presence?)
@@ -28,6 +28,20 @@ package enum ReplicaEvent: Sendable {
   case timer
   case syncRequested
   case stopping
+}
+
+/// What this device sent, in whichever of its processes.
+package struct SentBatches: Sendable, Equatable {
+  package var count = 0
+  package var bytes = 0
+
+  package init() {}
+  package init(_ frames: some Sequence<[UInt8]>) { for frame in frames { add(frame) } }
+
+  mutating func add(_ frame: [UInt8]) {
+    count += 1
+    bytes += frame.count
+  }
 }
 
 /// What came of applying a chunk.
@@ -55,7 +69,9 @@ package struct ApplyOutcome: Sendable, Equatable {
 /// What a replica wants done. A driver performs effects in order and returns the resulting events.
 package enum ReplicaEffect: Sendable, Equatable {
   case survey
-  case reconcile(Channel)
+  /// Compares the relay's copy of an own stream with the log, from where they are known to agree;
+  /// from the start when nothing follows there.
+  case reconcile(Channel, from: RelayPosition, after: UInt64)
   case rewind(Channel)
   case cut(Lane, counted: Bool)
   case append(Channel, after: UInt64)

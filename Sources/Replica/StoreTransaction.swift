@@ -73,6 +73,8 @@ package protocol StoreTransaction {
   mutating func removePending(_ lane: Lane, through sequence: UInt64) throws
 
   mutating func append(_ batch: StoredBatch) throws
+  /// The last batch before a sequence number.
+  func batch(of stream: StreamKey, before sequence: UInt64) throws -> StoredBatch?
   /// The first batches after a sequence number, in order.
   func batches(of stream: StreamKey, after sequence: UInt64, limit: Int) throws -> [StoredBatch]
 

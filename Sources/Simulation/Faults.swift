@@ -61,6 +61,7 @@ package enum Probe: String, Sendable, CaseIterable {
   case rolledBack = "relay.rolled-back"
   case damaged = "relay.damaged"
   case healed = "relay.healed"
+  case siblingAppend = "relay.appended-by-another-process"
   case fullBatch = "lane.several-operations-in-a-batch"
 }
 

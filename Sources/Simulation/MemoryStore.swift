@@ -96,6 +96,10 @@ package struct MemoryTransaction: StoreTransaction {
 
   package mutating func append(_ batch: StoredBatch) throws { contents.batches[batch.stream, default: []].append(batch) }
 
+  package func batch(of stream: StreamKey, before sequence: UInt64) throws -> StoredBatch? {
+    contents.batches[stream]?.last { $0.first < sequence }
+  }
+
   package func batches(of stream: StreamKey, after sequence: UInt64, limit: Int) throws -> [StoredBatch] {
     Array((contents.batches[stream] ?? []).drop { $0.first <= sequence }.prefix(limit))
   }

@@ -40,17 +40,27 @@ final class SimulatedConnection: Relay, @unchecked Sendable {
     try request { () throws(RelayError) in try inner.read(stream, from: position) }
   }
 
-  func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+  func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {
     try request { () throws(RelayError) in
-      try inner.append(frames, to: stream)
+      let end = try inner.append(frames, to: stream)
       touched.append(.stream(stream))
+      return end
     }
   }
 
-  func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) {
+  func appendNext(_ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream) throws(RelayError) -> Bool {
     try request { () throws(RelayError) in
-      try inner.replace(stream, with: frames)
+      let isAppended = try inner.appendNext(frame, after: previous, to: stream)
+      if isAppended { touched.append(.stream(stream)) }
+      return isAppended
+    }
+  }
+
+  func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition {
+    try request { () throws(RelayError) in
+      let end = try inner.replace(stream, with: frames)
       touched.append(.stream(stream))
+      return end
     }
   }
 

@@ -262,37 +262,7 @@ package struct World {
     }
   }
 
-  // MARK: A device's life
-
-  mutating func act(_ index: Int) throws {
-    guard devices[index].replica != nil else { return }
-    armPowerCut(index)
-    let drafts = person.act(on: devices[index].store.contents, using: &random)
-    let wall = moment(index).wall
-    do {
-      let id = devices[index].id
-      let operations = try devices[index].store.write { transaction in
-        try transaction.withLedger { try $0.commit(drafts, by: id, wall: wall) }
-      }
-      for operation in operations {
-        devices[index].acknowledged[StreamKey(operation.id.stream)] = operation.id.sequence
-        try remember(operation)
-      }
-      try feed(index, .committed(devices[index].store.read { try $0.heads(of: id) }))
-    } catch is PowerCut { powerCut(index) }
-  }
-
-  mutating func remember(_ operation: Operation) throws {
-    let digest = Self.digest(operation)
-    if let before = written.updateValue(digest, forKey: operation.id), before != digest {
-      throw Violation(promise: "a sequence number is never used twice", detail: "\(operation.id)")
-    }
-  }
-
-  static func digest(_ operation: Operation) -> UInt64 {
-    let bytes = OperationCodec.encode([operation], .explicit)
-    return Array(SHA256.hash(data: bytes)).prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
-  }
+  // MARK: A device's life (what it does by itself stands in `World+Acts.swift`)
 
   mutating func armPowerCut(_ index: Int) {
     guard !isCalm else { return }

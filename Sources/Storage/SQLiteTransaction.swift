@@ -186,13 +186,26 @@ package struct SQLiteTransaction: StoreTransaction {
           """),
       arguments: [device, stream.channel.rawValue, Int64(sequence), limit])
     var batches = [StoredBatch]()
-    while let row = try rows.next() {
-      batches.append(
-        StoredBatch(
-          stream: stream, first: UInt64(row["first"] as Int64), count: UInt64(row["count"] as Int64),
-          hash: Array(row["hash"] as Data), frame: Array(row["frame"] as Data)))
-    }
+    while let row = try rows.next() { batches.append(Self.batch(row, stream)) }
     return batches
+  }
+
+  package func batch(of stream: StreamKey, before sequence: UInt64) throws -> StoredBatch? {
+    guard let device = try number(of: stream.device) else { return nil }
+    return try Row.fetchOne(
+      database.cachedStatement(
+        sql: """
+          SELECT first, count, hash, frame FROM batches WHERE device = ? AND channel = ? AND first < ?
+          ORDER BY first DESC LIMIT 1
+          """),
+      arguments: [device, stream.channel.rawValue, Int64(sequence)]
+    ).map { Self.batch($0, stream) }
+  }
+
+  private static func batch(_ row: Row, _ stream: StreamKey) -> StoredBatch {
+    StoredBatch(
+      stream: stream, first: UInt64(row["first"] as Int64), count: UInt64(row["count"] as Int64),
+      hash: Array(row["hash"] as Data), frame: Array(row["frame"] as Data))
   }
 
   package mutating func noteHistory(of record: RecordID, in stream: StreamKey, sequence: UInt64) throws {
@@ -274,6 +287,21 @@ package struct SQLiteTransaction: StoreTransaction {
 }
 
 extension Database {
+  /// Runs a transaction whose own statements are kept prepared too: GRDB's prepare them each time,
+  /// which costs more than a small read.
+  func transaction<Result>(_ begin: String, _ body: () throws -> Result) throws -> Result {
+    try cachedStatement(sql: begin).execute()
+    do {
+      let result = try body()
+      try cachedStatement(sql: "COMMIT").execute()
+      return result
+    } catch {
+      // A full disk may have rolled back already.
+      if isInsideTransaction { try? cachedStatement(sql: "ROLLBACK").execute() }
+      throw error
+    }
+  }
+
   /// Runs a statement that is kept prepared.
   func run(_ sql: String, _ arguments: [(any DatabaseValueConvertible)?]) throws {
     let statement = try cachedStatement(sql: sql)

@@ -132,23 +132,23 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
   package func write<Result>(_ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
     try Self.translating(home) {
-      var outcome: Result?
       // IMMEDIATE: the write lock is taken before anything is read, so that sequence numbers are
       // drawn from what is really the end of the log, also with other processes at work.
       try queue.writeWithoutTransaction { database in
-        try database.inTransaction(.immediate) {
+        try database.transaction("BEGIN IMMEDIATE") {
           var transaction = SQLiteTransaction(database, seals)
-          outcome = try body(&transaction)
-          return .commit
+          return try body(&transaction)
         }
       }
-      guard let outcome else { preconditionFailure("the transaction ran") }
-      return outcome
     }
   }
 
   package func read<Result>(_ body: (SQLiteTransaction) throws -> Result) throws -> Result {
-    try Self.translating(home) { try queue.read { try body(SQLiteTransaction($0, seals)) } }
+    try Self.translating(home) {
+      try queue.unsafeRead { database in
+        try database.transaction("BEGIN DEFERRED") { try body(SQLiteTransaction(database, seals)) }
+      }
+    }
   }
 
   /// A number that changes when another process has committed.

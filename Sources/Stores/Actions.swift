@@ -12,11 +12,14 @@ import Therapy
 package struct Actions: Sendable {
   package let store: Store
   private let cutter: BatchCutter
+  /// Takes what is saved to the relay at once; `nil` where the exchanging process does.
+  private let courier: Courier?
   package var device: DeviceID { store.ring.device }
   package var crisisRecord: RecordID { CrisisState.record(ofAccount: store.ring.account.account) }
 
-  package init(_ store: Store) {
+  package init(_ store: Store, courier: Courier? = nil) {
     self.store = store
+    self.courier = courier
     cutter = BatchCutter(ring: store.ring)
   }
 
@@ -24,26 +27,57 @@ package struct Actions: Sendable {
   ///
   /// - Parameter own: The socket of this process, which is not pinged.
   package func commit(_ drafts: [Draft], pinging own: String? = nil) throws -> [Causality.Operation] {
-    let operations = try store.write { try save(drafts, in: &$0) }
-    store.pingOthers(except: own)
-    return operations
+    try saving(pinging: own) { try save(drafts, in: &$0) }.operations
+  }
+
+  private struct Saved {
+    var operations: [Causality.Operation]
+    /// What can leave at once.
+    var departures: [Departure] = []
+    /// Microseconds since 1970 at which it was durable here.
+    var at: UInt64 = 0
+    var outcome = Courier.Outcome.left
   }
 
   /// Stamps and saves; in an idle lane the change is cut into a batch in the same transaction, so that
-  /// whoever exchanges only has to send it. Under load the changes gather, as ``Pacing`` decides.
-  private func save(_ drafts: [Draft], in transaction: inout SQLiteTransaction) throws -> [Causality.Operation] {
+  /// nothing is left to do but to send it. Under load the changes gather, as ``Pacing`` decides.
+  private func save(_ drafts: [Draft], in transaction: inout SQLiteTransaction) throws -> Saved {
     let now = SystemClock.now
     let waiting = try transaction.pendingCounts()
-    let operations = try transaction.withLedger { try $0.commit(drafts, by: device, wall: now.wall) }
-    guard drafts.count <= Limits.operationsPerBatch else { return operations }
+    var saved = Saved(
+      operations: try transaction.withLedger { try $0.commit(drafts, by: device, wall: now.wall) })
+    guard drafts.count <= Limits.operationsPerBatch else { return saved }
     var random = SystemRandomNumberGenerator()
     for lane in Set(drafts.map(\.lane)).sorted() where lane == .crisis || waiting[lane] == nil {
-      while try cutter.cut(lane, in: &transaction, using: &random) != nil {
+      while let batch = try cutter.cut(lane, in: &transaction, using: &random) {
         // The crisis lane is never counted; a batch is one operation there, and may follow another.
         if lane != .crisis { try transaction.countSyncOperation(onDay: now.wall / millisecondsPerDay) }
+        let previous = courier == nil ? nil : try transaction.batch(of: batch.stream, before: batch.first)?.frame
+        saved.departures.append(Departure(batch: batch, previous: previous))
       }
     }
-    return operations
+    return saved
+  }
+
+  /// Milliseconds that a relay may take before the other processes are told without it.
+  private static let relayMayTake = 20
+  /// Milliseconds after which nobody waits for the relay any more.
+  private static let relayMustTake = 250
+
+  /// Runs a transaction, sends what it cut, and tells the other processes of this device.
+  private func saving(pinging own: String? = nil, _ body: (inout SQLiteTransaction) throws -> Saved) throws -> Saved {
+    var saved = try store.write(body)
+    saved.at = SystemClock.wallMicroseconds
+    guard let courier, !saved.departures.isEmpty else {
+      store.pingOthers(except: own)
+      return saved
+    }
+    // First the relay: a process that is told before that would send the same.
+    let errand = courier.carry(saved.departures)
+    saved.outcome = errand.outcome(within: Self.relayMayTake)
+    store.pingOthers(except: own)
+    if case .underWay = saved.outcome { saved.outcome = errand.outcome(within: Self.relayMustTake) }
+    return saved
   }
 
   package func newRecordID() -> RecordID {
@@ -65,21 +99,16 @@ package struct Actions: Sendable {
     guard schema.isAddedByHand else { throw InputError.notAddedByHand(kind: kind) }
     let id = newRecordID()
     let drafts = try schema.drafts(from: assignments, record: id, current: nil)
-    _ = try store.write { try save(drafts, in: &$0) }
-    let saved = SystemClock.wallMicroseconds
-    store.pingOthers(except: nil)
-    return (id, saved)
+    return (id, try saving { try save(drafts, in: &$0) }.at)
   }
 
   /// Changes a record; what it held is read in the same transaction that writes.
   package func set(_ id: RecordID, _ assignments: [String]) throws {
-    try store.write { transaction in
+    _ = try saving { transaction in
       guard let record = try transaction.record(id) else { throw InputError.unknownRecord }
       guard let schema = RecordCatalogue[record.kind] else { throw InputError.unknownKind(record.kind) }
-      let drafts = try schema.drafts(from: assignments, record: id, current: record)
-      _ = try save(drafts, in: &transaction)
+      return try save(try schema.drafts(from: assignments, record: id, current: record), in: &transaction)
     }
-    store.pingOthers(except: nil)
   }
 
   package func remove(_ id: RecordID) throws {
@@ -102,16 +131,15 @@ package struct Actions: Sendable {
   // MARK: Crisis
 
   /// Raises a crisis: durable first, then on the relay from this very process, whoever else is busy.
-  ///
-  package func activateCrisis(_ level: CrisisLevel, source: String, relay: FolderRelay?) throws -> CrisisChange {
-    try crisis([CrisisState.activation(level, source: source, record: crisisRecord)], relay: relay)
+  package func activateCrisis(_ level: CrisisLevel, source: String) throws -> CrisisChange {
+    try crisis([CrisisState.activation(level, source: source, record: crisisRecord)])
   }
 
   /// Resolves every activation that this device has seen; `nil` when there is none.
-  package func resolveCrisis(relay: FolderRelay?) throws -> CrisisChange? {
+  package func resolveCrisis() throws -> CrisisChange? {
     let state = CrisisState(try store.read { try $0.record(crisisRecord) })
     guard state.isActive else { return nil }
-    return try crisis([state.resolution(record: crisisRecord)], relay: relay)
+    return try crisis([state.resolution(record: crisisRecord)])
   }
 
   /// A change of the crisis, and how far it has come.
@@ -119,23 +147,16 @@ package struct Actions: Sendable {
     package var operation: Causality.Operation
     /// Microseconds since 1970 at which it was durable here.
     package var saved: UInt64
-    /// What kept it from the relay, if anything did; the exchanging process tries again then.
-    package var relayError: (any Error)?
+    /// Whether it lies on the relay; otherwise the exchanging process takes it there.
+    package var isAtRelay: Bool
   }
 
-  private func crisis(_ drafts: [Draft], relay: FolderRelay?) throws -> CrisisChange {
-    let operations = try store.write { try save(drafts, in: &$0) }
-    let saved = SystemClock.wallMicroseconds
-    store.pingOthers(except: nil)
-    guard let operation = operations.first else { preconditionFailure("one draft makes one operation") }
-    var change = CrisisChange(operation: operation, saved: saved)
-    guard let relay, let tag = BlindTag(bytes: store.ring.account.sealer.tags.device(device)) else { return change }
-    let key = StreamKey(operation.id.stream)
-    do {
-      let batches = try store.read { try $0.batches(of: key, after: operation.id.sequence - 1, limit: 1) }
-      try relay.appendBlindly(batches.map(\.frame), to: RelayStream(tag: tag, channel: key.channel))
-    } catch { change.relayError = error }
-    return change
+  private func crisis(_ drafts: [Draft]) throws -> CrisisChange {
+    let saved = try saving { try save(drafts, in: &$0) }
+    guard let operation = saved.operations.first else { preconditionFailure("one draft makes one operation") }
+    var isAtRelay = false
+    if case .delivered = saved.outcome { isAtRelay = true }
+    return CrisisChange(operation: operation, saved: saved.at, isAtRelay: isAtRelay)
   }
 
   // MARK: Sessions

@@ -61,11 +61,10 @@ struct LiveState: Sendable {
     case .read(_, _, let chunk):
       batchesDown += UInt64(chunk.frames.count)
       bytesDown += UInt64(chunk.frames.reduce(0) { $0 + $1.count })
-    case .appended(_, _, let batches, let bytes):
-      batchesUp += UInt64(batches)
-      bytesUp += UInt64(bytes)
+    case .appended(_, _, _, let sent), .reconciled(_, _, _, _, let sent):
+      batchesUp += UInt64(sent.count)
+      bytesUp += UInt64(sent.bytes)
       hasProgress = true
-    case .reconciled: hasProgress = true
     default: break
     }
   }

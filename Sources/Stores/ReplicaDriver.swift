@@ -10,10 +10,8 @@ import Synchronization
 import Therapy
 
 /// Drives one replica: a thread that sleeps until something happens, performs what the rules decide,
-/// and publishes what there is to see.
-///
-/// Of several processes over one store one exchanges with the relay; the others watch the store, and
-/// one of them takes over when the first ends.
+/// and publishes what there is to see. Of several processes over one store one exchanges with the
+/// relay; the others watch the store, and one of them takes over when the first ends.
 package final class ReplicaDriver: @unchecked Sendable {
   // @unchecked: everything below `commands` is touched by the driver's own thread alone, between
   // `start()` and the end of `run()`; `commands` is behind its lock and `finished` is a semaphore.
@@ -150,6 +148,8 @@ package final class ReplicaDriver: @unchecked Sendable {
         continue
       }
       if lock < 0 { events = [] }
+      // A ping that got lost is made up for here, where nothing waits.
+      if noticeCommits(now, wasPinged: false) { continue }
       publishIfDue(now)
       flushIfDue(now)
       sleep()
@@ -192,7 +192,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       defer { commands = [] }
       return commands
     }) { perform(command, now) }
-    noticeCommits(now, wasPinged: ping >= 0 && fm_ping_clear(ping) > 0)
+    if ping >= 0, fm_ping_clear(ping) > 0 { _ = noticeCommits(now, wasPinged: true) }
     // Ahead of the answer that is there already: the replica must know of a crisis before it chooses
     // what to do next, or the steps of a long catch-up would follow one another for seconds.
     let news = (watch?.changes() ?? []).map { (change: RelayChange) -> ReplicaEvent in
@@ -238,13 +238,16 @@ package final class ReplicaDriver: @unchecked Sendable {
   /// Looks for commits that this thread did not make itself.
   ///
   /// The ping tells of them at once; the data version, of those whose ping was lost.
-  private func noticeCommits(_ now: Moment, wasPinged: Bool) {
-    guard let version = try? store.dataVersion(), wasPinged || version != dataVersion else { return }
+  ///
+  /// - Returns: Whether there were any.
+  private func noticeCommits(_ now: Moment, wasPinged: Bool) -> Bool {
+    guard let version = try? store.dataVersion(), wasPinged || version != dataVersion else { return false }
     dataVersion = version
     do {
       if try performer.reloadMembers() { learnMembers() }
       committed(now)
     } catch { observer.failed(error) }
+    return true
   }
 
   private func learnMembers() {

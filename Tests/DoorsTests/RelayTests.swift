@@ -51,6 +51,24 @@ struct RelayContractTests {
     }
   }
 
+  @Test("one frame is appended only where it belongs; whoever exchanges then has to compare first")
+  func appendNext() throws {
+    try both { relay in
+      let frames = frames(0..<4)
+      #expect(try !relay.appendNext(frames[1], after: frames[0], to: stream), "the stream is not there")
+      #expect(try relay.appendNext(frames[0], after: nil, to: stream))
+      #expect(try !relay.appendNext(frames[1], after: nil, to: stream), "the stream is not empty")
+      let end = try #require(try relay.read(stream, from: .start).positions.last)
+      #expect(try relay.appendNext(frames[1], after: frames[0], to: stream))
+      #expect(try !relay.appendNext(frames[3], after: frames[2], to: stream), "one is missing")
+      #expect(throws: RelayError.changed) { try relay.append([frames[2]], to: stream) }
+      #expect(try relay.read(stream, from: end).frames == [frames[1]])
+      let after = try relay.append([frames[2]], to: stream)
+      #expect(try relay.read(stream, from: .start).positions.last == after)
+      #expect(try readAll(relay) == Array(frames[..<3]))
+    }
+  }
+
   @Test("presence is replaced in place; mail lies in its slot until the mailbox is removed")
   func slots() throws {
     try both { relay in

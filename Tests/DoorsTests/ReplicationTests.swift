@@ -65,6 +65,37 @@ struct ReplicationTests {
     #expect(try eventually { try agree() })
   }
 
+  @Test("what another process saved reaches the relay without the exchanging one, which then only compares the end")
+  func courier() throws {
+    a.driver.stop(waitingAtMost: 2_000)
+    let (path, ring) = (relayPath, a.store.ring)
+    let actions = Actions(a.store, courier: Courier { try AccountSetup.relay(.folder(path), ring: ring) })
+    let id = try actions.add(kind: "journal", ["title=one"])
+    for number in 2...5 { try actions.set(id, ["title=\(number)"]) }
+    #expect(try eventually { try b.store.read { try $0.record(id) }?.text("title") == "5" }, "nobody exchanges for this device")
+    let again = try Device(a.store, relay: try AccountSetup.relay(.folder(relayPath), ring: ring))
+    #expect(eventually { again.seen.contains(.idle(settled: true)) })
+    for number in 6...40 { try actions.set(id, ["title=\(number)"]) }
+    #expect(try eventually { try b.store.read { try $0.record(id) }?.text("title") == "40" })
+    #expect(try eventually { try agree() })
+    #expect(!again.seen.contains(.healed(Channel(.bulk))), "nothing had to be written anew")
+  }
+
+  @Test("a relay that hangs keeps nobody: the change is saved, and said to be on its way")
+  func hangingRelay() throws {
+    let gate = DispatchSemaphore(value: 0)
+    let courier = Courier { () throws -> FolderRelay in
+      gate.wait()
+      throw RelayError.full
+    }
+    let began = SystemClock.now.uptime
+    let change = try Actions(a.store, courier: courier).activateCrisis(.severe, source: "person")
+    #expect(!change.isAtRelay)
+    #expect(SystemClock.now.uptime - began < 5_000_000_000)
+    #expect(try eventually { CrisisState(try b.store.read { try $0.record(b.actions.crisisRecord) }).isActive }, "the agent took it")
+    gate.signal()
+  }
+
   @Test("colliding edits become one conflict with the same provisional value; the choice settles it on both")
   func conflict() throws {
     let id = try a.actions.add(kind: "assessment", ["instrument=phq9", "item9=1"])
@@ -83,11 +114,11 @@ struct ReplicationTests {
 
   @Test("a crisis raised on one is on the other, and resolving it too")
   func crisis() throws {
-    _ = try a.actions.activateCrisis(.severe, source: "person", relay: nil)
+    _ = try a.actions.activateCrisis(.severe, source: "person")
     let crisisRecord = b.actions.crisisRecord
     func state(_ device: Device) throws -> CrisisState { CrisisState(try device.store.read { try $0.record(crisisRecord) }) }
     #expect(try eventually { try state(b).level == .severe })
-    _ = try b.actions.resolveCrisis(relay: nil)
+    _ = try b.actions.resolveCrisis()
     #expect(try eventually { try !state(a).isActive })
   }
 
@@ -99,7 +130,7 @@ struct ReplicationTests {
     #expect(try eventually { try a.store.read { try $0.pendingCounts() }.isEmpty })
     let again = try Device(b.store, relay: try AccountSetup.relay(.folder(relayPath), ring: b.store.ring))
     #expect(eventually { !again.seen.isEmpty && again.seen.contains { if case .applied = $0 { true } else { false } } })
-    _ = try a.actions.activateCrisis(.severe, source: "person", relay: nil)
+    _ = try a.actions.activateCrisis(.severe, source: "person")
     let record = a.actions.crisisRecord
     #expect(try eventually { CrisisState(try again.store.read { try $0.record(record) }).isActive })
     let ordinary = StreamKey(device: a.store.ring.device, channel: Channel(.ordinary))

@@ -1,0 +1,57 @@
+import Causality
+import Crypto
+import Replica
+
+extension World {
+  mutating func act(_ index: Int) throws {
+    guard devices[index].replica != nil else { return }
+    armPowerCut(index)
+    let drafts = person.act(on: devices[index].store.contents, using: &random)
+    let wall = moment(index).wall
+    do {
+      let id = devices[index].id
+      let operations = try devices[index].store.write { transaction in
+        try transaction.withLedger { try $0.commit(drafts, by: id, wall: wall) }
+      }
+      for operation in operations {
+        devices[index].acknowledged[StreamKey(operation.id.stream)] = operation.id.sequence
+        try remember(operation)
+      }
+      if random.happens(permille: 300) { try deliverAsSibling(index) }
+      try feed(index, .committed(devices[index].store.read { try $0.heads(of: id) }))
+    } catch is PowerCut { powerCut(index) }
+  }
+
+  /// What a process does that saves but does not exchange: it cuts what it saved, and appends that to
+  /// the relay itself. The exchanging process learns of it from the relay, or not at all.
+  mutating func deliverAsSibling(_ index: Int) throws {
+    let device = devices[index]
+    guard let tag = device.performer.tags.first(where: { $0.value == device.id })?.key else { return }
+    for lane in Lane.allCases {
+      let departure = try device.store.write { transaction -> (StoredBatch, [UInt8]?)? in
+        guard let batch = try BatchCutter(ring: device.ring).cut(lane, in: &transaction, using: &random) else { return nil }
+        return (batch, try transaction.batch(of: batch.stream, before: batch.first)?.frame)
+      }
+      guard let (batch, previous) = departure else { continue }
+      let stream = RelayStream(tag: tag, channel: batch.stream.channel)
+      guard (try? device.connection.appendNext(batch.frame, after: previous, to: stream)) == true else { continue }
+      probes.count(.siblingAppend)
+      notify(from: index)
+      if isCalm || !random.happens(permille: faults.lostNotifications) {
+        schedule(index, .event(.relayChanged([stream]), life: device.life), after: delay())
+      }
+    }
+  }
+
+  mutating func remember(_ operation: Operation) throws {
+    let digest = Self.digest(operation)
+    if let before = written.updateValue(digest, forKey: operation.id), before != digest {
+      throw Violation(promise: "a sequence number is never used twice", detail: "\(operation.id)")
+    }
+  }
+
+  static func digest(_ operation: Operation) -> UInt64 {
+    let bytes = OperationCodec.encode([operation], .explicit)
+    return Array(SHA256.hash(data: bytes)).prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+  }
+}
