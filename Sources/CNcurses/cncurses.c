@@ -2,17 +2,22 @@
 #define NCURSES_WIDECHAR 1
 #include "cncurses.h"
 
+#include <errno.h>
 #include <langinfo.h>
 #include <locale.h>
 #include <ncurses.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <termios.h>
 #include <unistd.h>
 
 static SCREEN *screen;
+static FILE *output;  // on a descriptor of its own, which ncurses alone writes to
+static int frame = -1;  // where a frame is gathered
 static int color_count, synchronised;
 static struct termios cooked;
 static volatile sig_atomic_t active;
@@ -54,13 +59,32 @@ static void enter_modes(int mouse) {
   }
 }
 
+// A nameless file in memory.
+static int open_frame(void) {
+#ifdef __linux__
+  return memfd_create("frame", MFD_CLOEXEC);
+#else
+  char path[] = "/tmp/fullmind-frame-XXXXXX";
+  int descriptor = mkstemp(path);
+  if (descriptor >= 0) unlink(path);
+  return descriptor;
+#endif
+}
+
 int cnc_begin(const char *term, int mouse, cnc_ability *ability) {
   setlocale(LC_ALL, "");
   tcgetattr(STDIN_FILENO, &cooked);
   set_escdelay(25);
-  screen = newterm(term, stdout, stdin);
-  if (!screen) return -1;
+  int descriptor = dup(STDOUT_FILENO);
+  output = descriptor < 0 ? NULL : fdopen(descriptor, "w");
+  screen = output ? newterm(term, output, stdin) : NULL;
+  if (!screen) {
+    if (output) fclose(output);
+    return -1;
+  }
   active = 1;
+  if (frame < 0) frame = open_frame();
+  typeahead(-1);  // a frame goes out whole
   enter_modes(mouse);
   color_count = 0;
   if (has_colors()) {
@@ -84,6 +108,7 @@ void cnc_end(void) {
   endwin();
   active = 0;
   delscreen(screen);
+  fclose(output);
   screen = NULL;
 }
 
@@ -99,7 +124,7 @@ int cnc_terminal_size(int *rows, int *columns) {
 
 void cnc_resize(int rows, int columns) { resizeterm(rows, columns); }
 
-void cnc_put(int row, int column, const char *text, int bytes, int attributes, int foreground, int background) {
+cnc_style cnc_make_style(int attributes, int foreground, int background) {
   attr_t style = A_NORMAL;
   if (attributes & CNC_BOLD) style |= A_BOLD;
   if (attributes & CNC_DIM) style |= A_DIM;
@@ -108,9 +133,30 @@ void cnc_put(int row, int column, const char *text, int bytes, int attributes, i
   if (attributes & CNC_ITALIC) style |= A_ITALIC;
   int pair = 0;
   if (color_count > 0 && (foreground >= 0 || background >= 0)) pair = alloc_pair(foreground, background);
-  if (pair < 0) pair = 0;
-  wattr_set(stdscr, style, (short)pair, &pair);
-  mvwaddnstr(stdscr, row, column, text, bytes);
+  cnc_style made = {(uint32_t)style, pair < 0 ? 0 : pair};
+  return made;
+}
+
+// Whole cells, not text: ncurses copies them, and neither decodes nor measures anything again.
+void cnc_put(int row, int column, const cnc_cell *cells, int count) {
+  static cchar_t *line;
+  static int room;
+  if (count > room) {
+    cchar_t *grown = realloc(line, (size_t)count * sizeof *line);
+    if (!grown) return;
+    line = grown;
+    room = count;
+  }
+  int filled = 0;
+  wmove(stdscr, row, column);
+  for (int i = 0; i < count; i++) {
+    if (cells[i].scalars[0] == 0) continue;
+    wchar_t text[5] = {0};
+    for (int k = 0; k < 4; k++) text[k] = (wchar_t)cells[i].scalars[k];
+    int pair = cells[i].style.pair;
+    setcchar(&line[filled++], text, (attr_t)cells[i].style.attributes, (short)pair, &pair);
+  }
+  wadd_wchnstr(stdscr, line, filled);
 }
 
 void cnc_cursor(int row, int column, int visible) {
@@ -118,13 +164,49 @@ void cnc_cursor(int row, int column, int visible) {
   if (visible) wmove(stdscr, row, column);
 }
 
-static void say(const char *text) { (void)!write(STDOUT_FILENO, text, strlen(text)); }
+static void write_all(const char *bytes, size_t count) {
+  while (count > 0) {
+    ssize_t written = write(STDOUT_FILENO, bytes, count);
+    if (written < 0 && errno == EAGAIN) {
+      struct pollfd ready = {STDOUT_FILENO, POLLOUT, 0};
+      poll(&ready, 1, 1000);
+    } else if (written < 0 && errno != EINTR) {
+      return;  // the terminal is gone; reading from it says so too
+    } else if (written > 0) {
+      bytes += written;
+      count -= (size_t)written;
+    }
+  }
+}
 
+// ncurses writes after every movement of the cursor, seventy times in a full frame, and every write
+// wakes the terminal. What it writes is gathered, and goes out at once.
 void cnc_flush(void) {
+  static const char begin[] = "\033[?2026h", end[] = "\033[?2026l";
+  static char *bytes;
+  static size_t room;
   wnoutrefresh(stdscr);
-  if (synchronised) say("\033[?2026h");
+  if (frame < 0 || lseek(frame, 0, SEEK_SET) != 0 || dup2(frame, fileno(output)) < 0) {
+    doupdate();
+    return;
+  }
   doupdate();
-  if (synchronised) say("\033[?2026l");
+  dup2(STDOUT_FILENO, fileno(output));
+  off_t size = lseek(frame, 0, SEEK_CUR);
+  if (size <= 0) return;
+  size_t needed = (size_t)size + sizeof begin + sizeof end;
+  if (needed > room) {
+    char *grown = realloc(bytes, needed);
+    if (!grown) return;
+    bytes = grown;
+    room = needed;
+  }
+  size_t filled = 0;
+  if (synchronised) filled = sizeof begin - 1, memcpy(bytes, begin, filled);
+  ssize_t got = pread(frame, bytes + filled, (size_t)size, 0);
+  if (got > 0) filled += (size_t)got;
+  if (synchronised) memcpy(bytes + filled, end, sizeof end - 1), filled += sizeof end - 1;
+  write_all(bytes, filled);
 }
 
 void cnc_clear(void) { clearok(curscr, TRUE); }

@@ -5,6 +5,10 @@ package enum Role: String, Sendable, CaseIterable {
   case border, focusedBorder = "focused_border", title
   case selection, key, keyLabel = "key_label", header
   case crisis, plotLow = "plot_low", plotMiddle = "plot_middle", plotHigh = "plot_high"
+
+  /// Its place among all cases.
+  package var index: Int { Self.places[self] ?? 0 }
+  private static let places = Dictionary(uniqueKeysWithValues: zip(allCases, 0...))
 }
 
 /// A size in terminal cells.
@@ -153,6 +157,12 @@ package struct Frame: Sendable, Hashable {
     return at - column
   }
 
+  /// Writes one glyph of one column; outside the frame nothing.
+  private mutating func set(_ glyph: String, _ row: Int, _ column: Int, _ role: Role) {
+    guard row >= 0, row < size.rows, column >= 0, column < size.columns else { return }
+    cells[row * size.columns + column] = Cell(text: glyph, role: role)
+  }
+
   /// The quick way for the texts that most cells hold; `nil` when the text is not all printable ASCII.
   private mutating func putASCII(_ text: String, _ row: Int, _ column: Int, _ role: Role, _ isSelected: Bool) -> Int? {
     guard text.utf8.allSatisfy({ $0 >= 32 && $0 < 127 }) else { return nil }
@@ -177,15 +187,19 @@ package struct Frame: Sendable, Hashable {
   package mutating func box(_ rect: CellRect, title: String, note: String = "", isFocused: Bool = false, role: Role? = nil) {
     guard rect.rows >= 2, rect.columns >= 4 else { return }
     let border = role ?? (isFocused ? .focusedBorder : .border)
-    let bar = String(repeating: glyphs.horizontal, count: rect.columns - 2)
-    put(glyphs.topLeft + bar + glyphs.topRight, row: rect.row, column: rect.column, columns: rect.columns, role: border)
-    for row in rect.row + 1..<rect.row + rect.rows - 1 {
-      put(glyphs.vertical, row: row, column: rect.column, columns: 1, role: border)
-      put(glyphs.vertical, row: row, column: rect.column + rect.columns - 1, columns: 1, role: border)
+    let (right, bottom) = (rect.column + rect.columns - 1, rect.row + rect.rows - 1)
+    for column in rect.column + 1..<right {
+      set(glyphs.horizontal, rect.row, column, border)
+      set(glyphs.horizontal, bottom, column, border)
     }
-    put(
-      glyphs.bottomLeft + bar + glyphs.bottomRight, row: rect.row + rect.rows - 1, column: rect.column,
-      columns: rect.columns, role: border)
+    for row in rect.row + 1..<bottom {
+      set(glyphs.vertical, row, rect.column, border)
+      set(glyphs.vertical, row, right, border)
+    }
+    set(glyphs.topLeft, rect.row, rect.column, border)
+    set(glyphs.topRight, rect.row, right, border)
+    set(glyphs.bottomLeft, bottom, rect.column, border)
+    set(glyphs.bottomRight, bottom, right, border)
     if !title.isEmpty {
       // Focus is said by brackets as well as by colour.
       let words = isFocused ? "[\(title)]" : " \(title) "

@@ -30,7 +30,8 @@ package enum Wording {
   package static func ago(_ wall: UInt64?, now: UInt64) -> String {
     guard let wall, wall > 0 else { return "never" }
     let age = now > wall ? now - wall : 0
-    return age < 1_500 ? "now" : "\(seconds(Double(age / 1_000))) ago".replacingOccurrences(of: ".0", with: "")
+    if age < 1_500 { return "now" }
+    return age < 10_000 ? "\(age / 1_000) s ago" : "\(seconds(Double(age / 1_000))) ago"
   }
 
   package static func bytes(_ count: UInt64) -> String {
@@ -52,7 +53,8 @@ package enum Wording {
     var time = time_t(wall / 1_000)
     var parts = tm()
     localtime_r(&time, &parts)
-    return String(format: "%02d:%02d:%02d", parts.tm_hour, parts.tm_min, parts.tm_sec)
+    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    return "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))"
   }
 
   /// A bar of `columns` cells that is full for a share of 1.

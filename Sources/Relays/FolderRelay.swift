@@ -223,6 +223,8 @@ private final class FolderWatch: RelayWatch {
 
   var descriptor: Int32 { watcher.descriptor }
 
+  func end() { watcher.end() }
+
   func changes() -> [RelayChange] {
     watcher.changes().filter { change in
       switch change {

@@ -12,15 +12,32 @@ final class FolderWatcher: Sendable {
   }
 
   let descriptor: Int32
-  private let places = Mutex<[Int32: Place]>([:])
+  private struct State {
+    var places: [Int32: Place] = [:]
+    var isOver = false
+  }
+  private let state = Mutex(State())
 
   init() { descriptor = fm_watch_open() }
   deinit { if descriptor >= 0 { close(descriptor) } }
 
   /// Watches a folder; again is harmless.
   func watch(_ path: String, as place: Place) {
-    let watch = fm_watch_add(descriptor, path)
-    if watch >= 0 { places.withLock { $0[watch] = place } }
+    state.withLock { state in
+      guard !state.isOver else { return }
+      let watch = fm_watch_add(descriptor, path)
+      if watch >= 0 { state.places[watch] = place }
+    }
+  }
+
+  /// Stops watching. The kernel forgets watches at leisure, but closing their descriptor waits for it,
+  /// up to 15 ms: whoever is about to exit ends first and does something else meanwhile.
+  func end() {
+    state.withLock { state in
+      state.isOver = true
+      for watch in state.places.keys { fm_watch_remove(descriptor, watch) }
+      state.places = [:]
+    }
   }
 
   /// What happened since the last call, each thing once.
@@ -50,10 +67,10 @@ final class FolderWatcher: Sendable {
 
   private func change(_ watch: Int32, _ mask: UInt32, _ name: String) -> RelayChange? {
     if fm_watch_mask_lost(mask) != 0 {
-      places.withLock { $0[watch] = nil }
-      return .unknown
+      // Of a watch that was ended nobody wants to hear.
+      return state.withLock { $0.places.removeValue(forKey: watch) != nil } ? .unknown : nil
     }
-    guard let place = places.withLock({ $0[watch] }) else { return nil }
+    guard let place = state.withLock({ $0.places[watch] }) else { return nil }
     switch place {
     case .root: return name == "mail" || name.isEmpty ? nil : .listing
     case .account: return .listing

@@ -143,6 +143,12 @@ package protocol RelayWatch: AnyObject, Sendable {
   var descriptor: Int32 { get }
   /// What changed since the last call; never waits.
   func changes() -> [RelayChange]
+  /// Stops watching; nothing more is told.
+  func end()
+}
+
+extension RelayWatch {
+  package func end() {}
 }
 
 /// Where replicas meet: a lossy cache of sealed streams, one writer each.

@@ -34,7 +34,7 @@ package final class DemoHousehold: Sendable {
   package init(
     deviceCount: Int, seed: UInt64, history: Int, isPaused: Bool, observer: (Int) -> ReplicaDriver.Observer
   ) throws {
-    folder = NSTemporaryDirectory() + "/fullmind-demo-\(getpid())"
+    folder = Self.temporaryFolder + "/fullmind-demo-\(getpid())"
     var random = SeededRandom(seed: seed)
     let memory = MemoryRelay()
     let stores = try Self.makeStores(deviceCount, folder: folder, using: &random)
@@ -50,6 +50,12 @@ package final class DemoHousehold: Sendable {
     life = Life(seed: random.next(), isPaused: isPaused)
     for device in devices { device.driver.start() }
     life.start(devices)
+  }
+
+  /// In memory where the system has such a place: the household ends with the program, and removing
+  /// its files from a disk takes longer than quitting may.
+  private static var temporaryFolder: String {
+    access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : NSTemporaryDirectory()
   }
 
   /// The first device founds the account and admits the others.
@@ -108,6 +114,8 @@ private final class Life: Sendable {
   private struct State: Sendable {
     var isPaused: Bool
     var isOver = false
+    var isScheduled = false
+    var devices: [DemoHousehold.Member] = []
     var random: SeededRandom
     var shared: [RecordID] = []
   }
@@ -118,20 +126,34 @@ private final class Life: Sendable {
 
   var isPaused: Bool {
     get { state.withLock { $0.isPaused } }
-    set { state.withLock { $0.isPaused = newValue } }
+    set {
+      state.withLock { $0.isPaused = newValue }
+      schedule()
+    }
   }
 
   func end() { state.withLock { $0.isOver = true } }
 
-  func start(_ devices: [DemoHousehold.Member]) { schedule(devices) }
+  func start(_ devices: [DemoHousehold.Member]) {
+    state.withLock { $0.devices = devices }
+    schedule()
+  }
 
-  private func schedule(_ devices: [DemoHousehold.Member]) {
-    let milliseconds = state.withLock { state in state.isPaused ? 5_000 : state.random.number(600...2_600) }
+  /// At rest no timer runs at all.
+  private func schedule() {
+    let milliseconds = state.withLock { state -> Int? in
+      guard !state.isPaused, !state.isOver, !state.isScheduled else { return nil }
+      state.isScheduled = true
+      return state.random.number(600...2_600)
+    }
+    guard let milliseconds else { return }
     queue.asyncAfter(deadline: .now() + .milliseconds(milliseconds)) { [self] in
-      let isOver = state.withLock { $0.isOver }
-      if isOver { return }
-      if !isPaused { live(devices) }
-      schedule(devices)
+      let devices = state.withLock { state in
+        state.isScheduled = false
+        return state.isPaused || state.isOver ? [] : state.devices
+      }
+      if !devices.isEmpty { live(devices) }
+      schedule()
     }
   }
 

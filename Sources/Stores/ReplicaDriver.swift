@@ -64,14 +64,6 @@ package final class ReplicaDriver: @unchecked Sendable {
   private var lastPublished: UInt64 = 0
   private var needsPublishing = true
 
-  private struct FlushPlan {
-    var presences: [DeviceID: Presence] = [:]
-    var isDirty = false
-    var last: UInt64 = 0
-  }
-
-  /// At most one remembering transaction in this time.
-  private static let flushGap: UInt64 = 500_000_000
   /// How often a watching process looks whether it has to take over.
   private static let lockGap: UInt64 = 2_000_000_000
   /// How often commits of other processes are looked for when they cannot ping.
@@ -173,7 +165,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     if ping < 0 { until = min(until, now + Self.blindPoll) }
     if watch == nil, lock >= 0 { until = min(until, now + Self.slowPoll) }
     if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
-    if flush.isDirty { until = min(until, flush.last + Self.flushGap) }
+    if flush.isDirty { until = min(until, flush.last + FlushPlan.gap) }
     if isStopping { until = min(until, stopBy) }
     let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
     let descriptors = [wake, ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
@@ -227,6 +219,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       case .sync: events.append(.syncRequested)
       case .stop:
         isStopping = true
+        watch?.end()
         stopBy = now.uptime + 1_000_000_000
         events.append(.stopping)
       }
@@ -266,10 +259,7 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   private func step(_ event: ReplicaEvent, _ now: Moment) {
     if case .applied(_, let outcome) = event, outcome.admitted { replica.learn(performer.tags) }
-    if case .heard(_, let presence?) = event {
-      flush.presences[presence.device] = presence
-      flush.isDirty = true
-    }
+    flush.observe(event, replica.peers.all)
     live.observe(event)
     let effects = replica.handle(event, now: now, using: &random)
     if case .heard(_, let presence?) = event { live.heard(presence, replica, now: now) }
@@ -372,7 +362,7 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   private func flushIfDue(_ now: Moment) {
     guard flush.isDirty || live.measurements.hasChanged || live.hasProgress, lock >= 0,
-      now.uptime >= flush.last + Self.flushGap
+      now.uptime >= flush.last + FlushPlan.gap
     else {
       if live.measurements.hasChanged || live.hasProgress { flush.isDirty = lock >= 0 }
       return
@@ -383,11 +373,8 @@ package final class ReplicaDriver: @unchecked Sendable {
   /// Keeps what other processes of this device, and the next run, want to know.
   private func remember(_ now: Moment) {
     guard lock >= 0 else { return }
-    flush.last = now.uptime
-    flush.isDirty = false
     live.hasProgress = false
-    let presences = flush.presences
-    flush.presences = [:]
+    let presences = flush.take(now: now.uptime)
     let measurements = live.measurements.takeChanged()
     let progress = replica.outbox.queues.mapValues(\.accepted)
     let peers = replica.peers.all

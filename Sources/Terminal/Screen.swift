@@ -23,6 +23,9 @@ package struct Screen {
   private var shown: Frame?
   private var shownTheme: Theme?
   private var colors: [RGB: Int32] = [:]
+  /// By whether a line is selected, then by role.
+  private var styles: [[cnc_style]] = []
+  private var buffer: [cnc_cell] = []
 
   /// Takes over the terminal.
   ///
@@ -74,9 +77,10 @@ package struct Screen {
   package mutating func show(_ frame: Frame, theme: Theme) {
     if let shown, shown == frame, shownTheme == theme { return }
     let isComparable = shown?.size == frame.size && shownTheme == theme
+    if shownTheme != theme { prepareStyles(theme) }
     for row in 0..<frame.size.rows {
-      if isComparable, let shown, shown.row(row) == frame.row(row) { continue }
-      draw(frame.row(row), row, theme)
+      let before = isComparable ? shown?.row(row) : nil
+      if before != frame.row(row) { draw(frame.row(row), over: before, row) }
     }
     if let cursor = frame.cursor {
       cnc_cursor(Int32(cursor.row), Int32(cursor.column), 1)
@@ -88,46 +92,62 @@ package struct Screen {
     shownTheme = theme
   }
 
-  /// Writes a row in stretches of one style.
-  private mutating func draw(_ cells: ArraySlice<Cell>, _ row: Int, _ theme: Theme) {
-    guard var first = cells.first else { return }
-    var (start, text) = (0, "")
-    for (column, cell) in cells.enumerated() {
-      if cell.role != first.role || cell.isSelected != first.isSelected {
-        put(text, row, start, style(of: first, theme))
-        (start, text, first) = (column, "", cell)
+  /// Writes the part of a row that differs from what is there.
+  private mutating func draw(_ cells: ArraySlice<Cell>, over shown: ArraySlice<Cell>?, _ row: Int) {
+    var (first, last) = (cells.startIndex, cells.endIndex)
+    if let shown {
+      while first < last, cells[first] == shown[first] { first += 1 }
+      while last > first, cells[last - 1] == shown[last - 1] { last -= 1 }
+      // Never half of a wide character: one column more on either side.
+      first = max(cells.startIndex, first - 1)
+      last = min(cells.endIndex, last + 1)
+      while first > cells.startIndex, cells[first].text.isEmpty { first -= 1 }
+    }
+    guard first < last else { return }
+    buffer.removeAll(keepingCapacity: true)
+    var item = cnc_cell()
+    var styled: Cell?
+    for cell in cells[first..<last] {
+      if styled?.role != cell.role || styled?.isSelected != cell.isSelected {
+        item.style = styles[cell.isSelected ? 1 : 0][cell.role.index]
+        styled = cell
       }
-      text += cell.text
+      item.scalars = (0, 0, 0, 0)
+      let utf8 = cell.text.utf8
+      if utf8.count == 1, let byte = utf8.first {
+        item.scalars.0 = UInt32(byte)
+      } else {
+        let scalars = cell.text.unicodeScalars.prefix(4).map(\.value) + [0, 0, 0, 0]
+        item.scalars = (scalars[0], scalars[1], scalars[2], scalars[3])
+      }
+      buffer.append(item)
     }
-    put(text, row, start, style(of: first, theme))
+    cnc_put(Int32(row), Int32(first - cells.startIndex), buffer, Int32(buffer.count))
   }
 
-  private func style(of cell: Cell, _ theme: Theme) -> Style {
-    var style = theme[cell.role]
-    if cell.isSelected {
-      let selection = theme[.selection]
-      style.background = selection.background
-      style.isReversed = selection.isReversed
-      style.isBold = true
+  /// Every role's style for this terminal: plain, and on the selected line.
+  private mutating func prepareStyles(_ theme: Theme) {
+    styles = [false, true].map { isSelected in
+      Role.allCases.map { role in
+        var style = theme[role]
+        if isSelected {
+          let selection = theme[.selection]
+          style.background = selection.background
+          style.isReversed = selection.isReversed
+          style.isBold = true
+        }
+        return made(style, background: theme.background)
+      }
     }
-    if style.background == nil { style.background = theme.background }
-    return style
   }
 
-  private mutating func put(_ text: String, _ row: Int, _ column: Int, _ style: Style) {
-    guard !text.isEmpty else { return }
+  private mutating func made(_ style: Style, background: RGB?) -> cnc_style {
     var attributes: Int32 = 0
     if style.isBold { attributes |= Int32(CNC_BOLD) }
     if style.isDim { attributes |= Int32(CNC_DIM) }
     if style.isUnderlined { attributes |= Int32(CNC_UNDERLINE) }
     if style.isReversed { attributes |= Int32(CNC_REVERSE) }
-    let (foreground, background) = (color(style.foreground), color(style.background))
-    var bytes = text
-    bytes.withUTF8 { utf8 in
-      utf8.withMemoryRebound(to: CChar.self) {
-        cnc_put(Int32(row), Int32(column), $0.baseAddress, Int32($0.count), attributes, foreground, background)
-      }
-    }
+    return cnc_make_style(attributes, color(style.foreground), color(style.background ?? background))
   }
 
   /// The terminal's number for a colour: itself, or the nearest one it has.

@@ -30,8 +30,23 @@ void cnc_resize(int rows, int columns);
 // Asks the terminal for its size.
 int cnc_terminal_size(int *rows, int *columns);
 
+// A style, as ncurses names it: attributes and a colour pair.
+typedef struct {
+  uint32_t attributes;
+  int32_t pair;
+} cnc_style;
+
 // Colours: -1 the terminal's own; otherwise a palette index, or 0xRRGGBB when there are 2^24.
-void cnc_put(int row, int column, const char *text, int bytes, int attributes, int foreground, int background);
+cnc_style cnc_make_style(int attributes, int foreground, int background);
+
+// What stands in one column: a scalar and up to three marks on it; nothing behind a wide character.
+typedef struct {
+  uint32_t scalars[4];
+  cnc_style style;
+} cnc_cell;
+
+// Puts cells into a row; those without a scalar are left out.
+void cnc_put(int row, int column, const cnc_cell *cells, int count);
 void cnc_cursor(int row, int column, int visible);
 void cnc_flush(void);
 void cnc_clear(void);
