@@ -74,3 +74,5 @@ package struct Moment: Sendable, Hashable {
     self.uptime = uptime
   }
 }
+
+package let millisecondsPerDay: UInt64 = 86_400_000

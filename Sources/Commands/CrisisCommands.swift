@@ -4,6 +4,7 @@ import Crisis
 import Foundation
 import Storage
 import Stores
+import Synchronization
 import Therapy
 
 /// `fullmind crisis`: help, whatever else is broken.
@@ -100,7 +101,7 @@ struct CrisisCommand: ParsableCommand {
     @OptionGroup var location: Location
     @Option(help: "The region: US, CA, GB, DE …") var region: String?
 
-    func run() { CrisisReport.printCard(region: region) }
+    func run() { CrisisReport.printCard(region: region, home: location.homeFolder) }
   }
 }
 
@@ -120,7 +121,23 @@ struct CrisisReport: Encodable {
   static func screenLines() -> [String] { CrisisCard.helpLines(for: region()) + [""] + CrisisCard.steps }
 
   /// The card for the region that was named, that the environment names, or that the locale suggests.
-  static func printCard(region: String? = nil) { Output.write(CrisisCard.text(for: Self.region(named: region))) }
+  ///
+  /// - Parameter home: Where the plan lies, if the person keeps it readable. It is looked for after the card
+  ///   is on the screen, and for 100 ms at most: a disk that hangs keeps nobody.
+  static func printCard(region: String? = nil, home: HomeFolder? = nil) {
+    Output.write(CrisisCard.text(for: Self.region(named: region)))
+    guard let home else { return }
+    let found = Mutex<[String]>([])
+    let done = DispatchSemaphore(value: 0)
+    Thread {
+      let lines = PlanCard.lines(home)
+      found.withLock { $0 = lines }
+      done.signal()
+    }.start()
+    guard done.wait(timeout: .now() + .milliseconds(100)) == .success else { return }
+    let lines = found.withLock { $0 }.filter { !$0.isEmpty }
+    if !lines.isEmpty { Output.write("\nYOUR PLAN\n" + lines.map { "  \($0)\n" }.joined()) }
+  }
 
   private static func region(named region: String? = nil) -> HelpRegion? {
     let environment = { (name: String) in getenv(name).map { String(cString: $0) } ?? "" }

@@ -61,7 +61,7 @@ struct DemoCommand: ParsableCommand {
     discussion: "v looks from the next device, y lets the household rest, P cuts the network, O loses messages, D slows it.")
   @Option(help: "Devices in the household (1-10).") var devices = 4
   @Option(help: "Determines what the household does.") var seed: UInt64 = 1
-  @Option(help: "Operations that exist already when it opens (0-1000000).") var history = 0
+  @Option(help: "Operations that the household begins with (0-1000000).") var history = 0
   @Flag(help: "Begin with the household at rest.") var paused = false
   @Option(help: "A theme by its name.") var theme = "fullmind"
 

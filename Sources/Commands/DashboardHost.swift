@@ -117,9 +117,12 @@ final class DashboardHost: Sendable {
 
   private func startDemo(devices: Int, seed: UInt64, history: Int, isPaused: Bool) throws {
     let household = try DemoHousehold(
-      deviceCount: devices, seed: seed, history: history, isPaused: isPaused, observer: { self.observer($0) })
+      deviceCount: devices, seed: seed, history: history, isPaused: isPaused,
+      opened: { [self] snapshot in
+        notices.post(.isDemo)
+        snapshots.put(snapshot)
+      }, observer: { self.observer($0) })
     state.withLock { $0.household = household }
-    notices.post(.isDemo)
   }
 
   /// The driver whose device is on the screen.
@@ -137,7 +140,8 @@ final class DashboardHost: Sendable {
 
   private func perform(_ intent: Intent) {
     switch intent {
-    case .activateCrisis: crisis { actions in _ = try actions.activateCrisis(.severe, source: "person") }
+    case .activateCrisis(let level, let source): crisis { actions in _ = try actions.activateCrisis(level, source: source) }
+    case .acknowledgeCrisis: crisis { actions in _ = try actions.acknowledgeCrisis() }
     case .resolveCrisis: crisis { actions in _ = try actions.resolveCrisis() }
     case .sync: send(.sync)
     case .startPractice(let type): send(.perform { _ = try $0.startSession(type) })

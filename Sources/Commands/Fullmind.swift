@@ -14,7 +14,7 @@ public struct Fullmind: ParsableCommand {
     subcommands: [
       DashboardCommand.self, DemoCommand.self, InitCommand.self, JoinCommand.self, DevicesCommand.self,
       AgentCommand.self, StatusCommand.self, SyncCommand.self, RecordCommand.self, CheckInCommand.self,
-      PracticeCommand.self, CrisisCommand.self, ConflictsCommand.self, SessionsCommand.self, HandoffCommand.self,
+      AssessCommand.self, PracticeCommand.self, PlanCommand.self, CrisisCommand.self, ConflictsCommand.self, SessionsCommand.self, HandoffCommand.self,
       QuotaCommand.self, DoctorCommand.self, SimulateCommand.self, BenchCommand.self,
     ],
     defaultSubcommand: DashboardCommand.self)
@@ -28,7 +28,8 @@ public struct Fullmind: ParsableCommand {
     let arguments = globalOptionsLast(Array(CommandLine.arguments.dropFirst()))
     if arguments.prefix(2) == ["crisis", "card"], !arguments.contains("--help") {
       let region = arguments.firstIndex(of: "--region").flatMap { arguments.dropFirst($0 + 1).first }
-      CrisisReport.printCard(region: region)
+      let home = arguments.firstIndex(of: "--home").flatMap { arguments.dropFirst($0 + 1).first }
+      CrisisReport.printCard(region: region, home: Location.homeFolder(home))
       Foundation.exit(0)
     }
     fm_protect_memory()

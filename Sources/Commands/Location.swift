@@ -17,7 +17,10 @@ struct Location: ParsableArguments, Sendable {
   @Option(help: ArgumentHelp("A file with the passphrase in its first line.", valueName: "file"))
   var passphraseFile: String?
 
-  var homeFolder: HomeFolder {
+  var homeFolder: HomeFolder { Self.homeFolder(home) }
+
+  /// The folder that was named, or the one the environment or the system suggests.
+  static func homeFolder(_ home: String?) -> HomeFolder {
     let environment = ProcessInfo.processInfo.environment
     if let path = home ?? environment["FULLMIND_HOME"] { return HomeFolder(path: absolute(path)) }
     let data = environment["XDG_DATA_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.local/share"
@@ -46,14 +49,14 @@ struct Location: ParsableArguments, Sendable {
   /// The passphrase from the file, or typed without echo; `nil` when there is neither.
   func passphrase(prompt: String) throws -> String? {
     if let passphraseFile {
-      let text = String(decoding: try HomeFolder.readFile(absolute(passphraseFile)), as: UTF8.self)
+      let text = String(decoding: try HomeFolder.readFile(Self.absolute(passphraseFile)), as: UTF8.self)
       return text.split(separator: "\n", omittingEmptySubsequences: false).first.map(String.init) ?? ""
     }
     guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else { return nil }
     return String(cString: getpass(prompt))
   }
 
-  private func absolute(_ path: String) -> String {
+  private static func absolute(_ path: String) -> String {
     URL(fileURLWithPath: (path as NSString).expandingTildeInPath).standardizedFileURL.path
   }
 }

@@ -1,4 +1,5 @@
 import Causality
+import Crisis
 import Stores
 import Therapy
 
@@ -24,7 +25,7 @@ package struct DashboardState: Sendable {
   package var isFinished = false
   /// Lines of the crisis screen: help lines and what can be done right now.
   package var crisisLines: [String] = []
-  /// The person's plan, where they agreed to have it shown.
+  /// The person's plan, as it lies beside a store that cannot be opened.
   package var planLines: [String] = []
   package var traffic: [UInt64] = []
   private var crisisRaised: UInt64?
@@ -193,12 +194,16 @@ package struct DashboardState: Sendable {
     }
   }
 
-  mutating func raiseCrisis() -> [Intent] {
+  /// What earlier questionnaires add.
+  var screening: ScreeningContext { snapshot?.screening ?? ScreeningContext() }
+
+  /// First the screen, then everything else.
+  mutating func raiseCrisis(_ level: CrisisLevel = .severe, source: String = "person") -> [Intent] {
     isBlank = false
     crisisRaised = now.uptime
     dialogs.removeAll { $0 == .crisis }
     dialogs.append(.crisis)
-    return snapshot == nil ? [] : [.activateCrisis]
+    return snapshot == nil ? [] : [.activateCrisis(level: level, source: source)]
   }
 
   mutating func quit() -> [Intent] {

@@ -1,5 +1,6 @@
 import Foundation
 import Causality
+import Crisis
 import Stores
 import Therapy
 
@@ -46,7 +47,11 @@ extension DashboardState {
     case .character("u") where canUndoCrisis: return takeBack()
     case .character("r") where snapshot?.crisis.isActive ?? false:
       dialogs.append(.confirmResolve)
-    case .escape, .enter: dialogs.removeLast()
+    case .escape, .enter:
+      dialogs.removeLast()
+      // Whoever closes it has seen it.
+      let isNew = (snapshot?.crisis.isActive ?? false) && !(snapshot?.crisis.isAcknowledgedHere ?? true)
+      return isNew ? [.acknowledgeCrisis] : []
     case .character("q") where snapshot == nil: return quit()
     default: break
     }
@@ -122,8 +127,8 @@ extension DashboardState {
     case 0...2: dialogs.append(.form(.checkIn(["morning", "midday", "evening"][choice])))
     case 3: return [.startPractice(Practice.breathing.name)]
     case 4: return [.startPractice(Practice.bodyScan.name)]
-    case 5: dialogs.append(.questionnaire(Questionnaire(.phq9)))
-    case 6: dialogs.append(.questionnaire(Questionnaire(.gad7)))
+    case 5: dialogs.append(.questionnaire(Questionnaire(.phq9, screening)))
+    case 6: dialogs.append(.questionnaire(Questionnaire(.gad7, screening)))
     default: dialogs.append(.form(.journal))
     }
     return []
@@ -216,10 +221,14 @@ extension DashboardState {
 
   private mutating func questionnaire(_ key: Key, _ questionnaire: Questionnaire) -> [Intent] {
     var questionnaire = questionnaire
-    if questionnaire.proposal != nil {
-      if key == .character("y") { return raiseCrisis() }
-      questionnaire.proposal = nil
-      return replaceTop(.questionnaire(questionnaire))
+    if let offer = questionnaire.offer {
+      let isAccepted = key == .character("y")
+      questionnaire.closeOffer(accepted: isAccepted)
+      _ = replaceTop(.questionnaire(questionnaire))
+      guard isAccepted else { return [] }
+      if offer.level > .none { return raiseCrisis(offer.level, source: "detection") }
+      dialogs.append(.crisis)
+      return []
     }
     if questionnaire.isComplete {
       guard key == .enter else { return [] }
@@ -231,7 +240,7 @@ extension DashboardState {
     case .character(let digit):
       if let value = digit.wholeNumberValue, (0...3).contains(value) { questionnaire.answer(value) }
     case .left, .backspace: questionnaire.index = max(0, questionnaire.index - 1)
-    case .right, .tab: questionnaire.index += 1
+    case .right, .tab: questionnaire.skip()
     default: break
     }
     return replaceTop(.questionnaire(questionnaire))

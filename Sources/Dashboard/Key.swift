@@ -1,3 +1,5 @@
+import Crisis
+
 /// What the person pressed.
 package enum Key: Sendable, Hashable {
   case character(Character)
@@ -10,7 +12,8 @@ package enum Key: Sendable, Hashable {
 
 /// What the person wants done. The stores do it; the screen does not wait.
 package enum Intent: Sendable, Hashable {
-  case activateCrisis
+  case activateCrisis(level: CrisisLevel, source: String)
+  case acknowledgeCrisis
   case resolveCrisis
   case sync
   case startPractice(String)

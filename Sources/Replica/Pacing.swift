@@ -86,8 +86,6 @@ package struct Pacing: Sendable {
   }
 }
 
-package let millisecondsPerDay: UInt64 = 86_400_000
-
 /// How long to wait before trying a relay again after it failed.
 ///
 /// | failures in a row | 1     | 2   | 4   | 8 and more |

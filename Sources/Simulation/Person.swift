@@ -32,7 +32,11 @@ struct Person: Sendable {
 
   private func crisisDrafts(_ contents: MemoryStore.Contents, _ random: inout SeededRandom) -> [Draft] {
     let state = CrisisState(contents.records[crisis])
-    if state.isActive, random.happens(permille: 600) { return [state.resolution(record: crisis)] }
+    if state.isActive, random.happens(permille: 600) { return state.resolution(record: crisis) }
+    let device = contents.heads.keys.map(\.device).min()
+    if state.isActive, random.happens(permille: 400), let device, let draft = state.acknowledgement(by: device, record: crisis) {
+      return [draft]
+    }
     let level = CrisisLevel.allCases[random.number(1...4)]
     return [CrisisState.activation(level, source: "person", record: crisis)]
   }

@@ -111,6 +111,16 @@ package struct Actions: Sendable {
     }
   }
 
+  /// Changes the account's safety plan; the first change makes it.
+  package func editPlan(_ assignments: [String]) throws {
+    let id = SafetyPlan.record(ofAccount: store.ring.account.account)
+    _ = try saving { transaction in
+      let current = try transaction.record(id)
+      return try save(try RecordCatalogue.plan.drafts(from: assignments, record: id, current: current), in: &transaction)
+    }
+    PlanCard.refresh(store)
+  }
+
   package func remove(_ id: RecordID) throws {
     let record = try store.read { try $0.record(id) }
     guard let record, record.isVisible else { throw InputError.unknownRecord }
@@ -139,7 +149,13 @@ package struct Actions: Sendable {
   package func resolveCrisis() throws -> CrisisChange? {
     let state = CrisisState(try store.read { try $0.record(crisisRecord) })
     guard state.isActive else { return nil }
-    return try crisis([state.resolution(record: crisisRecord)])
+    return try crisis(state.resolution(record: crisisRecord))
+  }
+
+  /// Says that the person has seen the crisis at this device; `nil` when there is nothing to say.
+  package func acknowledgeCrisis() throws -> CrisisChange? {
+    let state = CrisisState(try store.read { try $0.record(crisisRecord) })
+    return try state.acknowledgement(by: device, record: crisisRecord).map { try crisis([$0]) }
   }
 
   /// A change of the crisis, and how far it has come.
@@ -153,7 +169,7 @@ package struct Actions: Sendable {
 
   private func crisis(_ drafts: [Draft]) throws -> CrisisChange {
     let saved = try saving { try save(drafts, in: &$0) }
-    guard let operation = saved.operations.first else { preconditionFailure("one draft makes one operation") }
+    guard let operation = saved.operations.first else { preconditionFailure("a draft makes an operation") }
     var isAtRelay = false
     if case .delivered = saved.outcome { isAtRelay = true }
     return CrisisChange(operation: operation, saved: saved.at, isAtRelay: isAtRelay)

@@ -30,14 +30,16 @@ package final class DemoHousehold: Sendable {
   /// - Parameters:
   ///   - deviceCount: From 1 to 10.
   ///   - history: Operations that exist already when it opens.
+  ///   - opened: Called with the first device's picture, before the others and the history are made.
   ///   - observer: For each device's driver, by its number.
   package init(
-    deviceCount: Int, seed: UInt64, history: Int, isPaused: Bool, observer: (Int) -> ReplicaDriver.Observer
+    deviceCount: Int, seed: UInt64, history: Int, isPaused: Bool, opened: (Snapshot) -> Void,
+    observer: (Int) -> ReplicaDriver.Observer
   ) throws {
     folder = Self.temporaryFolder + "/fullmind-demo-\(getpid())"
     var random = SeededRandom(seed: seed)
     let memory = MemoryRelay()
-    let stores = try Self.makeStores(deviceCount, folder: folder, using: &random)
+    let stores = try Self.makeStores(deviceCount, folder: folder, opened: opened, using: &random)
     try Self.fill(stores[0].store, operations: history, using: &random)
     devices = try stores.enumerated().map { index, entry in
       let ring = entry.store.ring
@@ -60,7 +62,7 @@ package final class DemoHousehold: Sendable {
 
   /// The first device founds the account and admits the others.
   private static func makeStores(
-    _ count: Int, folder: String, using random: inout SeededRandom
+    _ count: Int, folder: String, opened: (Snapshot) -> Void, using random: inout SeededRandom
   ) throws -> [(name: String, store: Store)] {
     var generator = SystemRandomNumberGenerator()
     let (first, _) = try AccountSetup.create(
@@ -77,9 +79,12 @@ package final class DemoHousehold: Sendable {
       let entry = try members.admitting(
         certificate, deviceSignature: try certificate.signedBy(keys), by: first.ring.device, keys: first.ring.keys)
       _ = try members.accept(entry)
-      try first.write { try $0.appendMembership(entry) }
       rings.append((name, KeyRing(account: first.ring.account, device: certificate.device, keys: keys)))
     }
+    try first.write { transaction in
+      for entry in members.log.dropFirst() { try transaction.appendMembership(entry) }
+    }
+    opened(try SnapshotBuilder.fromStore(first, relay: "memory"))
     return [(names[0], first)]
       + (try rings.enumerated().map { index, entry in
         let store = try Store.create(

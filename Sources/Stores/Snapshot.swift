@@ -52,12 +52,23 @@ package struct Snapshot: Sendable, Hashable {
     /// Devices that have the latest activation: how long after it was raised here, in nanoseconds,
     /// where this process has seen it.
     package var receipts: [Receipt]
+    /// Devices at which somebody has seen it, with the milliseconds after it was raised by the stamps of both.
+    package var acknowledgements: [Acknowledgement] = []
+    package var isAcknowledgedHere = false
+    /// What happens next by itself, in words; empty when nothing does.
+    package var nextStep = ""
+    /// Whether the contacts belong on every screen.
+    package var showsContacts = false
     package var isActive: Bool { level > .none }
 
     package struct Receipt: Sendable, Hashable {
       package var device: String
       package var hasIt: Bool
       package var after: UInt64?
+    }
+    package struct Acknowledgement: Sendable, Hashable {
+      package var device: String
+      package var after: UInt64
     }
   }
 
@@ -126,4 +137,6 @@ package struct Snapshot: Sendable, Hashable {
   package var events: [Event]
   package var stateHash: StateHash
   package var operations: UInt64
+  package var plan = SafetyPlan(plans: [], contacts: [])
+  package var screening = ScreeningContext()
 }

@@ -52,14 +52,18 @@ package struct SnapshotBuilder {
       moment: now, account: Self.accountName(ring), device: ring.device,
       devices: devices(names, heads, hash, peers, replica, now),
       sync: try sync(transaction, live, replica, heads, peers, now),
-      crisis: crisisStatus(crisis, live, peers, names),
+      crisis: crisisStatus(crisis, live, peers, names, now),
       conflicts: open.flatMap { conflicts($0, names) }, conflictCount: open.reduce(0) { $0 + $1.openFields.count },
       sessions: try sessions(transaction, names, now),
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
         deviceCount: members.devices.count),
       guarantees: live.measurements.rows, events: live.events, stateHash: hash,
-      operations: heads.values.reduce(0, +))
+      operations: heads.values.reduce(0, +), plan: try SafetyPlan(
+        plans: transaction.records(kind: RecordCatalogue.plan.kind, limit: 50),
+        contacts: transaction.records(kind: RecordCatalogue.contact.kind, limit: 50)),
+      screening: ScreeningContext(
+        try transaction.records(kind: RecordCatalogue.assessment.kind, limit: 50), wall: now.wall))
   }
 
   /// A short name for the account that says nothing about the person.
@@ -152,7 +156,7 @@ package struct SnapshotBuilder {
   }
 
   private func crisisStatus(
-    _ crisis: CrisisState, _ live: LiveState, _ peers: [DeviceID: Peer], _ names: [DeviceID: String]
+    _ crisis: CrisisState, _ live: LiveState, _ peers: [DeviceID: Peer], _ names: [DeviceID: String], _ now: Moment
   ) -> Snapshot.CrisisStatus {
     let latest = crisis.activations.last
     let receipts = members.devices.filter { $0 != ring.device && $0 != latest?.id.stream.device }.map { device in
@@ -163,7 +167,13 @@ package struct SnapshotBuilder {
     }
     return Snapshot.CrisisStatus(
       level: crisis.level, since: crisis.since, source: latest.flatMap { names[$0.id.stream.device] } ?? "",
-      receipts: crisis.isActive ? receipts.sorted { $0.device < $1.device } : [])
+      receipts: crisis.isActive ? receipts.sorted { $0.device < $1.device } : [],
+      acknowledgements: crisis.acknowledgements.map { entry in
+        let raised = crisis.activations.first { $0.id == entry.activation }?.timestamp.milliseconds ?? 0
+        return Snapshot.CrisisStatus.Acknowledgement(
+          device: names[entry.device] ?? "device", after: max(raised, entry.timestamp.milliseconds) - raised)
+      }, isAcknowledgedHere: crisis.acknowledgements.contains { $0.device == ring.device },
+      showsContacts: crisis.stages.contains(.contacts))
   }
 
   private func conflicts(_ record: RecordState, _ names: [DeviceID: String]) -> [Snapshot.Conflict] {

@@ -5,7 +5,9 @@ import Crisis
 /// The crisis of an account, as a view of its one crisis record.
 ///
 /// An activation is an entry that adding wins: a resolution takes out only the activations it had
-/// seen, so one that it had not seen stays active, whatever the clocks say.
+/// seen, so one that it had not seen stays active, whatever the clocks say. What is known about an
+/// activation (who acknowledged it, which stage was taken, who was told) are entries too, and leave
+/// with it.
 package struct CrisisState: Sendable, Hashable {
   package struct Activation: Sendable, Hashable {
     package var id: OperationID
@@ -13,17 +15,47 @@ package struct CrisisState: Sendable, Hashable {
     package var source: String
     package var timestamp: Timestamp
   }
+  package struct Acknowledgement: Sendable, Hashable {
+    package var activation: OperationID
+    package var device: DeviceID
+    package var timestamp: Timestamp
+  }
   /// Not resolved yet, oldest first.
   package var activations: [Activation]
+  /// Of active activations, oldest first, each device once.
+  package var acknowledgements: [Acknowledgement] = []
+  /// Stages that some device has taken.
+  package var stages: Set<EscalationStage> = []
+  /// Contacts who were told.
+  package var told: Set<RecordID> = []
+  /// Every live entry, of whichever field.
+  private var entries: [String: [OperationID]] = [:]
 
   package init(_ record: RecordState?) {
     activations = (record?["active"]?.dots ?? []).compactMap(Activation.init)
       .sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }
+    let active = Set(activations.map(\.id))
+    func about(_ field: String) -> [(dot: Dot, activation: OperationID, rest: String)] {
+      (record?[field]?.dots ?? []).compactMap { dot in
+        guard case .text(let text)? = dot.value, let (id, rest) = CrisisEntry.read(text), active.contains(id) else { return nil }
+        return (dot, id, rest)
+      }
+    }
+    var seen = Set<DeviceID>()
+    acknowledgements = about("acknowledged")
+      .map { Acknowledgement(activation: $0.activation, device: $0.dot.id.stream.device, timestamp: $0.dot.timestamp) }
+      .sorted { ($0.timestamp, $0.device) < ($1.timestamp, $1.device) }
+      .filter { seen.insert($0.device).inserted }
+    stages = Set(about("escalated").compactMap { Int($0.rest).flatMap(EscalationStage.init(rawValue:)) })
+    told = Set(about("told").compactMap { RecordID($0.rest) })
+    for field in ["active", "acknowledged", "escalated", "told"] { entries[field] = record?[field]?.dots.map(\.id) ?? [] }
   }
 
   package var isActive: Bool { !activations.isEmpty }
   /// The most severe level that is not resolved.
   package var level: CrisisLevel { activations.map(\.level).max() ?? .none }
+  /// The activation that counts: the oldest of the most severe.
+  package var leading: Activation? { activations.first { $0.level == level } }
   /// Milliseconds since 1970 of the oldest activation.
   package var since: UInt64? { activations.first?.timestamp.milliseconds }
 
@@ -34,18 +66,55 @@ package struct CrisisState: Sendable, Hashable {
     return RecordID(high: base.high ^ 0x6372_6973_6973_0001, low: base.low)
   }
 
+  // MARK: Writes
+
   /// The write that raises a crisis. Each raises a new activation, also while one is active.
   package static func activation(_ level: CrisisLevel, source: String, record: RecordID) -> Draft {
-    Draft(
-      record: record, kind: RecordCatalogue.crisis.kind, field: "active",
-      mutation: .add(.text("\(level.name) \(source)")), lane: .crisis, replaces: [])
+    draft("active", .add(.text("\(level.name) \(source)")), record, replaces: [])
   }
 
-  /// The write that resolves everything seen so far.
-  package func resolution(record: RecordID) -> Draft {
+  /// The writes that resolve everything seen so far, and take out what was known about it.
+  package func resolution(record: RecordID) -> [Draft] {
+    ["active", "acknowledged", "escalated", "told"].compactMap { field in
+      let ids = entries[field] ?? []
+      return ids.isEmpty ? nil : Self.draft(field, .remove, record, replaces: ids)
+    }
+  }
+
+  /// Says that somebody at this device has seen the crisis; `nil` when nothing is active or it has.
+  package func acknowledgement(by device: DeviceID, record: RecordID) -> Draft? {
+    guard let leading, !acknowledgements.contains(where: { $0.device == device }) else { return nil }
+    return Self.draft("acknowledged", .add(.text(CrisisEntry.text(leading.id, "seen"))), record, replaces: [])
+  }
+
+  /// Says that a device took a stage.
+  package func escalation(to stage: EscalationStage, record: RecordID) -> Draft? {
+    guard let leading, !stages.contains(stage) else { return nil }
+    return Self.draft("escalated", .add(.text(CrisisEntry.text(leading.id, "\(stage.rawValue)"))), record, replaces: [])
+  }
+
+  /// Says that a contact was told.
+  package func telling(_ contact: RecordID, record: RecordID) -> Draft? {
+    guard let leading, !told.contains(contact) else { return nil }
+    return Self.draft("told", .add(.text(CrisisEntry.text(leading.id, contact.description))), record, replaces: [])
+  }
+
+  private static func draft(_ field: String, _ mutation: Mutation, _ record: RecordID, replaces: [OperationID]) -> Draft {
     Draft(
-      record: record, kind: RecordCatalogue.crisis.kind, field: "active", mutation: .remove, lane: .crisis,
-      replaces: activations.map(\.id))
+      record: record, kind: RecordCatalogue.crisis.kind, field: field, mutation: mutation, lane: .crisis,
+      replaces: replaces)
+  }
+}
+
+/// An entry that is about an activation: `DEVICE.SEQUENCE REST`.
+enum CrisisEntry {
+  static func text(_ id: OperationID, _ rest: String) -> String { "\(id.stream.device).\(id.sequence) \(rest)" }
+
+  static func read(_ text: String) -> (OperationID, String)? {
+    let words = text.split(separator: " ", maxSplits: 1).map(String.init)
+    let parts = words.first?.split(separator: ".").map(String.init) ?? []
+    guard words.count == 2, parts.count == 2, let device = DeviceID(parts[0]), let sequence = UInt64(parts[1]) else { return nil }
+    return (OperationID(stream: StreamID(device: device, lane: .crisis), sequence: sequence), words[1])
   }
 }
 

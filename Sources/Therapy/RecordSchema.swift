@@ -75,7 +75,11 @@ package enum RecordCatalogue {
     kind: "assessment", title: "Assessment", lane: .assessment,
     fields: [FieldSchema("instrument", .choice(Instrument.all.map(\.name)), .latest, isTitle: true)]
       + (1...9).map { FieldSchema("item\($0)", .integer(0...3), .highestRisk) }
-      + [FieldSchema("difficulty", .integer(0...3), .highestRisk), FieldSchema("note", .text)])
+      + [
+        FieldSchema("difficulty", .integer(0...3), .highestRisk), FieldSchema("note", .text),
+        // What became of an offer of help that the answers called for.
+        FieldSchema("offer", .choice(["accepted", "dismissed"]), .latest),
+      ])
 
   package static let session = RecordSchema(
     kind: "session", title: "Session", lane: .session,
@@ -111,10 +115,14 @@ package enum RecordCatalogue {
       FieldSchema("primary", .flag, .mostSevere), FieldSchema("alert", .flag, .latest),
     ], isNeverCounted: true)
 
-  /// One per account. An entry of `active` is an activation: `LEVEL SOURCE`.
+  /// One per account. An entry of `active` is an activation: `LEVEL SOURCE`; the entries of the other
+  /// fields begin with the activation they are about.
   package static let crisis = RecordSchema(
     kind: "crisis", title: "Crisis", lane: .crisis,
-    fields: [FieldSchema("active", .text, .set), FieldSchema("acknowledged", .text, .set)],
+    fields: [
+      FieldSchema("active", .text, .set), FieldSchema("acknowledged", .text, .set),
+      FieldSchema("escalated", .text, .set), FieldSchema("told", .text, .set),
+    ],
     isAddedByHand: false, isNeverCounted: true)
 
   /// Has the identifier of the device it describes.

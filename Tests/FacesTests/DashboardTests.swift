@@ -115,12 +115,12 @@ struct FrameTests {
     for dialog in dialogs {
       var state = state(80, 24)
       state.dialogs = [dialog]
-      #expect(state.press(.character("!")) == [.activateCrisis], "\(dialog)")
+      #expect(state.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")], "\(dialog)")
       #expect(state.dialogs.last == .crisis)
     }
     var blank = state(80, 24)
     blank.isBlank = true
-    #expect(blank.press(.character("!")) == [.activateCrisis])
+    #expect(blank.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")])
     var newcomer = state(80, 24, nil)
     _ = newcomer.press(.character("!"))
     #expect(DashboardFrame.render(newcomer).text.contains("112"))

@@ -1,10 +1,11 @@
 import Causality
 import ConflictResolution
 import Crisis
+import Foundation
 import Testing
 import Therapy
 
-@Suite("Instruments and crisis detection")
+@Suite("Instruments")
 struct TherapyTests {
   @Test("PHQ-9 bands, every total", arguments: 0...27)
   func phq9Bands(total: Int) {
@@ -19,44 +20,66 @@ struct TherapyTests {
     #expect(Instrument.gad7.band(of: total) == names[total < 5 ? 0 : total < 10 ? 1 : total < 15 ? 2 : 3])
   }
 
-  @Test("PHQ-9: every total with item 9 at 0 to 3 and missing", arguments: 0...27)
-  func detection(total: Int) throws {
-    for item9 in [nil, 0, 1, 2, 3] {
-      guard let answers = Self.answers(total: total, item9: item9) else { continue }
-      let proposal = CrisisDetection.proposal(for: .phq9, answers: answers)
-      let thoughts = (item9 ?? 0) >= 1
-      let expected: CrisisLevel? = thoughts && total >= 20 ? .emergency : thoughts || total >= 20 ? .severe : nil
-      #expect(proposal?.level == expected)
-      if item9 == nil { #expect(Instrument.phq9.score(answers) == nil, "a missing answer is unknown, never 0") }
-    }
-  }
-
-  /// Eight answers and item 9 with that sum; `nil` when there are none.
-  static func answers(total: Int, item9: Int?) -> [Int?]? {
-    var rest = total - (item9 ?? 0)
-    guard (0...24).contains(rest) else { return nil }
-    var answers: [Int?] = []
-    for _ in 0..<8 {
-      answers.append(min(3, rest))
-      rest -= min(3, rest)
-    }
-    return answers + [item9]
-  }
-
-  @Test("GAD-7 proposes from 15 on", arguments: 0...21)
-  func gad7Detection(total: Int) {
-    var rest = total
-    let answers = (0..<7).map { _ -> Int? in
-      defer { rest -= min(3, rest) }
-      return min(3, rest)
-    }
-    #expect(CrisisDetection.proposal(for: .gad7, answers: answers)?.level == (total >= 15 ? .moderate : nil))
-  }
-
   @Test("the instruments have the published codes, in order")
   func codes() {
     #expect(Instrument.phq9.items.map(\.code) == ["44250-9", "44255-8", "44259-0", "44254-1", "44251-7", "44258-2", "44252-5", "44253-3", "44260-8"])
     #expect(Instrument.gad7.items.map(\.code) == ["69725-0", "68509-9", "69733-4", "69734-2", "69735-9", "69689-8", "69736-7"])
+  }
+
+  @Test("a published response scores as published, and is read by link id, not by order")
+  func published() throws {
+    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../../shared/vectors/fhir")
+    guard let data = try? Data(contentsOf: folder.appending(path: "QuestionnaireResponse-phq-9-example.json")) else { return }
+    let response = try JSONDecoder().decode(Response.self, from: data)
+    let codes = ["LA6568-5": 0, "LA6569-3": 1, "LA6570-1": 2, "LA6571-9": 3]
+    let given = Dictionary(uniqueKeysWithValues: response.item.map { ($0.linkId.dropFirst().description, $0.answer?.first) })
+    let answers = Instrument.phq9.items.map { given[$0.code]??.valueCoding.flatMap { codes[$0.code] } }
+    let total = given[Instrument.phq9.total]??.valueDecimal
+    #expect(answers.count == 9 && !answers.contains(nil))
+    #expect(Instrument.phq9.score(answers).map(Double.init) == total)
+  }
+
+  private struct Response: Decodable {
+    struct Item: Decodable {
+      struct Answer: Decodable {
+        struct Coding: Decodable { var code: String }
+        var valueCoding: Coding?
+        var valueDecimal: Double?
+      }
+      var linkId: String
+      var answer: [Answer]?
+    }
+    var item: [Item]
+  }
+
+  @Test("earlier questionnaires count by their age; an incomplete one has no total")
+  func screeningContext() {
+    let wall: UInt64 = 1_790_000_000_000
+    func assessment(_ number: UInt64, _ instrument: String, _ answers: [Int], days: UInt64) -> RecordState {
+      var (state, hash) = (RecordState(id: RecordID(high: 1, low: number), kind: "assessment"), StateHash())
+      let words = ["instrument=\(instrument)"] + answers.enumerated().map { "item\($0.offset + 1)=\($0.element)" }
+      let drafts = (try? RecordCatalogue.assessment.drafts(from: words, record: state.id, current: nil)) ?? []
+      for (index, draft) in drafts.enumerated() {
+        let stream = StreamID(device: DeviceID(high: 0, low: number), lane: .assessment)
+        state.apply(
+          Operation(
+            id: OperationID(stream: stream, sequence: UInt64(index + 1)), timestamp: Timestamp(milliseconds: wall - days * 86_400_000),
+            record: state.id, kind: "assessment", field: draft.field, mutation: draft.mutation, replaces: []),
+          hasArrived: { _ in true }, hash: &hash)
+      }
+      return state
+    }
+    let context = ScreeningContext(
+      [
+        assessment(1, "phq9", Array(repeating: 1, count: 9), days: 3), assessment(2, "phq9", [3, 3], days: 1),
+        assessment(3, "phq9", Array(repeating: 2, count: 9), days: 9), assessment(4, "gad7", Array(repeating: 2, count: 7), days: 5),
+        assessment(5, "gad7", Array(repeating: 3, count: 7), days: 20), assessment(6, "gad7", Array(repeating: 1, count: 7), days: 6),
+      ], wall: wall)
+    #expect(context.latestGAD7 == 14)
+    #expect(context.phq9Totals == [9] && context.phq9Days == [3])
+    #expect(Instrument.phq9.offer([3, 3, 3, 3, 2, nil, nil, nil, nil], context)?.reason == .risingLoad)
+    #expect(Instrument.phq9.offer([3, 3, 3, 3, 3, nil, nil, nil, nil], context)?.reason == .loadAndWorry)
+    #expect(Instrument.gad7.offer(Array(repeating: 3, count: 7), context)?.level == .moderate)
   }
 
   @Test("the tiers are the table of the product")
@@ -114,75 +137,5 @@ struct FieldInputTests {
       #expect(error.code == row.code)
       #expect(!error.summary.isEmpty && !error.remedy.isEmpty)
     }
-  }
-}
-
-@Suite("Crisis state and card")
-struct CrisisTests {
-  private func activation(_ level: CrisisLevel, device: UInt64, sequence: UInt64 = 1, at: UInt64) -> Operation {
-    let stream = StreamID(device: DeviceID(high: 0, low: device), lane: .crisis)
-    let draft = CrisisState.activation(level, source: "person", record: RecordID(high: 9, low: 9))
-    return Operation(
-      id: OperationID(stream: stream, sequence: sequence), timestamp: Timestamp(milliseconds: at), record: draft.record,
-      kind: draft.kind, field: draft.field, mutation: draft.mutation, replaces: [])
-  }
-
-  private func state(_ operations: [Operation]) -> CrisisState {
-    var (state, hash, seen) = (RecordState(id: RecordID(high: 9, low: 9), kind: "crisis"), StateHash(), Set<OperationID>())
-    for operation in operations {
-      state.apply(operation, hasArrived: { seen.contains($0) }, hash: &hash)
-      seen.insert(operation.id)
-    }
-    return CrisisState(state)
-  }
-
-  @Test("mild a second later does not beat emergency")
-  func mostSevere() {
-    let emergency = activation(.emergency, device: 1, at: 1_000)
-    let mild = activation(.mild, device: 2, at: 2_000)
-    #expect(state([emergency, mild]).level == .emergency)
-    #expect(state([mild, emergency]).level == .emergency)
-  }
-
-  @Test("a resolution does not take an activation that it had not seen")
-  func unseenActivation() throws {
-    let first = activation(.severe, device: 1, at: 1_000)
-    let unseen = activation(.moderate, device: 2, at: 900)
-    let draft = state([first]).resolution(record: first.record)
-    let stream = StreamID(device: DeviceID(high: 0, low: 3), lane: .crisis)
-    let resolve = Operation(
-      id: OperationID(stream: stream, sequence: 1), timestamp: Timestamp(milliseconds: 3_000), record: draft.record,
-      kind: draft.kind, field: draft.field, mutation: draft.mutation, replaces: try #require(draft.replaces))
-    for order in [[first, unseen, resolve], [first, resolve, unseen], [resolve, unseen, first]] {
-      let after = state(order)
-      #expect(after.isActive)
-      #expect(after.level == .moderate)
-    }
-    #expect(!state([first, resolve]).isActive)
-  }
-
-  @Test("an entry that cannot be read still counts, as severe")
-  func unreadableEntry() {
-    var odd = activation(.mild, device: 1, at: 1)
-    odd.mutation = .add(.text("♥ later version"))
-    #expect(state([odd]).level == .severe)
-  }
-
-  @Test("the card has help lines for every region and fits 80 columns", arguments: HelpLines.regions.map(\.name) + [""])
-  func card(region: String) {
-    let text = CrisisCard.text(for: HelpLines.region(named: region))
-    #expect(text.split(separator: "\n").allSatisfy { $0.count <= 79 })
-    #expect(text.contains("112") || text.contains("911"))
-    #expect(!text.contains("press 3"), "ended on 17 July 2025")
-  }
-
-  @Test("the region follows the locale", arguments: [("en_US.UTF-8", "United States"), ("de_AT", "European Union"), ("en_GB@euro", "United Kingdom and Ireland"), ("C.UTF-8", nil), ("", nil), ("en_CA", "Canada")])
-  func regions(locale: String, name: String?) { #expect(HelpLines.region(ofLocale: locale)?.name == name) }
-
-  @Test("levels have names and an order")
-  func levels() {
-    #expect(CrisisLevel(name: "SEVERE") == .severe)
-    #expect(CrisisLevel(name: "bad") == nil)
-    #expect(CrisisLevel.allCases == CrisisLevel.allCases.sorted())
   }
 }

@@ -71,36 +71,3 @@ package struct Form: Sendable, Hashable {
     }
   }
 }
-
-/// A questionnaire, question by question.
-package struct Questionnaire: Sendable, Hashable {
-  package var instrument: Instrument
-  package var answers: [Int?]
-  package var index = 0
-  /// Offered at most once per questionnaire.
-  package var proposal: CrisisProposal?
-  package var wasOffered = false
-
-  package init(_ instrument: Instrument) {
-    self.instrument = instrument
-    answers = Array(repeating: nil, count: instrument.items.count)
-  }
-
-  /// Takes an answer; a proposal is made as the answer is given, not at the end.
-  package mutating func answer(_ value: Int) {
-    answers[index] = value
-    let found = CrisisDetection.proposal(for: instrument, answers: answers)
-    if let found, !wasOffered || found.level > (proposal?.level ?? .none) {
-      proposal = found
-      wasOffered = true
-    }
-    index += 1
-  }
-
-  package var isComplete: Bool { index >= instrument.items.count }
-
-  package var assignments: [String] {
-    ["instrument=\(instrument.name)"]
-      + answers.enumerated().compactMap { index, answer in answer.map { "item\(index + 1)=\($0)" } }
-  }
-}

@@ -119,9 +119,10 @@ enum DialogFrame {
   }
 
   private static func questionnaire(_ questionnaire: Questionnaire) -> [Line] {
-    if let proposal = questionnaire.proposal {
-      return CellText.wrap("Thank you for saying so. Because \(proposal.reason), it may be good not to be alone with it right now.", 60).map { Line($0) }
-        + [.empty, Line([Span("y", .key), Span(" show help lines and tell my devices")]), Line([Span("any other key", .key), Span(" go on")]), .empty,
+    if let offer = questionnaire.offer {
+      let accept = offer.level > .none ? " show help lines and tell my devices" : " show help lines"
+      return CellText.wrap("Thank you for saying so. Because \(offer.reason.text), it may be good not to be alone with it right now.", 60).map { Line($0) }
+        + [.empty, Line([Span("y", .key), Span(accept)]), Line([Span("any other key", .key), Span(" go on")]), .empty,
           Line("This is a screening aid, not a diagnosis. You decide.", .dim)]
     }
     if questionnaire.isComplete { return finished(questionnaire) }
