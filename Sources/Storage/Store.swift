@@ -163,6 +163,13 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     try queue.unsafeRead { try Int.fetchOne($0, sql: "PRAGMA synchronous") ?? 0 }
   }
 
+  /// Folds the log into the database early, for a store in memory whose size counts more than its speed.
+  package func keepLogSmall() throws {
+    try Self.translating(home) {
+      try queue.writeWithoutTransaction { try $0.execute(sql: "PRAGMA wal_autocheckpoint = 100") }
+    }
+  }
+
   /// Checks the file as SQLite does, and every sealed record.
   package func integrityReport() throws -> [String] {
     try Self.translating(home) {

@@ -40,6 +40,7 @@ package final class DemoHousehold: Sendable {
     var random = SeededRandom(seed: seed)
     let memory = MemoryRelay()
     let stores = try Self.makeStores(deviceCount, folder: folder, opened: opened, using: &random)
+    for entry in stores { try entry.store.keepLogSmall() }
     try Self.fill(stores[0].store, operations: history, using: &random)
     devices = try stores.enumerated().map { index, entry in
       let ring = entry.store.ring
@@ -110,7 +111,16 @@ package final class DemoHousehold: Sendable {
   /// Ends the household with the program: nobody outside knows of it, so nobody is told goodbye.
   package func end() {
     life.end()
-    try? FileManager.default.removeItem(atPath: folder)
+    Self.remove(folder)
+  }
+
+  /// The household's own few files, ten times as fast as a careful removal of anything.
+  private static func remove(_ folder: String) {
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] {
+      let path = folder + "/" + name
+      if unlink(path) != 0 { remove(path) }
+    }
+    rmdir(folder)
   }
 }
 
