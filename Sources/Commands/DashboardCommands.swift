@@ -33,13 +33,17 @@ struct DashboardCommand: ParsableCommand {
       if once, let cells { return try printOnce(cells) }
       let signals = fm_signals_open()
       let store: Store?
+      var problem: (any Error)?
       do { store = try location.openStore() } catch StorageError.noStore { store = nil } catch {
-        // Whatever is wrong with the store: help lines first, then what to do about it.
-        if isatty(STDOUT_FILENO) == 1 { CrisisReport.printCard() }
-        throw error
+        // Whatever is wrong with the store, the screen opens: the crisis key and the help lines work.
+        (store, problem) = (nil, error)
       }
       let host = DashboardHost(location: location, themeName: theme, signals: signals)
-      do { try host.run(store: store, mouse: !noMouse) } catch is TerminalError {
+      do { try host.run(store: store, problem: problem, mouse: !noMouse) } catch is TerminalError {
+        if let problem {
+          CrisisReport.printCard(home: location.homeFolder)
+          throw problem
+        }
         // No terminal to draw on: the plain status, and all is well.
         try StatusCommand.show(location, asJSON: false)
       }

@@ -20,6 +20,8 @@ final class DashboardHost: Sendable {
     var driver: ReplicaDriver?
     var latest: Snapshot?
     var household: DemoHousehold?
+    /// Takes a crisis to the relay, whatever the driver is doing.
+    var courier: Courier?
     /// The device of the household that is looked at.
     var watched = 0
     var invitation: InvitationState = .none
@@ -36,6 +38,7 @@ final class DashboardHost: Sendable {
   private let notices: Notices
   private let state = Mutex(State())
   private let queue = DispatchQueue(label: "dashboard.slow", attributes: .concurrent)
+  private let crisisQueue = DispatchQueue(label: "crisis", qos: .userInteractive)
 
   init(location: Location, themeName: String, signals: Int32) {
     (self.location, self.themeName, self.signals) = (location, themeName, signals)
@@ -45,8 +48,9 @@ final class DashboardHost: Sendable {
 
   /// Runs the dashboard until the person quits.
   ///
+  /// - Parameter problem: Why there is a store that cannot be opened.
   /// - Throws: ``TerminalError`` when there is no screen; nothing was started then.
-  func run(store: Store?, mouse: Bool) throws {
+  func run(store: Store?, problem: (any Error)? = nil, mouse: Bool) throws {
     let screen = try Screen(mouse: mouse)
     if let store {
       do {
@@ -60,7 +64,7 @@ final class DashboardHost: Sendable {
       }
       slowly { try self.drive(store) }
     }
-    show(screen)
+    show(screen, problem: problem)
   }
 
   func runDemo(devices: Int, seed: UInt64, history: Int, isPaused: Bool) throws {
@@ -69,10 +73,15 @@ final class DashboardHost: Sendable {
     show(screen, isDemo: true)
   }
 
-  private func show(_ screen: Screen, isDemo: Bool = false) {
+  private func show(_ screen: Screen, isDemo: Bool = false, problem: (any Error)? = nil) {
     var first = DashboardState(size: screen.size, glyphs: screen.glyphs, themeName: themeName)
     first.crisisLines = CrisisReport.screenLines()
     first.isDemo = isDemo
+    if let problem {
+      let actionable = Output.actionable(problem)
+      first.problem = CellText.wrap("\(actionable.summary) \(actionable.remedy)", 60) + ["", actionable.code]
+      first.planLines = PlanCard.lines(location.homeFolder)
+    }
     if let latest = state.withLock({ $0.latest }) { first.update(latest) }
     var loop = DashboardLoop(
       screen: screen, state: first, wake: wake, signals: signals, snapshots: snapshots, notices: notices,
@@ -106,8 +115,10 @@ final class DashboardHost: Sendable {
     let name = try location.relayLocation().description
     let driver = try ReplicaDriver(
       store: store, relay: try location.openRelay(store), relayName: name, tier: .selfHosted, observer: observer(0))
+    let location = location
+    let courier = Courier { try location.openRelay(store) }
     let early = state.withLock { state in
-      (state.store, state.driver) = (store, driver)
+      (state.store, state.driver, state.courier) = (store, driver, courier)
       defer { state.early = [] }
       return state.early
     }
@@ -162,8 +173,17 @@ final class DashboardHost: Sendable {
     }
   }
 
-  /// Ahead of everything that waits for the driver.
-  private func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) { send(.crisis(body)) }
+  /// Neither the driver nor a relay that hangs can hold this up: a queue of its own, a courier of its own.
+  private func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) {
+    crisisQueue.async { [self] in
+      let (store, courier, household, watched) = state.withLock { ($0.store, $0.courier, $0.household, $0.watched) }
+      guard let store = household?.devices[watched].store ?? store else { return send(.crisis(body)) }
+      do { try body(Actions(store, courier: household == nil ? courier : nil)) } catch {
+        let actionable = Output.actionable(error)
+        notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
+      }
+    }
+  }
 
   private func save(_ session: String, _ elapsed: Double, _ phase: String?) {
     guard let id = RecordID(session) else { return }

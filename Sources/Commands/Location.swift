@@ -53,7 +53,12 @@ struct Location: ParsableArguments, Sendable {
       return text.split(separator: "\n", omittingEmptySubsequences: false).first.map(String.init) ?? ""
     }
     guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else { return nil }
-    return String(cString: getpass(prompt))
+    while true {
+      let typed = String(cString: getpass(prompt.replacing(": ", with: " (! for help): ")))
+      guard typed == "!" else { return typed }
+      // Whoever cannot think of the passphrase now needs something else first.
+      CrisisReport.printCard(home: homeFolder)
+    }
   }
 
   private static func absolute(_ path: String) -> String {

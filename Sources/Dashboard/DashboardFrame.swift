@@ -130,6 +130,7 @@ package enum DashboardFrame {
     case .help?, .note?: return [crisis, ("Esc", "back")]
     case .conflict?, .handOff?, .new?: return [crisis, ("Enter", "choose"), ("Esc", "back")]
     }
+    if !state.problem.isEmpty { return [crisis, ("q", "quit")] }
     if state.snapshot == nil { return [crisis, ("Enter", "start here"), ("j", "join"), ("d", "demo"), ("q", "quit")] }
     var commands: [Command] = [.crisis, .undo, .sync, .new, .handOff, .open, .invite, .zoom]
     if state.isDemo { commands += [.nextDevice, .life, .partition, .loss, .delay] }

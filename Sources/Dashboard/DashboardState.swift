@@ -27,6 +27,8 @@ package struct DashboardState: Sendable {
   package var crisisLines: [String] = []
   /// The person's plan, as it lies beside a store that cannot be opened.
   package var planLines: [String] = []
+  /// Why the store that is there cannot be opened; empty when nothing is wrong.
+  package var problem: [String] = []
   package var traffic: [UInt64] = []
   private var crisisRaised: UInt64?
   private var past: [Snapshot] = []
@@ -212,7 +214,7 @@ package struct DashboardState: Sendable {
   }
 
   private mutating func press(_ key: Key, inPanels: Void) -> [Intent] {
-    if snapshot == nil, let intents = welcome(key) { return intents }
+    if snapshot == nil, problem.isEmpty, let intents = welcome(key) { return intents }
     switch key {
     case .control("x"): return raiseCrisis()
     case .tab, .character("l"), .right: return pausedAt != nil && key == .right ? walk(-1) : moveFocus(1)

@@ -48,6 +48,7 @@ enum MetaKey: String {
   case stateHash = "state-hash"
   case relayProgress = "relay-progress"
   case settings
+  case crisisSeen = "crisis-seen"
 }
 
 /// Columns, as sealed values name them.

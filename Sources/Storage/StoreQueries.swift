@@ -18,6 +18,22 @@ extension SQLiteTransaction {
     return try records("SELECT id, body FROM records WHERE flags & 2 ORDER BY latest DESC LIMIT ?", [limit])
   }
 
+  /// Which activation this device has had since when, in milliseconds since 1970.
+  package func crisisSeen() throws -> (activation: OperationID, wall: UInt64)? {
+    guard let bytes = try database.value(.crisisSeen), bytes.count == 32, let device = DeviceID(bytes: bytes[..<16]) else {
+      return nil
+    }
+    let stream = StreamID(device: device, lane: .crisis)
+    return (
+      OperationID(stream: stream, sequence: UInt64(bigEndianBytes: bytes[16..<24])), UInt64(bigEndianBytes: bytes[24...])
+    )
+  }
+
+  package mutating func setCrisisSeen(_ activation: OperationID, wall: UInt64) throws {
+    try database.put(
+      .crisisSeen, activation.stream.device.bytes + activation.sequence.bigEndianBytes + wall.bigEndianBytes)
+  }
+
   /// The records with something for the person to decide, newest first.
   package func openRecords(limit: Int) throws -> [RecordState] {
     try records("SELECT id, body FROM records WHERE flags & 1 ORDER BY latest DESC LIMIT ?", [limit])

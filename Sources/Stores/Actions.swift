@@ -147,15 +147,28 @@ package struct Actions: Sendable {
 
   /// Resolves every activation that this device has seen; `nil` when there is none.
   package func resolveCrisis() throws -> CrisisChange? {
-    let state = CrisisState(try store.read { try $0.record(crisisRecord) })
+    let state = try crisisState()
     guard state.isActive else { return nil }
     return try crisis(state.resolution(record: crisisRecord))
   }
 
   /// Says that the person has seen the crisis at this device; `nil` when there is nothing to say.
   package func acknowledgeCrisis() throws -> CrisisChange? {
-    let state = CrisisState(try store.read { try $0.record(crisisRecord) })
+    let state = try crisisState()
     return try state.acknowledgement(by: device, record: crisisRecord).map { try crisis([$0]) }
+  }
+
+  package func crisisState() throws -> CrisisState { CrisisState(try store.read { try $0.record(crisisRecord) }) }
+
+  /// Takes a stage, unless another device has meanwhile.
+  ///
+  /// - Returns: Whether it was taken here.
+  package func escalate(to stage: EscalationStage, pinging own: String?) throws -> Bool {
+    try !saving(pinging: own) { transaction in
+      let state = CrisisState(try transaction.record(crisisRecord))
+      guard let draft = state.escalation(to: stage, record: crisisRecord) else { return Saved(operations: []) }
+      return try save([draft], in: &transaction)
+    }.operations.isEmpty
   }
 
   /// A change of the crisis, and how far it has come.

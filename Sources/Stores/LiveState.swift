@@ -20,6 +20,7 @@ struct LiveState: Sendable {
   var isCrisisActive = false
   /// How long after a crisis was raised here each device had it, in nanoseconds.
   var receipts: [DeviceID: UInt64] = [:]
+  var escalation = EscalationWatch()
   private var eventNumber = 0
   private var waiting: [OwnWrite] = []
   private var counted: [Lane: UInt64] = [:]
@@ -131,6 +132,11 @@ struct LiveState: Sendable {
     case .ownStreamAhead: add(.alarm, "this store is an older copy of itself: taking back what it had written", now)
     case .accepted, .idle: break
     }
+  }
+
+  mutating func escalated(to stage: EscalationStage, _ now: Moment) {
+    let what = stage == .family ? "nobody outside your devices is linked yet, so nobody else was told" : "your contacts are on every screen"
+    add(.alarm, "nobody has acknowledged the crisis: \(what)", now)
   }
 
   mutating func add(_ weight: Snapshot.Event.Weight, _ text: String, _ now: Moment) {

@@ -16,21 +16,6 @@ package final class ReplicaDriver: @unchecked Sendable {
   // @unchecked: everything below `commands` is touched by the driver's own thread alone, between
   // `start()` and the end of `run()`; `commands` is behind its lock and `finished` is a semaphore.
 
-  /// What others ask of the driver. Crisis drafts are performed before anything else that waits.
-  package enum Command: Sendable {
-    case commit([Draft])
-    /// Runs on the driver's thread, for actions that read before they write.
-    case perform(@Sendable (Actions) throws -> Void)
-    case admit(Invitation)
-    case offer(RecordID, to: DeviceID)
-    /// Like `perform`, ahead of everything that waits.
-    case crisis(@Sendable (Actions) throws -> Void)
-    /// Publish a snapshot although nothing has changed.
-    case publish
-    case sync
-    case stop
-  }
-
   /// What the driver tells. Called on its thread; must return quickly.
   package struct Observer: Sendable {
     package var report: @Sendable (ReplicaReport, Moment) -> Void = { _, _ in }
@@ -63,6 +48,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   private var flush = FlushPlan()
   private var lastPublished: UInt64 = 0
   private var needsPublishing = true
+  private var crisisMayDiffer = true
 
   /// How often a watching process looks whether it has to take over.
   private static let lockGap: UInt64 = 2_000_000_000
@@ -142,6 +128,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       if lock < 0 { events = [] }
       // A ping that got lost is made up for here, where nothing waits.
       if noticeCommits(now, wasPinged: false) { continue }
+      escalateIfDue(now)
       publishIfDue(now)
       flushIfDue(now)
       sleep()
@@ -167,6 +154,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
     if flush.isDirty { until = min(until, flush.last + FlushPlan.gap) }
     if isStopping { until = min(until, stopBy) }
+    if let due = live.escalation.due { until = min(until, due) }
     let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
     let descriptors = [wake, ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
     var ready = [UInt8](repeating: 0, count: descriptors.count)
@@ -254,6 +242,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       let heads = try store.read { try $0.heads(of: store.ring.device) }
       events.insert(.committed(heads), at: 0)
       live.noteOwnWrites(heads, now: now)
+      crisisMayDiffer = true
     } catch { observer.failed(error) }
   }
 
@@ -292,7 +281,10 @@ package final class ReplicaDriver: @unchecked Sendable {
   private func tell(_ report: ReplicaReport, _ now: Moment) {
     observer.report(report, now)
     live.note(report, replica, names: names, now: now)
-    if case .applied(_, let changes) = report { takeOfferedSessions(changes) }
+    if case .applied(_, let changes) = report {
+      takeOfferedSessions(changes)
+      if changes.contains(where: { $0.id.stream.lane == .crisis }) { crisisChanged(changes) }
+    }
     if case .applied(_, let changes) = report, changes.contains(where: { $0.kind == RecordCatalogue.device.kind }) {
       knownNames = nil
     }
@@ -312,6 +304,29 @@ package final class ReplicaDriver: @unchecked Sendable {
         committed(SystemClock.now)
       } catch { observer.failed(error) }
     }
+  }
+
+  // MARK: A crisis that nobody acknowledges
+
+  private func crisisChanged(_ changes: [AppliedChange]) {
+    crisisMayDiffer = true
+    let kinds = [RecordCatalogue.plan.kind, RecordCatalogue.contact.kind]
+    if changes.contains(where: { kinds.contains($0.kind) }) { PlanCard.refresh(store) }
+  }
+
+  /// One device takes the next stage; the others see that it did, or take over.
+  private func escalateIfDue(_ now: Moment) {
+    guard lock >= 0, crisisMayDiffer || live.escalation.due.map({ $0 <= now.uptime }) ?? false else { return }
+    crisisMayDiffer = false
+    do {
+      let actions = Actions(store)
+      let crisis = try actions.crisisState()
+      live.isCrisisActive = crisis.isActive
+      try live.escalation.follow(crisis, store, now)
+      guard let stage = live.escalation.look(crisis, replica, now), try actions.escalate(to: stage, pinging: pingPath) else { return }
+      live.escalated(to: stage, now)
+      committed(now)
+    } catch { observer.failed(error) }
   }
 
   // MARK: One exchanging process
@@ -391,15 +406,5 @@ package final class ReplicaDriver: @unchecked Sendable {
       }
       if !presences.isEmpty || !measurements.isEmpty { store.pingOthers(except: pingPath) }
     } catch { observer.failed(error) }
-  }
-}
-
-extension ReplicaDriver.Command {
-  fileprivate var isCrisis: Bool {
-    switch self {
-    case .crisis: true
-    case .commit(let drafts): drafts.contains { $0.lane == .crisis }
-    default: false
-    }
   }
 }

@@ -173,7 +173,15 @@ package struct SnapshotBuilder {
         return Snapshot.CrisisStatus.Acknowledgement(
           device: names[entry.device] ?? "device", after: max(raised, entry.timestamp.milliseconds) - raised)
       }, isAcknowledgedHere: crisis.acknowledgements.contains { $0.device == ring.device },
-      showsContacts: crisis.stages.contains(.contacts))
+      nextStep: Self.nextStep(live.escalation.step), showsContacts: crisis.stages.contains(.contacts))
+  }
+
+  private static func nextStep(_ step: CrisisEscalation.Step) -> String {
+    switch step {
+    case .wait(let stage, let milliseconds): "in \((milliseconds + 999) / 1_000) s, unless you acknowledge: \(stage.meaning)"
+    case .stopped: "acknowledged on half of your devices: nothing follows by itself"
+    case .take, .complete, .notNeeded: ""
+    }
   }
 
   private func conflicts(_ record: RecordState, _ names: [DeviceID: String]) -> [Snapshot.Conflict] {

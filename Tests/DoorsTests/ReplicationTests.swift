@@ -122,6 +122,29 @@ struct ReplicationTests {
     #expect(try eventually { try !state(a).isActive })
   }
 
+  @Test("an acknowledgement is on both, and what was known about a crisis leaves with it")
+  func acknowledgement() throws {
+    _ = try a.actions.activateCrisis(.severe, source: "person")
+    #expect(try eventually { try b.actions.crisisState().isActive })
+    _ = try b.actions.acknowledgeCrisis()
+    #expect(try eventually { try a.actions.crisisState().acknowledgements.map(\.device) == [b.store.ring.device] })
+    #expect(try b.actions.acknowledgeCrisis() == nil, "once is enough")
+    _ = try a.actions.resolveCrisis()
+    #expect(try eventually { try !b.actions.crisisState().isActive && b.actions.crisisState().acknowledgements.isEmpty })
+  }
+
+  @Test("two devices that want to take the same stage: the second sees that it was taken")
+  func oneStage() throws {
+    _ = try a.actions.activateCrisis(.emergency, source: "person")
+    #expect(try eventually { try b.actions.crisisState().isActive })
+    #expect(try a.actions.escalate(to: .family, pinging: nil))
+    #expect(try !a.actions.escalate(to: .family, pinging: nil))
+    #expect(try eventually { try b.actions.crisisState().stages == [.family] })
+    #expect(try !b.actions.escalate(to: .family, pinging: nil))
+    #expect(try b.actions.escalate(to: .contacts, pinging: nil))
+    #expect(try eventually { try a.actions.crisisState().stages == [.family, .contacts] })
+  }
+
   @Test("a crisis does not wait for a newcomer's catch-up")
   func crisisDuringCatchUp() throws {
     b.driver.stop(waitingAtMost: 2_000)

@@ -35,7 +35,7 @@ struct Program {
   }
 }
 
-final class Folder {
+final class Folder: Sendable {
   let path = NSTemporaryDirectory() + "fullmind-faces-\(UUID().uuidString.prefix(8))"
   init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
   deinit {

@@ -8,8 +8,9 @@ enum CrisisScreen {
     frame.box(rect, title: "You are not alone", isFocused: true, role: .crisis)
     let inside = CellRect(row: rect.row + 1, column: 2, rows: rect.rows - 2, columns: max(1, rect.columns - 4))
     var lines = state.crisisLines.map { Line($0, $0.first?.isLetter ?? false ? .strong : .text) }
-    if !state.planLines.isEmpty { lines += [.empty, Line("YOUR PLAN", .strong)] + state.planLines.map { Line("  " + CellText.clean($0)) } }
     lines += [.empty] + told(state)
+    let plan = state.snapshot?.plan.lines ?? state.planLines
+    if !plan.isEmpty { lines += [.empty, Line("YOUR PLAN", .strong)] + plan.map { Line("  " + CellText.clean($0)) } }
     frame.draw(lines.flatMap { wrapped($0, inside.columns) }, in: inside)
   }
 
@@ -21,7 +22,9 @@ enum CrisisScreen {
       return [Line(state.canUndoCrisis ? "Telling your devices…" : "No crisis is active.", .dim)]
     }
     let others = snapshot.crisis.receipts
-    if others.isEmpty { return [Line("Raised on \(CellText.clean(snapshot.crisis.source)). Nobody outside your devices was told.", .strong)] }
+    if others.isEmpty {
+      return [Line("Raised on \(CellText.clean(snapshot.crisis.source)). Nobody outside your devices was told.", .strong)] + acknowledged(snapshot)
+    }
     let have = others.filter(\.hasIt).count
     var lines = [Line("\(have) of \(others.count) other devices of yours show this now. Nobody else was told.", .strong)]
     for receipt in others {
@@ -30,6 +33,19 @@ enum CrisisScreen {
         Span("  \(receipt.hasIt ? state.glyphs.here : state.glyphs.away) \(CellText.clean(receipt.device))  "),
         Span(receipt.hasIt ? "has it\(after)" : "not yet: it will, as soon as it is back", receipt.hasIt ? .good : .waiting),
       ]))
+    }
+    return lines + acknowledged(snapshot)
+  }
+
+  /// Who has seen it, and what follows by itself.
+  private static func acknowledged(_ snapshot: Snapshot) -> [Line] {
+    var lines = snapshot.crisis.acknowledgements.map { entry in
+      Line("  acknowledged on \(CellText.clean(entry.device)) after \(Wording.seconds(Double(entry.after) / 1_000))", .good)
+    }
+    if !snapshot.crisis.nextStep.isEmpty { lines.append(Line("Next, \(snapshot.crisis.nextStep).", .dim)) }
+    if snapshot.crisis.showsContacts, !snapshot.plan.contacts.isEmpty {
+      lines += [.empty, Line("CALL ONE OF THEM", .strong)]
+      lines += snapshot.plan.contacts.map { Line("  \(CellText.clean($0.name))  \(CellText.clean($0.phone))", .strong) }
     }
     return lines
   }

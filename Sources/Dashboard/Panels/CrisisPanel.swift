@@ -19,6 +19,9 @@ enum CrisisPanel {
         return Line(
           [Span("\(receipt.hasIt ? context.glyphs.here : context.glyphs.away) \(CellText.clean(receipt.device))")],
           right: [receipt.hasIt ? Span("has it\(after)", .good) : Span("not yet", .waiting)])
-      } + [Line([Span("Enter", .key), Span(" help lines and plan")])]
+      }
+      + crisis.acknowledgements.map { Line([Span("acknowledged on \(CellText.clean($0.device))", .good)]) }
+      + (crisis.nextStep.isEmpty ? [] : [Line(crisis.nextStep, .dim)])
+      + [Line([Span("Enter", .key), Span(" help lines and plan")])]
   }
 }
