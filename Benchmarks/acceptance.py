@@ -7,12 +7,16 @@
     acceptance.py relay [--tries 40]         the relay folder deleted or truncated while both write
     acceptance.py canary                     a word in every field and name, looked for in every file
     acceptance.py damage [--tries 300]       flipped, cut and swapped bytes on the relay
+    acceptance.py screens [--tries 200]      ! in one dashboard -> drawn in four others (five real processes)
+    acceptance.py busy [--tries 100]         the same while each writes 500/s and one catches up on 100,000
+    acceptance.py gone [--tries 20]          the relay goes away, a crisis is raised, the relay comes back
     acceptance.py all
 
 Exit status 0 when everything held. The program: FULLMIND, or the one that scripts/run builds.
 """
-import argparse, json, os, queue, random, shutil, stat, subprocess, sys, tempfile, threading, time
+import argparse, fcntl, json, os, pty, queue, random, shutil, stat, struct, subprocess, sys, tempfile, termios, threading, time
 
+sys.setswitchinterval(0.0002)
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM = os.environ.get("FULLMIND", os.path.join(HERE, "..", ".build-run", "release", "fullmind"))
 
@@ -297,7 +301,171 @@ def damage(tries):
     return agreed and reports["healed"] > 0
 
 
-RUNS = {"latency": (latency, 1000), "catch-up": (catch_up, 100), "kill": (kill, 200), "relay": (relay, 40), "canary": (canary, 1), "damage": (damage, 300)}
+class Dashboard:
+    """A dashboard under a pseudo-terminal of 120x40; tells when words are drawn."""
+    def __init__(self, home):
+        pid, self.terminal = pty.fork()
+        if pid == 0:
+            os.environ.update(TERM="xterm-256color", LANG="C.UTF-8", COLORTERM="truecolor")
+            os.execv(PROGRAM, [PROGRAM, "dashboard", "--home", home])
+        self.pid, self.seen, self.lock = pid, [], threading.Lock()
+        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        tail = b""
+        while True:
+            try:
+                data = os.read(self.terminal, 65536)
+            except OSError:
+                return
+            now = time.monotonic()
+            text = tail + data
+            # The last line of the screen: once it is there, all of it is.
+            if b"You will not be a burden" in text:
+                with self.lock:
+                    self.seen.append(now)
+                text = b""
+            tail = text[-64:]
+
+    def press(self, key):
+        at = time.monotonic()
+        os.write(self.terminal, key)
+        return at
+
+    def drawn_after(self, moment, patience):
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            with self.lock:
+                for at in self.seen:
+                    if at >= moment:
+                        return at
+            time.sleep(0.0005)
+        return None
+
+    def quit(self):
+        try:
+            os.write(self.terminal, b"\x1b")
+            time.sleep(0.05)
+            os.write(self.terminal, b"q")
+        except OSError:
+            pass
+        deadline = time.time() + 5
+        while time.time() < deadline and os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+            time.sleep(0.01)
+        os.close(self.terminal)
+
+
+def household(count):
+    """A folder with so many homes of one account, joined to the first."""
+    pair = Pair("one", "two")
+    homes = [pair.a, pair.b]
+    for number in range(2, count):
+        home = os.path.join(pair.folder, f"h{number}")
+        invite = subprocess.Popen([PROGRAM, "devices", "invite", "--yes", "--home", pair.a], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        code = invite.stdout.readline().strip()
+        run("join", code, "--device", f"device {number}", "--yes", "--no-passphrase", "--home", home, "--relay", pair.relay)
+        invite.wait()
+        homes.append(home)
+    return pair, homes
+
+
+def raise_on(boards, tries, pause):
+    """Raises and takes back; the milliseconds until each other dashboard has drawn it, and its own."""
+    own, last, missed = [], [], 0
+    for _ in range(tries):
+        began = boards[0].press(b"!")
+        times = [board.drawn_after(began, 5) for board in boards]
+        if None in times:
+            missed += 1
+        else:
+            own.append((times[0] - began) * 1000)
+            last.append((max(times[1:]) - began) * 1000)
+        time.sleep(pause)
+        boards[0].press(b"u")
+        time.sleep(pause)
+    return own, last, missed
+
+
+def screens(tries):
+    pair, homes = household(5)
+    boards = [Dashboard(home) for home in homes]
+    time.sleep(3)
+    own, last, missed = raise_on(boards, tries or 200, 0.15)
+    for board in boards:
+        board.quit()
+    pair.remove()
+    print(f"screens: {len(last)} crises, own screen p50 {percentile(own, .5):.1f} p99 {percentile(own, .99):.1f} ms; "
+          f"all four others p50 {percentile(last, .5):.1f}, p99 {percentile(last, .99):.1f}, max {max(last):.1f} ms; missed {missed}")
+    return missed == 0 and percentile(last, .99) <= 25
+
+
+def gone(tries):
+    """The relay goes away; changes and a crisis are made; when it is back the crisis crosses first."""
+    pair = Pair()
+    a, b = Agent(pair.a, ()), Agent(pair.b, ("applied", "crisis"))
+    away, first, slow = pair.path + "-away", 0, []
+    normal = []
+    time.sleep(1)
+    for _ in range(tries):
+        began = time.monotonic()
+        run("crisis", "activate", "severe", "--home", pair.a)
+        normal.append((time.monotonic() - began) * 1000)
+        run("crisis", "resolve", "--yes", "--home", pair.a)
+        pair.settle()
+        os.rename(pair.path, away)
+        open(pair.path, "w").close()
+        for _ in range(20):
+            run("record", "add", "journal", "title=x", "--home", pair.a)
+        began = time.monotonic()
+        run("crisis", "activate", "severe", "--home", pair.a)
+        slow.append((time.monotonic() - began) * 1000)
+        while not b.events.empty():
+            b.events.get()
+        os.remove(pair.path)
+        os.rename(away, pair.path)
+        run("sync", "--home", pair.a, check=False)
+        event = b.events.get(timeout=60)
+        first += event["event"] == "crisis" or event.get("kind") == "crisis"
+        run("crisis", "resolve", "--yes", "--home", pair.a)
+        pair.settle()
+    a.stop(), b.stop(), pair.remove()
+    print(f"gone: activation with the relay p50 {percentile(normal, .5):.1f} ms, without it {percentile(slow, .5):.1f} ms "
+          f"(whole process); the crisis came first {first} of {tries} times")
+    return first == tries and percentile(slow, .5) <= 2 * percentile(normal, .5)
+
+
+def busy(tries):
+    pair, homes = household(5)
+    spare = os.path.join(pair.folder, "late-before")
+    shutil.copytree(homes[4], spare)
+    print(run("bench", "fill", "--home", homes[0], "--count", "100000").stdout.strip())
+    run("sync", "--home", homes[0])
+    for home in homes[1:4]:
+        run("sync", "--home", home)
+    own, last, missed = [], [], 0
+    while len(last) + missed < tries:
+        shutil.rmtree(homes[4])
+        shutil.copytree(spare, homes[4])
+        boards = [Dashboard(home) for home in homes]
+        writers = [subprocess.Popen([PROGRAM, "bench", "fill", "--home", home, "--count", "1000000", "--rate", "500"],
+                                    stdout=subprocess.DEVNULL) for home in homes]
+        time.sleep(1.5)
+        one, other, none = raise_on(boards, min(25, tries - len(last) - missed), 0.2)
+        own, last, missed = own + one, last + other, missed + none
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+        for board in boards:
+            board.quit()
+    pair.remove()
+    print(f"busy: {len(last)} crises, own screen p50 {percentile(own, .5):.1f} p99 {percentile(own, .99):.1f} ms; "
+          f"all four others p50 {percentile(last, .5):.1f}, p99 {percentile(last, .99):.1f}, max {max(last):.1f} ms; missed {missed}")
+    return missed == 0 and percentile(last, .99) <= 50
+
+
+RUNS = {"latency": (latency, 1000), "catch-up": (catch_up, 100), "kill": (kill, 200), "relay": (relay, 40), "canary": (canary, 1), "damage": (damage, 300),
+        "gone": (gone, 20), "screens": (screens, 200), "busy": (busy, 100)}
 
 
 def main():

@@ -16,13 +16,15 @@ struct BenchCommand: ParsableCommand {
         open         opening a store with 1,000 and with 100,000 operations
         frame        drawing the dashboard's picture
         card         the crisis card, from start to exit
-        fill         writes --count check-in operations into the store of --home, for measuring with it
+        fill         writes --count check-in operations into the store of --home, for measuring with it;
+                     with --rate, so many a second
       Without a name: all but fill.
       """)
   @Argument(help: "Which one.") var name: String?
   @OptionGroup var output: OutputOptions
   @Option(help: ArgumentHelp("For fill: the store.", valueName: "dir")) var home: String?
   @Option(help: "For fill: how many operations (1-10000000).") var count = 100_000
+  @Option(help: "For fill: operations a second; as fast as it goes without.") var rate: Int?
   @Option(help: .hidden) var peer: String?
 
   static let names = ["store", "relay-floor", "open", "frame", "card"]
@@ -54,6 +56,7 @@ struct BenchCommand: ParsableCommand {
 
   func validate() throws {
     guard (1...10_000_000).contains(count) else { throw ValidationError("--count takes 1 to 10000000.") }
+    guard rate.map((1...100_000).contains) ?? true else { throw ValidationError("--rate takes 1 to 100000.") }
   }
 
   private func fill() throws {
@@ -61,7 +64,16 @@ struct BenchCommand: ParsableCommand {
       throw InputError.invalid("fill needs a store. Nothing was written.", remedy: "Name it with --home DIR.")
     }
     let store = try Store.open(at: HomeFolder(path: home)) { nil }
-    let seconds = try BenchClock.seconds { try StoreBench.fill(store, count: count) }
+    let seconds = try BenchClock.seconds {
+      guard let rate else { return try StoreBench.fill(store, count: count) }
+      let began = fm_uptime_ns()
+      let group = max(1, rate / 20)
+      for done in stride(from: 0, to: count, by: group) {
+        try StoreBench.fill(store, count: min(group, count - done))
+        let due = began + UInt64(done + group) * 1_000_000_000 / UInt64(rate), now = fm_uptime_ns()
+        if due > now { Thread.sleep(forTimeInterval: Double(due - now) / 1e9) }
+      }
+    }
     Output.line("\(count) operations in \(String(format: "%.1f", seconds)) s")
   }
 }

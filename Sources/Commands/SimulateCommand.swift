@@ -25,9 +25,11 @@ struct SimulateCommand: ParsableCommand {
   @Option(help: "How many runs.") var runs = 100
   @Option(help: "Devices in each household (2-10).") var devices = 3
   @Option(help: ArgumentHelp("Only these faults: \(Faults.names.joined(separator: ",")).", valueName: "list")) var faults: String?
+  @Option(help: "Clocks are wrong by up to this many seconds (0-315576000, ten years).") var skew: Int?
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
+    guard skew.map((0...315_576_000).contains) ?? true else { throw ValidationError("--skew takes 0 to 315576000.") }
     guard (1...10_000_000).contains(runs) else { throw ValidationError("--runs takes 1 to 10000000.") }
     guard (2...10).contains(devices) else { throw ValidationError("--devices takes 2 to 10.") }
   }
@@ -42,6 +44,7 @@ struct SimulateCommand: ParsableCommand {
         }
         sweep.faults = chosen
       }
+      if let skew { sweep.faults.skewSeconds = skew }
       let began = fm_uptime_ns()
       let result = sweep.run(seed: seed, runs: runs)
       let seconds = Double(fm_uptime_ns() - began) / 1e9
@@ -59,7 +62,7 @@ struct SimulateCommand: ParsableCommand {
           met: Dictionary(uniqueKeysWithValues: Probe.allCases.map { ($0.rawValue, result.met[$0] ?? 0) })))
     } else {
       for failure in result.failures {
-        Output.line("FAILED \(failure.violation.promise) (\(failure.violation.detail)): fullmind simulate --seed \(failure.seed) --runs 1 --devices \(devices)\(faults.map { " --faults \($0)" } ?? "")")
+        Output.line("FAILED \(failure.violation.promise) (\(failure.violation.detail)): fullmind simulate --seed \(failure.seed) --runs 1 --devices \(devices)\(faults.map { " --faults \($0)" } ?? "")\(skew.map { " --skew \($0)" } ?? "")")
       }
       for probe in missed { Output.line("NEVER MET \(probe.rawValue): the world is too gentle") }
       Output.line("\(runs) runs, \(result.failures.count) failures, \(result.steps) steps, hash \(String(result.hash, radix: 16)), \(String(format: "%.1f", seconds)) s")

@@ -9,7 +9,7 @@ struct Person: Sendable {
   static let canary = "canary-7f3a-heron"
 
   private let shared: [(RecordID, RecordSchema)]
-  private let crisis: RecordID
+  let crisis: RecordID
 
   init(account: [UInt8], using random: inout SeededRandom) {
     let schemas = [

@@ -1,6 +1,7 @@
 import Causality
 import Crypto
 import Replica
+import Therapy
 
 extension World {
   mutating func act(_ index: Int) throws {
@@ -8,6 +9,7 @@ extension World {
     armPowerCut(index)
     let drafts = person.act(on: devices[index].store.contents, using: &random)
     let wall = moment(index).wall
+    for draft in drafts where draft.field == "active" { perhapsResolved.formUnion(draft.replaces ?? []) }
     do {
       let id = devices[index].id
       let operations = try devices[index].store.write { transaction in
@@ -16,10 +18,16 @@ extension World {
       for operation in operations {
         devices[index].acknowledged[StreamKey(operation.id.stream)] = operation.id.sequence
         try remember(operation)
+        noteCrisis(operation)
       }
       if random.happens(permille: 300) { try deliverAsSibling(index) }
       try feed(index, .committed(devices[index].store.read { try $0.heads(of: id) }))
     } catch is PowerCut { powerCut(index) }
+  }
+
+  private mutating func noteCrisis(_ operation: Operation) {
+    guard operation.kind == RecordCatalogue.crisis.kind, operation.field == "active" else { return }
+    if case .add = operation.mutation { raised.insert(operation.id) } else { resolved.formUnion(operation.replaces) }
   }
 
   /// What a process does that saves but does not exchange: it cuts what it saved, and appends that to

@@ -1,6 +1,7 @@
 import Causality
 import ConflictResolution
 import Replica
+import Therapy
 
 extension World {
   /// Promises that hold at every moment.
@@ -73,12 +74,24 @@ extension World {
       guard contents.hash == first.hash else {
         throw Violation(promise: "the same operations give the same state", detail: "device \(index)")
       }
+      try checkCrisis(contents, index)
       for owner in devices {
         for (stream, sequence) in owner.acknowledged where contents.heads[stream]?.applied ?? 0 < sequence {
           throw Violation(
             promise: "no acknowledged operation is lost", detail: stuck(stream, sequence, owner, at: index))
         }
       }
+    }
+  }
+
+  /// What was raised is active until somebody resolves it who had seen it; and then it is not.
+  func checkCrisis(_ contents: MemoryStore.Contents, _ index: Int) throws {
+    let active = Set(CrisisState(contents.records[person.crisis]).activations.map(\.id))
+    guard raised.subtracting(perhapsResolved).isSubset(of: active) else {
+      throw Violation(promise: "no activation is lowered by a device that had not seen it", detail: "device \(index)")
+    }
+    guard active.isDisjoint(with: resolved) else {
+      throw Violation(promise: "a resolution reaches every device", detail: "device \(index)")
     }
   }
 

@@ -55,6 +55,11 @@ package struct World {
   var probes = ProbeCounter()
   var images: [MemoryRelay.Image] = []
   var written: [OperationID: UInt64] = [:]
+  /// Activations that were acknowledged to the person, and those that some resolution had seen.
+  var raised = Set<OperationID>()
+  var resolved = Set<OperationID>()
+  /// Also by resolutions that a power cut kept from being acknowledged; they may be durable all the same.
+  var perhapsResolved = Set<OperationID>()
   var trace: UInt64 = 0xcbf2_9ce4_8422_2325
   var steps = 0
   var isCalm = false

@@ -49,6 +49,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   private var lastPublished: UInt64 = 0
   private var needsPublishing = true
   private var crisisMayDiffer = true
+  private var crisisIsNews = false
 
   /// How often a watching process looks whether it has to take over.
   private static let lockGap: UInt64 = 2_000_000_000
@@ -121,6 +122,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       drain(now)
       if isStopping, isDone(now) { break }
       if lock < 0, now.uptime >= nextLockTry { takeLock(now) }
+      publishIfDue(now)
       if lock >= 0, !events.isEmpty {
         step(events.removeFirst(), SystemClock.now)
         continue
@@ -129,7 +131,6 @@ package final class ReplicaDriver: @unchecked Sendable {
       // A ping that got lost is made up for here, where nothing waits.
       if noticeCommits(now, wasPinged: false) { continue }
       escalateIfDue(now)
-      publishIfDue(now)
       flushIfDue(now)
       sleep()
     }
@@ -309,7 +310,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   // MARK: A crisis that nobody acknowledges
 
   private func crisisChanged(_ changes: [AppliedChange]) {
-    crisisMayDiffer = true
+    (crisisMayDiffer, crisisIsNews, needsPublishing) = (true, true, true)
     let kinds = [RecordCatalogue.plan.kind, RecordCatalogue.contact.kind]
     if changes.contains(where: { kinds.contains($0.kind) }) { PlanCard.refresh(store) }
   }
@@ -366,8 +367,9 @@ package final class ReplicaDriver: @unchecked Sendable {
   }
 
   private func publishIfDue(_ now: Moment) {
-    guard needsPublishing, let publish = observer.snapshot, now.uptime >= lastPublished + publishGap else { return }
-    needsPublishing = false
+    // A crisis is drawn at once, also in the middle of a long catch-up.
+    guard needsPublishing, let publish = observer.snapshot, crisisIsNews || now.uptime >= lastPublished + publishGap else { return }
+    (needsPublishing, crisisIsNews) = (false, false)
     lastPublished = now.uptime
     let builder = SnapshotBuilder(ring: store.ring, members: performer.members, relay: relayName)
     do {

@@ -1,8 +1,5 @@
-import Causality
-import ConflictResolution
 import Crisis
 import Testing
-import Therapy
 
 /// Every row of DOMAIN.md, *Crisis detection* and *Crisis levels*.
 @Suite("Crisis rules")
@@ -149,65 +146,40 @@ struct CrisisRulesTests {
   }
 }
 
-@Suite("Crisis state and card")
-struct CrisisStateTests {
-  private let record = RecordID(high: 9, low: 9)
-
-  private func activation(_ level: CrisisLevel, device: UInt64, sequence: UInt64 = 1, at: UInt64) -> Operation {
-    let stream = StreamID(device: DeviceID(high: 0, low: device), lane: .crisis)
-    let draft = CrisisState.activation(level, source: "person", record: record)
-    return Operation(
-      id: OperationID(stream: stream, sequence: sequence), timestamp: Timestamp(milliseconds: at), record: draft.record,
-      kind: draft.kind, field: draft.field, mutation: draft.mutation, replaces: [])
-  }
-
-  private func state(_ operations: [Operation]) -> CrisisState {
-    var (state, hash, seen) = (RecordState(id: RecordID(high: 9, low: 9), kind: "crisis"), StateHash(), Set<OperationID>())
-    for operation in operations {
-      state.apply(operation, hasArrived: { seen.contains($0) }, hash: &hash)
-      seen.insert(operation.id)
-    }
-    return CrisisState(state)
-  }
-
-  @Test("mild a second later does not beat emergency")
-  func mostSevere() {
-    let emergency = activation(.emergency, device: 1, at: 1_000)
-    let mild = activation(.mild, device: 2, at: 2_000)
-    #expect(state([emergency, mild]).level == .emergency)
-    #expect(state([mild, emergency]).level == .emergency)
-  }
-
-  @Test("a resolution does not take an activation that it had not seen")
-  func unseenActivation() throws {
-    let first = activation(.severe, device: 1, at: 1_000)
-    let unseen = activation(.moderate, device: 2, at: 900)
-    let draft = try #require(state([first]).resolution(record: first.record).first)
-    let stream = StreamID(device: DeviceID(high: 0, low: 3), lane: .crisis)
-    let resolve = Operation(
-      id: OperationID(stream: stream, sequence: 1), timestamp: Timestamp(milliseconds: 3_000), record: draft.record,
-      kind: draft.kind, field: draft.field, mutation: draft.mutation, replaces: try #require(draft.replaces))
-    for order in [[first, unseen, resolve], [first, resolve, unseen], [resolve, unseen, first]] {
-      let after = state(order)
-      #expect(after.isActive)
-      #expect(after.level == .moderate)
-    }
-    #expect(!state([first, resolve]).isActive)
-  }
-
-  @Test("an entry that cannot be read still counts, as severe")
-  func unreadableEntry() {
-    var odd = activation(.mild, device: 1, at: 1)
-    odd.mutation = .add(.text("♥ later version"))
-    #expect(state([odd]).level == .severe)
-  }
-
+@Suite("Crisis card and levels")
+struct CrisisCardTests {
   @Test("the card has help lines for every region and fits 80 columns", arguments: HelpLines.regions.map(\.name) + [""])
   func card(region: String) {
     let text = CrisisCard.text(for: HelpLines.region(named: region))
     #expect(text.split(separator: "\n").allSatisfy { $0.count <= 79 })
     #expect(text.contains("112") || text.contains("911"))
     #expect(!text.contains("press 3"), "ended on 17 July 2025")
+  }
+
+  @Test("the card says all of it: not alone, five steps, what it is and what it never does")
+  func wholeCard() {
+    let lines = CrisisCard.text(for: nil).split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    #expect(lines.first?.hasPrefix("You are not alone") == true)
+    #expect(CrisisCard.steps.first == "RIGHT NOW")
+    #expect(CrisisCard.steps.dropFirst().map { $0.prefix(4) } == (1...5).map { "  \($0) " })
+    #expect(lines.filter(\.isEmpty).count == 4, "opening, help, steps and closing stand apart")
+    #expect(lines.contains { $0.contains("not a diagnosis") } && lines.contains { $0.contains("never dials") })
+    #expect(Set(CrisisCard.steps).count == 6)
+    #expect(HelpLines.regions.map { CrisisCard.helpLines(for: $0).count } == [5, 3, 3, 2])
+    #expect(CrisisCard.helpLines(for: nil).count == 3)
+  }
+
+  @Test("every member state of the European Union has a number, by code and by locale")
+  func europe() {
+    let codes = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split(separator: " ")
+    #expect(codes.count == 27)
+    for code in codes {
+      #expect(HelpLines.region(named: String(code))?.lines.contains { $0.contains("112") } == true, "\(code)")
+      #expect(HelpLines.region(ofLocale: "xx_\(code).UTF-8") != nil)
+    }
+    #expect(HelpLines.region(named: "Canada")?.territories == ["CA"] && HelpLines.region(named: "us")?.name == "United States")
+    #expect(HelpLines.region(named: "GB") == HelpLines.region(named: "UK") && HelpLines.region(named: "Atlantis") == nil)
+    for region in HelpLines.regions { #expect(region.source.contains("checked 20")) }
   }
 
   @Test("the region follows the locale", arguments: [("en_US.UTF-8", "United States"), ("de_AT", "European Union"), ("en_GB@euro", "United Kingdom and Ireland"), ("C.UTF-8", nil), ("", nil), ("en_CA", "Canada")])
@@ -218,45 +190,9 @@ struct CrisisStateTests {
     #expect(CrisisLevel(name: "SEVERE") == .severe)
     #expect(CrisisLevel(name: "bad") == nil)
     #expect(CrisisLevel.allCases == CrisisLevel.allCases.sorted())
-  }
-
-  private func write(_ draft: Draft?, device: UInt64, sequence: UInt64, at: UInt64) throws -> Operation {
-    let draft = try #require(draft)
-    return Operation(
-      id: OperationID(stream: StreamID(device: DeviceID(high: 0, low: device), lane: .crisis), sequence: sequence),
-      timestamp: Timestamp(milliseconds: at), record: draft.record, kind: draft.kind, field: draft.field,
-      mutation: draft.mutation, replaces: draft.replaces ?? [])
-  }
-
-  @Test("who acknowledged, which stage was taken and who was told belong to their activation and leave with it")
-  func about() throws {
-    let first = activation(.severe, device: 1, at: 1_000)
-    let contact = RecordID(high: 5, low: 5)
-    let second = DeviceID(high: 0, low: 2)
-    var operations = [first]
-    operations.append(try write(state(operations).acknowledgement(by: second, record: record), device: 2, sequence: 1, at: 2_000))
-    operations.append(try write(state(operations).escalation(to: .family, record: record), device: 1, sequence: 2, at: 3_000))
-    operations.append(try write(state(operations).telling(contact, record: record), device: 1, sequence: 3, at: 4_000))
-    let known = state(operations)
-    #expect(known.acknowledgements.map(\.device) == [second])
-    #expect(known.stages == [.family] && known.told == [contact])
-    #expect(known.acknowledgement(by: second, record: record) == nil, "once is enough")
-    #expect(known.escalation(to: .family, record: record) == nil && known.telling(contact, record: record) == nil)
-    let resolution = known.resolution(record: record)
-    #expect(resolution.map(\.field) == ["active", "acknowledged", "escalated", "told"])
-    for (index, draft) in resolution.enumerated() { operations.append(try write(draft, device: 2, sequence: UInt64(2 + index), at: 5_000)) }
-    let after = state(operations)
-    #expect(!after.isActive && after.acknowledgements.isEmpty && after.stages.isEmpty && after.told.isEmpty)
-    #expect(after.acknowledgement(by: second, record: record) == nil && after.leading == nil)
-    #expect(after.resolution(record: record).isEmpty)
-  }
-
-  @Test("a late acknowledgement of a resolved crisis does not count for the next one")
-  func lateAcknowledgement() throws {
-    let first = activation(.severe, device: 1, at: 1_000)
-    let late = try write(state([first]).acknowledgement(by: DeviceID(high: 0, low: 2), record: record), device: 2, sequence: 1, at: 2_000)
-    let resolve = try write(state([first]).resolution(record: record).first, device: 1, sequence: 2, at: 2_500)
-    let next = activation(.severe, device: 1, sequence: 3, at: 3_000)
-    #expect(state([first, resolve, next, late]).acknowledgements.isEmpty)
+    #expect(CrisisLevel.allCases.map(\.name) == ["none", "mild", "moderate", "severe", "emergency"])
+    for level in CrisisLevel.allCases { #expect(!(level < level) && CrisisLevel(name: level.name) == level) }
+    for stage in EscalationStage.allCases { #expect(!(stage < stage)) }
+    for risk in ColumbiaScreener.Risk.allCases { #expect(!(risk < risk)) }
   }
 }
