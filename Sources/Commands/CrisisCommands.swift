@@ -11,7 +11,7 @@ import Therapy
 struct CrisisCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "crisis", abstract: "Raise or resolve a crisis; show help lines.",
-    subcommands: [Activate.self, Resolve.self, Status.self, Card.self], defaultSubcommand: Card.self)
+    subcommands: [Activate.self, Acknowledge.self, Resolve.self, Status.self, Card.self], defaultSubcommand: Card.self)
 
   struct Activate: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -44,6 +44,18 @@ struct CrisisCommand: ParsableCommand {
         } else {
           Output.line("Saved here and sent to all your devices.")
         }
+      }
+    }
+  }
+
+  struct Acknowledge: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Say that you have seen the crisis at this device.")
+    @OptionGroup var location: Location
+
+    func run() throws {
+      try Output.reporting {
+        let done = try location.actions(try location.openStore()).acknowledgeCrisis()
+        Output.line(done == nil ? "There is nothing to acknowledge." : "Acknowledged on this device; your other devices see that.")
       }
     }
   }
@@ -87,9 +99,12 @@ struct CrisisCommand: ParsableCommand {
       try Output.reporting(asJSON: output.json) {
         let state = try CrisisReport.state(of: try location.openStore())
         if output.json {
-          try Output.json(CrisisReport(level: state.level.name, active: state.isActive, since: state.since))
+          try Output.json(
+            CrisisReport(
+              level: state.level.name, active: state.isActive, since: state.since,
+              acknowledgedBy: state.acknowledgements.map(\.device.description), stages: state.stages.map(\.rawValue).sorted()))
         } else {
-          Output.line(state.isActive ? "A crisis is active: \(state.level.name)." : "No crisis is active.")
+          Output.line(state.isActive ? "A crisis is active: \(state.level.name), acknowledged on \(state.acknowledgements.count) devices." : "No crisis is active.")
         }
       }
     }
@@ -112,6 +127,8 @@ struct CrisisReport: Encodable {
   var since: UInt64?
   var savedAt_us: UInt64?
   var atRelay: Bool?
+  var acknowledgedBy: [String]?
+  var stages: [Int]?
 
   static func state(of store: Store) throws -> CrisisState {
     CrisisState(try store.read { try $0.record(Actions(store).crisisRecord) })

@@ -119,6 +119,7 @@ package enum DashboardFrame {
     case .crisis?:
       var keys = [("Esc", "back")]
       if state.canUndoCrisis { keys.insert(("u", "take back (\(state.undoSeconds) s)"), at: 0) }
+      if state.ownSession != nil { keys.append(("p", "pause my session")) }
       if state.snapshot?.crisis.isActive ?? false { keys.append(("r", "it is over for now")) }
       return keys
     case .confirmResolve?: return [crisis, ("y", "yes"), ("any other", "no")]

@@ -45,6 +45,11 @@ extension DashboardState {
   private mutating func crisis(_ key: Key) -> [Intent] {
     switch key {
     case .character("u") where canUndoCrisis: return takeBack()
+    case .character("p"):
+      // A session is never interrupted by itself; its progress is kept, and Enter takes it up again.
+      guard let session = ownSession else { return [] }
+      tell("Your session is paused. Enter in Sessions takes it up again.")
+      return [.saveProgress(session: session.id.description, elapsed: ownElapsed, phase: "paused")]
     case .character("r") where snapshot?.crisis.isActive ?? false:
       dialogs.append(.confirmResolve)
     case .escape, .enter:
@@ -63,6 +68,7 @@ extension DashboardState {
     guard key == .character("y") else { return [] }
     dialogs.removeAll { $0 == .crisis }
     tell("Resolved. Be kind to yourself today.")
+    dialogs.append(.form(.afterCrisis(snapshot?.crisis.activation ?? "", hour: Wording.hour(now.wall))))
     return [.resolveCrisis]
   }
 
@@ -111,7 +117,7 @@ extension DashboardState {
   /// What `n` offers.
   package static let beginnings = [
     "Check-in: morning", "Check-in: midday", "Check-in: evening", "Breathing space (3 minutes)", "Body scan (9 minutes)",
-    "PHQ-9 questionnaire", "GAD-7 questionnaire", "Journal",
+    "PHQ-9 questionnaire", "GAD-7 questionnaire", "Journal", "Safety plan",
   ]
 
   private mutating func new(_ key: Key, _ selected: Int) -> [Intent] {
@@ -129,7 +135,8 @@ extension DashboardState {
     case 4: return [.startPractice(Practice.bodyScan.name)]
     case 5: dialogs.append(.questionnaire(Questionnaire(.phq9, screening)))
     case 6: dialogs.append(.questionnaire(Questionnaire(.gad7, screening)))
-    default: dialogs.append(.form(.journal))
+    case 7: dialogs.append(.form(.journal))
+    default: dialogs.append(.form(.plan))
     }
     return []
   }
@@ -203,17 +210,28 @@ extension DashboardState {
       dialogs.removeLast()
       return form.purpose == .start ? [.start(deviceName: text[0])] : [.join(code: text[0], deviceName: text[1])]
     case .record(let kind, let fixed):
-      do throws(InputError) {
-        guard let schema = RecordCatalogue[kind] else { throw InputError.unknownKind(kind) }
-        guard !form.assignments.isEmpty else { throw InputError.noFields }
-        _ = try schema.drafts(from: fixed + form.assignments, record: RecordID(high: 0, low: 0), current: nil)
-      } catch {
-        form.problem = "\(error.summary) \(error.remedy)"
-        return replaceTop(.form(form))
-      }
+      guard isValid(&form, kind, fixed) else { return replaceTop(.form(form)) }
       dialogs.removeLast()
       tell("Saved on this device.")
       return [.add(kind: kind, assignments: fixed + form.assignments)]
+    case .plan:
+      guard isValid(&form, RecordCatalogue.plan.kind, []) else { return replaceTop(.form(form)) }
+      dialogs.removeLast()
+      tell("In your plan, on all your devices.")
+      return [.editPlan(assignments: form.assignments)]
+    }
+  }
+
+  /// Whether the form can be saved; otherwise it says what is wrong.
+  private func isValid(_ form: inout Form, _ kind: String, _ fixed: [String]) -> Bool {
+    do throws(InputError) {
+      guard let schema = RecordCatalogue[kind] else { throw InputError.unknownKind(kind) }
+      guard !form.assignments.isEmpty else { throw InputError.noFields }
+      _ = try schema.drafts(from: fixed + form.assignments, record: RecordID(high: 0, low: 0), current: nil)
+      return true
+    } catch {
+      form.problem = "\(error.summary) \(error.remedy)"
+      return false
     }
   }
 

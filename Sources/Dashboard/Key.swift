@@ -20,6 +20,7 @@ package enum Intent: Sendable, Hashable {
   case saveProgress(session: String, elapsed: Double, phase: String?)
   case handOff(session: String, device: String)
   case add(kind: String, assignments: [String])
+  case editPlan(assignments: [String])
   case resolve(record: String, field: String, version: Int)
   case invite
   case admit

@@ -48,6 +48,14 @@ package enum Wording {
     return "\(seconds / 60):" + (seconds % 60 < 10 ? "0" : "") + "\(seconds % 60)"
   }
 
+  /// Local hour of the day.
+  package static func hour(_ wall: UInt64) -> Int {
+    var time = time_t(wall / 1_000)
+    var parts = tm()
+    localtime_r(&time, &parts)
+    return Int(parts.tm_hour)
+  }
+
   /// Local time of day.
   package static func timeOfDay(_ wall: UInt64) -> String {
     var time = time_t(wall / 1_000)

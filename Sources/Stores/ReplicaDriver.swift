@@ -323,8 +323,12 @@ package final class ReplicaDriver: @unchecked Sendable {
       let actions = Actions(store)
       let crisis = try actions.crisisState()
       live.isCrisisActive = crisis.isActive
-      try live.escalation.follow(crisis, store, now)
-      guard let stage = live.escalation.look(crisis, replica, now), try actions.escalate(to: stage, pinging: pingPath) else { return }
+      let kept = try live.escalation.follow(crisis, now) { try store.read { try $0.crisisSeen() }.map(EscalationWatch.Kept.init) }
+      if let kept { try store.write { try $0.setCrisisSeen(kept.activation, wall: kept.wall) } }
+      let stage = live.escalation.look(
+        crisis, own: replica.device, others: replica.others,
+        isHere: { replica.peers.state(of: $0, now: now.uptime) == .here }, now: now)
+      guard let stage, try actions.escalate(to: stage, pinging: pingPath) else { return }
       live.escalated(to: stage, now)
       committed(now)
     } catch { observer.failed(error) }

@@ -49,6 +49,8 @@ package struct Snapshot: Sendable, Hashable {
     package var level: CrisisLevel
     package var since: UInt64?
     package var source: String
+    /// The activation that counts, as check-ins name it.
+    package var activation = ""
     /// Devices that have the latest activation: how long after it was raised here, in nanoseconds,
     /// where this process has seen it.
     package var receipts: [Receipt]
@@ -68,7 +70,10 @@ package struct Snapshot: Sendable, Hashable {
     }
     package struct Acknowledgement: Sendable, Hashable {
       package var device: String
+      /// Milliseconds.
       package var after: UInt64
+
+      package init(device: String, after: UInt64) { (self.device, self.after) = (device, after) }
     }
   }
 

@@ -167,6 +167,7 @@ package struct SnapshotBuilder {
     }
     return Snapshot.CrisisStatus(
       level: crisis.level, since: crisis.since, source: latest.flatMap { names[$0.id.stream.device] } ?? "",
+      activation: crisis.leading.map { "\($0.id.stream.device).\($0.id.sequence)" } ?? "",
       receipts: crisis.isActive ? receipts.sorted { $0.device < $1.device } : [],
       acknowledgements: crisis.acknowledgements.map { entry in
         let raised = crisis.activations.first { $0.id == entry.activation }?.timestamp.milliseconds ?? 0

@@ -68,6 +68,8 @@ package enum RecordCatalogue {
       FieldSchema("unpleasant", .text), FieldSchema("need", .text), FieldSchema("review", .text),
       list("gratitudes"), FieldSchema("learning", .text), FieldSchema("tension", .text),
       FieldSchema("preparation", .text),
+      // The crisis after which it was written.
+      FieldSchema("crisis", .text, .latest),
     ])
 
   /// PHQ-9 and GAD-7. The total is never stored: it follows from the items.

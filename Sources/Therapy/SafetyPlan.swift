@@ -22,6 +22,10 @@ package struct SafetyPlan: Sendable, Hashable {
     package var isPrimary: Bool
     /// Whether the person agreed that this contact is told of a crisis.
     package var isAlerted: Bool
+
+    package init(record: RecordID, name: String, phone: String, isPrimary: Bool, isAlerted: Bool) {
+      (self.record, self.name, self.phone, self.isPrimary, self.isAlerted) = (record, name, phone, isPrimary, isAlerted)
+    }
   }
 
   /// The steps of the safety planning intervention (Stanley and Brown 2012), in our words.

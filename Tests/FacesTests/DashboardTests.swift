@@ -126,6 +126,64 @@ struct FrameTests {
     #expect(DashboardFrame.render(newcomer).text.contains("112"))
   }
 
+  @Test("the crisis screen says who has it, who acknowledged, what follows, and has plan and contacts")
+  func crisisScreen() {
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.acknowledgements = [.init(device: "phone", after: 12_000)]
+    snapshot.crisis.nextStep = "in 40 s, unless you acknowledge: everybody who agreed to be told is told"
+    snapshot.crisis.showsContacts = true
+    snapshot.plan.steps[1].entries = ["walk to the river"]
+    snapshot.plan.contacts = [.init(record: RecordID(high: 1, low: 1), name: "Jo", phone: "555 0100", isPrimary: true, isAlerted: true)]
+    for glyphs in [Glyphs.unicode, .ascii] {
+      var state = DashboardState(size: CellSize(rows: 40, columns: 120), glyphs: glyphs, themeName: "monochrome")
+      state.crisisLines = ["TALK TO SOMEBODY NOW"]
+      state.update(snapshot)
+      let text = DashboardFrame.render(state).text
+      for words in ["1 of 2 other devices", "acknowledged on phone after 12 s", "in 40 s", "CALL ONE OF THEM", "Jo  555 0100", "walk to the river"] {
+        #expect(text.contains(words), "\(words)")
+      }
+    }
+  }
+
+  @Test("closing a crisis from elsewhere acknowledges it, once; resolving offers a check-in that is kept with it")
+  func acknowledging() {
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.activation = "abc.7"
+    var state = state(80, 24, snapshot)
+    #expect(state.dialogs.last == .crisis)
+    #expect(state.press(.escape) == [.acknowledgeCrisis])
+    snapshot.crisis.isAcknowledgedHere = true
+    state.update(snapshot)
+    _ = state.press(.character("3"))
+    _ = state.press(.enter)
+    #expect(state.press(.escape).isEmpty)
+    _ = state.press(.enter)
+    _ = state.press(.character("r"))
+    #expect(state.press(.character("y")) == [.resolveCrisis])
+    _ = state.press(.character("4"))
+    for _ in 0..<4 { _ = state.press(.enter) }
+    guard case .add("check-in", let words)? = state.press(.enter).first else {
+      Issue.record("no check-in was saved")
+      return
+    }
+    #expect(words.contains("crisis=abc.7") && words.contains("mood=4"))
+  }
+
+  @Test("a session is not interrupted by a crisis; p pauses it with its progress")
+  func sessionInCrisis() {
+    var snapshot = Snapshot.sample()
+    snapshot.sessions[0].isOwn = true
+    var state = state(80, 24, snapshot)
+    state.update(snapshot.inCrisis())
+    #expect(state.dialogs == [.practice, .crisis])
+    #expect(state.ownSession != nil)
+    guard case .saveProgress(_, let elapsed, "paused")? = state.press(.character("p")).first else {
+      Issue.record("the session was not paused")
+      return
+    }
+    #expect(elapsed >= 67)
+  }
+
   @Test("a crisis can be taken back for ten seconds, not longer")
   func undo() {
     var state = state(80, 24)

@@ -9,6 +9,9 @@ enum CrisisScreen {
     let inside = CellRect(row: rect.row + 1, column: 2, rows: rect.rows - 2, columns: max(1, rect.columns - 4))
     var lines = state.crisisLines.map { Line($0, $0.first?.isLetter ?? false ? .strong : .text) }
     lines += [.empty] + told(state)
+    if let session = state.ownSession {
+      lines += [.empty, Line("Your \(CellText.clean(session.type)) session goes on. p pauses it; nothing of it is lost.", .dim)]
+    }
     let plan = state.snapshot?.plan.lines ?? state.planLines
     if !plan.isEmpty { lines += [.empty, Line("YOUR PLAN", .strong)] + plan.map { Line("  " + CellText.clean($0)) } }
     frame.draw(lines.flatMap { wrapped($0, inside.columns) }, in: inside)

@@ -24,6 +24,7 @@ package enum Dialog: Sendable, Hashable {
 package struct Form: Sendable, Hashable {
   package enum Purpose: Sendable, Hashable {
     case record(kind: String, fixed: [String])
+    case plan
     case start
     case join
   }
@@ -43,11 +44,31 @@ package struct Form: Sendable, Hashable {
     fields.flatMap { field -> [String] in
       let text = field.text.trimmingCharacters(in: .whitespaces)
       if text.isEmpty { return [] }
-      guard case .record(let kind, _) = purpose, RecordCatalogue.policy(of: field.name, kind: kind).isList else {
-        return ["\(field.name)=\(text)"]
-      }
+      guard let kind, RecordCatalogue.policy(of: field.name, kind: kind).isList else { return ["\(field.name)=\(text)"] }
       return text.split(separator: ",").map { "\(field.name)=\($0.trimmingCharacters(in: .whitespaces))" }
     }
+  }
+
+  private var kind: String? {
+    switch purpose {
+    case .record(let kind, _): kind
+    case .plan: RecordCatalogue.plan.kind
+    case .start, .join: nil
+    }
+  }
+
+  /// What may be added to the safety plan; what is in it already stays.
+  package static let plan = Form(
+    purpose: .plan, title: "Safety plan: what would you add?",
+    fields: fields(RecordCatalogue.plan.fields.map(\.name), of: RecordCatalogue.plan))
+
+  /// Offered when a crisis was resolved, and kept with it.
+  package static func afterCrisis(_ activation: String, hour: Int) -> Form {
+    let part = hour < 11 ? "morning" : hour < 17 ? "midday" : "evening"
+    return Form(
+      purpose: .record(kind: "check-in", fixed: ["part=\(part)"] + (activation.isEmpty ? [] : ["crisis=\(activation)"])),
+      title: "How are you now? (Esc: not now)",
+      fields: fields(["mood", "anxiety", "emotions", "need", "thoughts"], of: RecordCatalogue.checkIn))
   }
 
   package static func checkIn(_ part: String) -> Form {

@@ -1,0 +1,83 @@
+import Causality
+import ConflictResolution
+import Crisis
+import Replica
+import Stores
+import Testing
+import Therapy
+
+/// Several devices that count by themselves, in virtual time.
+@Suite("Escalation")
+struct EscalationTests {
+  private static let devices = (1...3).map { DeviceID(high: 0, low: UInt64($0)) }
+  private let record = RecordID(high: 9, low: 9)
+  private let second: UInt64 = 1_000_000_000
+
+  /// A crisis that device 2 raised.
+  private func crisis(_ level: CrisisLevel = .severe, acknowledged: [Int] = [], taken: [EscalationStage] = []) -> CrisisState {
+    var (state, hash, sequences) = (RecordState(id: record, kind: "crisis"), StateHash(), [DeviceID: UInt64]())
+    func write(_ draft: Draft?, _ device: DeviceID) {
+      guard let draft else { return }
+      sequences[device, default: 0] += 1
+      let id = OperationID(stream: StreamID(device: device, lane: .crisis), sequence: sequences[device] ?? 1)
+      state.apply(
+        Operation(
+          id: id, timestamp: Timestamp(milliseconds: 1_000), record: record, kind: draft.kind, field: draft.field,
+          mutation: draft.mutation, replaces: draft.replaces ?? []), hasArrived: { _ in true }, hash: &hash)
+    }
+    write(CrisisState.activation(level, source: "person", record: record), Self.devices[1])
+    for device in acknowledged { write(CrisisState(state).acknowledgement(by: Self.devices[device], record: record), Self.devices[device]) }
+    for stage in taken { write(CrisisState(state).escalation(to: stage, record: record), Self.devices[0]) }
+    return CrisisState(state)
+  }
+
+  /// When a device takes its first stage, in whole seconds after it saw the crisis; `nil` within five minutes.
+  private func takes(_ own: Int, _ crisis: CrisisState, here: Set<Int>) -> Int? {
+    var watch = EscalationWatch()
+    for elapsed in 0...300 {
+      let now = Moment(wall: 1_000, uptime: UInt64(elapsed) * second)
+      _ = watch.follow(crisis, now) { nil }
+      let stage = watch.look(
+        crisis, own: Self.devices[own], others: Self.devices.filter { $0 != Self.devices[own] },
+        isHere: { device in here.contains { Self.devices[$0] == device } }, now: now)
+      if stage != nil { return elapsed }
+      if let due = watch.due { #expect(due > now.uptime) }
+    }
+    return nil
+  }
+
+  @Test("the raiser comes first; another takes over when it is not there, and one more after that")
+  func order() {
+    #expect(takes(1, crisis(), here: [0, 2]) == 60)
+    #expect(takes(0, crisis(), here: [1, 2]) == 65 && takes(2, crisis(), here: [0, 1]) == 70)
+    #expect(takes(0, crisis(), here: [2]) == 60 && takes(2, crisis(), here: [0]) == 65, "the raiser died")
+    #expect(takes(2, crisis(), here: []) == 60, "alone")
+  }
+
+  @Test("emergency after 30 s; half of the devices stop it; what was taken is not taken again")
+  func rules() {
+    #expect(takes(1, crisis(.emergency), here: [0, 2]) == 30)
+    #expect(takes(1, crisis(acknowledged: [0]), here: []) == 60)
+    #expect(takes(1, crisis(acknowledged: [0, 2]), here: []) == nil)
+    #expect(takes(1, crisis(taken: [.family]), here: []) == 120)
+    #expect(takes(1, crisis(taken: [.family, .contacts]), here: []) == nil)
+    #expect(takes(1, crisis(.moderate), here: []) == nil)
+  }
+
+  @Test("a restart goes on where it was; a clock set back begins again, and never stops it")
+  func restart() throws {
+    let crisis = crisis()
+    var watch = EscalationWatch()
+    let wall: UInt64 = 1_790_000_000_000
+    let kept = try #require(watch.follow(crisis, Moment(wall: wall, uptime: 0)) { nil })
+    for (later, waits) in [(wall + 40_000, UInt64(20)), (wall - 315_576_000_000, 60), (wall, 60)] {
+      var again = EscalationWatch()
+      #expect(again.follow(crisis, Moment(wall: later, uptime: 0)) { kept } == nil)
+      #expect(again.look(crisis, own: Self.devices[1], others: [], isHere: { _ in false }, now: Moment(wall: later, uptime: 0)) == nil)
+      #expect(again.due == waits * second)
+    }
+    var late = EscalationWatch()
+    _ = late.follow(crisis, Moment(wall: wall + 90_000, uptime: 0)) { kept }
+    #expect(late.look(crisis, own: Self.devices[1], others: [], isHere: { _ in false }, now: Moment(wall: 0, uptime: 0)) == .family)
+  }
+}
