@@ -117,7 +117,7 @@ package enum DashboardFrame {
     switch state.dialogs.last {
     case nil: break
     case .crisis?:
-      var keys = [("Esc", "back")]
+      var keys = [("Esc", "back"), ("↓", "more")]
       if state.canUndoCrisis { keys.insert(("u", "take back (\(state.undoSeconds) s)"), at: 0) }
       if state.ownSession != nil { keys.append(("p", "pause my session")) }
       if state.snapshot?.crisis.isActive ?? false { keys.append(("r", "it is over for now")) }

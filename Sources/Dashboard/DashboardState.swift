@@ -27,6 +27,8 @@ package struct DashboardState: Sendable {
   package var crisisLines: [String] = []
   /// The person's plan, as it lies beside a store that cannot be opened.
   package var planLines: [String] = []
+  /// Lines of the crisis screen above its upper edge, where it is longer than the terminal.
+  package var crisisOffset = 0
   /// Why the store that is there cannot be opened; empty when nothing is wrong.
   package var problem: [String] = []
   package var traffic: [UInt64] = []
@@ -202,6 +204,7 @@ package struct DashboardState: Sendable {
   /// First the screen, then everything else.
   mutating func raiseCrisis(_ level: CrisisLevel = .severe, source: String = "person") -> [Intent] {
     isBlank = false
+    crisisOffset = 0
     crisisRaised = now.uptime
     dialogs.removeAll { $0 == .crisis }
     dialogs.append(.crisis)

@@ -45,6 +45,8 @@ extension DashboardState {
   private mutating func crisis(_ key: Key) -> [Intent] {
     switch key {
     case .character("u") where canUndoCrisis: return takeBack()
+    case .down, .character("j"), .pageDown: crisisOffset = min(crisisOffset + 3, Limits.listEntries * 8)
+    case .up, .character("k"), .pageUp: crisisOffset = max(0, crisisOffset - 3)
     case .character("p"):
       // A session is never interrupted by itself; its progress is kept, and Enter takes it up again.
       guard let session = ownSession else { return [] }

@@ -179,8 +179,8 @@ package struct SnapshotBuilder {
 
   private static func nextStep(_ step: CrisisEscalation.Step) -> String {
     switch step {
-    case .wait(let stage, let milliseconds): "in \((milliseconds + 999) / 1_000) s, unless you acknowledge: \(stage.meaning)"
-    case .stopped: "acknowledged on half of your devices: nothing follows by itself"
+    case .wait(let stage, let milliseconds): "Next, in \((milliseconds + 999) / 1_000) s, unless you acknowledge: \(stage.meaning)"
+    case .stopped: "Acknowledged on half of your devices: nothing follows by itself"
     case .take, .complete, .notNeeded: ""
     }
   }

@@ -130,7 +130,7 @@ struct FrameTests {
   func crisisScreen() {
     var snapshot = Snapshot.sample().inCrisis()
     snapshot.crisis.acknowledgements = [.init(device: "phone", after: 12_000)]
-    snapshot.crisis.nextStep = "in 40 s, unless you acknowledge: everybody who agreed to be told is told"
+    snapshot.crisis.nextStep = "Next, in 40 s, unless you acknowledge: everybody who agreed to be told is told"
     snapshot.crisis.showsContacts = true
     snapshot.plan.steps[1].entries = ["walk to the river"]
     snapshot.plan.contacts = [.init(record: RecordID(high: 1, low: 1), name: "Jo", phone: "555 0100", isPrimary: true, isAlerted: true)]
@@ -143,6 +143,12 @@ struct FrameTests {
         #expect(text.contains(words), "\(words)")
       }
     }
+    var small = DashboardState(size: CellSize(rows: 12, columns: 60), glyphs: .unicode, themeName: "monochrome")
+    small.crisisLines = (1...9).map { "line \($0)" }
+    small.update(snapshot)
+    #expect(!DashboardFrame.render(small).text.contains("walk to the river"))
+    for _ in 0..<9 { _ = small.press(.down) }
+    #expect(DashboardFrame.render(small).text.contains("walk to the river"))
   }
 
   @Test("closing a crisis from elsewhere acknowledges it, once; resolving offers a check-in that is kept with it")

@@ -14,7 +14,8 @@ enum CrisisScreen {
     }
     let plan = state.snapshot?.plan.lines ?? state.planLines
     if !plan.isEmpty { lines += [.empty, Line("YOUR PLAN", .strong)] + plan.map { Line("  " + CellText.clean($0)) } }
-    frame.draw(lines.flatMap { wrapped($0, inside.columns) }, in: inside)
+    let all = lines.flatMap { wrapped($0, inside.columns) }
+    frame.draw(Array(all.dropFirst(max(0, min(state.crisisOffset, all.count - inside.rows)))), in: inside)
   }
 
   private static func told(_ state: DashboardState) -> [Line] {
@@ -45,7 +46,7 @@ enum CrisisScreen {
     var lines = snapshot.crisis.acknowledgements.map { entry in
       Line("  acknowledged on \(CellText.clean(entry.device)) after \(Wording.seconds(Double(entry.after) / 1_000))", .good)
     }
-    if !snapshot.crisis.nextStep.isEmpty { lines.append(Line("Next, \(snapshot.crisis.nextStep).", .dim)) }
+    if !snapshot.crisis.nextStep.isEmpty { lines.append(Line(snapshot.crisis.nextStep + ".", .dim)) }
     if snapshot.crisis.showsContacts, !snapshot.plan.contacts.isEmpty {
       lines += [.empty, Line("CALL ONE OF THEM", .strong)]
       lines += snapshot.plan.contacts.map { Line("  \(CellText.clean($0.name))  \(CellText.clean($0.phone))", .strong) }
