@@ -66,8 +66,10 @@ package struct Outbox: Sendable {
   package mutating func didAgree(_ channel: Channel, through: UInt64, end: RelayPosition) {
     self[channel].accepted = through
     self[channel].end = end
-    self[channel].doubt = .none
   }
+
+  /// A comparison begins: whatever is heard from now on is new doubt.
+  mutating func beginComparing(_ channel: Channel) { self[channel].doubt = .none }
 
   /// Everything on the relay is in doubt.
   package mutating func doubtAll() {

@@ -94,7 +94,8 @@ package struct Replica: Sendable {
     case .relayFailed(let error): effects += failed(error, now, &random)
     case .reconciled(let channel, let through, let end, let healed, _):
       isBusy = false
-      let isNews = through > outbox[channel].accepted && outbox[channel].doubt == .tail
+      var isNews = false
+      if case .reconcile(_, let from, _) = awaited { isNews = from != .start && through > outbox[channel].accepted }
       outbox.didAgree(channel, through: through, end: end)
       if healed { effects.append(.report(.healed(channel))) }
       if isNews { effects.append(.report(.accepted(channel, through: through))) }
@@ -176,8 +177,10 @@ package struct Replica: Sendable {
   private mutating func send(_ channel: Channel, _ now: Moment) -> ReplicaEffect? {
     let queue = outbox[channel]
     switch queue.doubt {
-    case .whole: return .reconcile(channel, from: .start, after: 0)
-    case .tail: return .reconcile(channel, from: queue.end, after: queue.accepted)
+    case .whole, .tail:
+      outbox.beginComparing(channel)
+      return queue.doubt == .whole
+        ? .reconcile(channel, from: .start, after: 0) : .reconcile(channel, from: queue.end, after: queue.accepted)
     case .none: break
     }
     if queue.hasUnsent { return .append(channel, after: queue.accepted) }
