@@ -179,7 +179,11 @@ final class DashboardHost: Sendable {
     crisisQueue.async { [self] in
       let (store, courier, household, watched) = state.withLock { ($0.store, $0.courier, $0.household, $0.watched) }
       guard let store = household?.devices[watched].store ?? store else { return send(.crisis(body)) }
-      do { try body(Actions(store, courier: household == nil ? courier : nil)) } catch {
+      do {
+        try body(Actions(store, courier: household == nil ? courier : nil))
+        // It shares our connection, so that without a ping nothing would tell it of the commit.
+        driver?.send(.perform { _ in })
+      } catch {
         let actionable = Output.actionable(error)
         notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
       }

@@ -68,6 +68,7 @@ package struct Actions: Sendable {
   private func saving(pinging own: String? = nil, _ body: (inout SQLiteTransaction) throws -> Saved) throws -> Saved {
     var saved = try store.write(body)
     saved.at = SystemClock.wallMicroseconds
+    defer { if saved.operations.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) } }
     guard let courier, !saved.departures.isEmpty else {
       store.pingOthers(except: own)
       return saved
@@ -118,7 +119,6 @@ package struct Actions: Sendable {
       let current = try transaction.record(id)
       return try save(try RecordCatalogue.plan.drafts(from: assignments, record: id, current: current), in: &transaction)
     }
-    PlanCard.refresh(store)
   }
 
   package func remove(_ id: RecordID) throws {

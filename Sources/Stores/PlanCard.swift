@@ -8,6 +8,8 @@ import Therapy
 /// read it.
 package enum PlanCard {
   private static let limit = 64 << 10
+  /// The kinds of records that it is made of.
+  static let kinds: Set<String> = [RecordCatalogue.plan.kind, RecordCatalogue.contact.kind]
 
   package static func path(_ home: HomeFolder) -> String { home.path + "/plan-card.txt" }
 

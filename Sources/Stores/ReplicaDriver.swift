@@ -311,8 +311,7 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   private func crisisChanged(_ changes: [AppliedChange]) {
     (crisisMayDiffer, crisisIsNews, needsPublishing) = (true, true, true)
-    let kinds = [RecordCatalogue.plan.kind, RecordCatalogue.contact.kind]
-    if changes.contains(where: { kinds.contains($0.kind) }) { PlanCard.refresh(store) }
+    if changes.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) }
   }
 
   /// One device takes the next stage; the others see that it did, or take over.

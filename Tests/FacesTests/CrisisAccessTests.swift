@@ -102,6 +102,8 @@ struct CrisisAccessTests {
     #expect(try Program.run("crisis", "card", "--home", home).out.contains("river"))
     try Program.run("plan", "edit", "reasons=my sister", "--home", home)
     #expect(try Program.run("crisis", "card", "--home", home).out.contains("my sister"), "it follows the plan")
+    try Program.run("record", "add", "contact", "name=Jo", "phone=555 0100", "--home", home)
+    #expect(try Program.run("crisis", "card", "--home", home).out.contains("Jo: 555 0100"))
     try Program.run("plan", "edit", "--readable", "no", "--home", home)
     #expect(try !Program.run("crisis", "card", "--home", home).out.contains("river"))
   }
