@@ -414,7 +414,12 @@ def gone(tries):
         run("crisis", "resolve", "--yes", "--home", pair.a)
         pair.settle()
         os.rename(pair.path, away)
-        open(pair.path, "w").close()
+        while True:
+            try:
+                open(pair.path, "w").close()
+                break
+            except IsADirectoryError:  # an agent was faster and made it again
+                shutil.rmtree(pair.path, ignore_errors=True)
         for _ in range(20):
             run("record", "add", "journal", "title=x", "--home", pair.a)
         began = time.monotonic()

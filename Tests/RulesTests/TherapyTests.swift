@@ -28,8 +28,7 @@ struct TherapyTests {
 
   @Test("a published response scores as published, and is read by link id, not by order")
   func published() throws {
-    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../../shared/vectors/fhir")
-    guard let data = try? Data(contentsOf: folder.appending(path: "QuestionnaireResponse-phq-9-example.json")) else { return }
+    guard let data = Vectors.read("fhir/QuestionnaireResponse-phq-9-example.json") else { return }
     let response = try JSONDecoder().decode(Response.self, from: data)
     let codes = ["LA6568-5": 0, "LA6569-3": 1, "LA6570-1": 2, "LA6571-9": 3]
     let given = Dictionary(uniqueKeysWithValues: response.item.map { ($0.linkId.dropFirst().description, $0.answer?.first) })
