@@ -68,16 +68,11 @@ package final class ReplicaDriver: @unchecked Sendable {
     let device = store.ring.device
     let tags = performer.tags
     (replica, live) = try store.read { transaction in
-      var peers: [DeviceID: Peer] = [:]
-      for remembered in try transaction.rememberedPeers() {
-        var peer = Peer()
-        peer.incarnation = remembered.presence.incarnation
-        peer.counter = remembered.presence.counter
-        peer.heads = remembered.presence.heads
-        peer.stateHash = remembered.presence.stateHash
-        peer.isLeaving = remembered.presence.isLeaving
-        peer.heardWall = remembered.heard
-        peers[remembered.presence.device] = peer
+      // An old round trip is no measurement of this run.
+      let peers = try SnapshotBuilder.peers(transaction.rememberedPeers()).mapValues { peer in
+        var peer = peer
+        peer.roundTrip = nil
+        return peer
       }
       let replica = Replica(
         device: device, members: tags,
@@ -330,7 +325,10 @@ package final class ReplicaDriver: @unchecked Sendable {
       guard let stage, try actions.escalate(to: stage, pinging: pingPath) else { return }
       live.escalated(to: stage, now)
       committed(now)
-    } catch { observer.failed(error) }
+    } catch {
+      crisisMayDiffer = true  // a full disk, for instance: tried again with the next wake-up
+      observer.failed(error)
+    }
   }
 
   // MARK: One exchanging process

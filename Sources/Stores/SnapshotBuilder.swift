@@ -71,10 +71,13 @@ package struct SnapshotBuilder {
     String(RecordID(bytes: ring.account.account)?.description.suffix(8) ?? "")
   }
 
-  private static func peers(_ remembered: [(presence: Presence, heard: UInt64, roundTrip: UInt64?)]) -> [DeviceID: Peer] {
+  /// What was known of the others when it was last kept.
+  static func peers(_ remembered: [(presence: Presence, heard: UInt64, roundTrip: UInt64?)]) -> [DeviceID: Peer] {
     var peers: [DeviceID: Peer] = [:]
     for entry in remembered {
       var peer = Peer()
+      peer.incarnation = entry.presence.incarnation
+      peer.counter = entry.presence.counter
       peer.heads = entry.presence.heads
       peer.stateHash = entry.presence.stateHash
       peer.isLeaving = entry.presence.isLeaving
