@@ -72,6 +72,18 @@ extension Identifier: CustomStringConvertible {
     self.init(high: high, low: low)
   }
 
+  /// ``description`` in groups of five, for what people copy by hand: `xxxxx-xxxxx-…`.
+  package var grouped: String {
+    let characters = Array(description)
+    return stride(from: 0, to: characters.count, by: 5)
+      .map { String(characters[$0..<min($0 + 5, characters.count)]) }.joined(separator: "-")
+  }
+
+  /// Reads ``grouped``, with or without its dashes and with any spaces; `nil` for anything else.
+  package init?(grouped text: String) {
+    self.init(text.filter { $0 != "-" && !$0.isWhitespace })
+  }
+
   private static var alphabet: [UInt8] { crockfordAlphabet }
 }
 

@@ -36,6 +36,15 @@ package enum Limits {
   /// Frames per second the screen is drawn at most.
   package static let framesPerSecond = 30
 
+  /// Bytes of a notice before sealing: a name, and what it is about. All have this size.
+  package static let noticeBytes = 1_024
+  /// Activations that one notice can be about; a crisis has one or two.
+  package static let noticeActivations = 16
+  /// Characters of the name that a contact knows the person as.
+  package static let personCharacters = 40
+  /// How often a notice is put up under the next number when others were faster: every device once.
+  package static let noticeAttempts = 64
+
   /// How long an invitation code lives, in milliseconds (PROTOCOL.md).
   package static let invitationLife: UInt64 = 5 * 60 * 1_000
   /// Bytes of one enrolment message: a certificate is 1.4 KB, a full key ring and membership log 40 KB.

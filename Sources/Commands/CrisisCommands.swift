@@ -11,14 +11,19 @@ import Therapy
 struct CrisisCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "crisis", abstract: "Raise or resolve a crisis; show help lines.",
-    subcommands: [Activate.self, Acknowledge.self, Resolve.self, Status.self, Card.self], defaultSubcommand: Card.self)
+    subcommands: [Activate.self, Acknowledge.self, Resolve.self, Status.self, History.self, Card.self], defaultSubcommand: Card.self)
 
   struct Activate: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Raise a crisis on every device of yours, now. Nobody else is told.")
+      abstract: "Raise a crisis on every device of yours, now.",
+      discussion: """
+        From severe upward, contacts whom you invited are told 10 seconds later: this command waits for that where there are
+        any (^C leaves it to a dashboard or agent; `fullmind crisis resolve` takes everything back).
+        """)
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Argument(help: "mild, moderate, severe or emergency.") var level = "severe"
+    @Flag(help: "Tell invited contacts at once.") var now = false
 
     func run() throws {
       guard let level = CrisisLevel(name: level), level > .none else {
@@ -44,7 +49,24 @@ struct CrisisCommand: ParsableCommand {
         } else {
           Output.line("Saved here and sent to all your devices.")
         }
+        try tell(level, store)
       }
+    }
+
+    /// The contacts, when the time to take it back is over; a dashboard or agent may be faster.
+    private func tell(_ level: CrisisLevel, _ store: Store) throws {
+      let contacts = try store.read { try SafetyPlan.contacts($0) }.filter { $0.link != nil && $0.consent == .prompt }
+      guard level >= .severe, !contacts.isEmpty, now || !output.json else { return }
+      let names = contacts.map(\.name).joined(separator: ", ")
+      if !now {
+        Output.line("\(names): told in 10 s. `fullmind crisis resolve`, here or on any device, takes it back.")
+        Thread.sleep(forTimeInterval: Double(CrisisAlert.undoMilliseconds) / 1_000)
+      }
+      let told = try Actions(store).tellNow(try location.openRelay(store))
+      guard !output.json else { return }
+      let state = try CrisisReport.state(of: store)
+      if !state.isActive { return Output.line("Taken back. Nobody was told.") }
+      Output.line(told.isEmpty && state.told.isEmpty ? "Nobody could be told yet; a dashboard or agent goes on trying." : "Told: \(names).")
     }
   }
 
@@ -110,6 +132,36 @@ struct CrisisCommand: ParsableCommand {
     }
   }
 
+  struct History: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the crises of the last 90 days.")
+    @OptionGroup var location: Location
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+      try Output.reporting(asJSON: output.json) {
+        let store = try location.openStore()
+        let (history, names) = try CrisisReport.history(of: store)
+        if output.json { return try Output.json(["crises": history.entries.map { Row($0, names) }]) }
+        for line in CrisisReport.lines(history, names) { Output.line(line) }
+      }
+    }
+
+    private struct Row: Encodable {
+      var level, source, device: String
+      var raised_ms: UInt64
+      var resolved_ms: UInt64?
+      var acknowledgements: Int
+      var stages: [Int]
+      var told: Int
+
+      init(_ entry: CrisisHistory.Entry, _ names: [DeviceID: String]) {
+        (level, source, device) = (entry.level.name, entry.source, names[entry.activation.stream.device] ?? "a device")
+        (raised_ms, resolved_ms, acknowledgements) = (entry.raised, entry.resolved?.at, entry.acknowledged.count)
+        (stages, told) = (entry.stages.map(\.rawValue).sorted(), entry.told.count)
+      }
+    }
+  }
+
   struct Card: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Show help lines. Needs no store, no network and no terminal.")
@@ -132,6 +184,24 @@ struct CrisisReport: Encodable {
 
   static func state(of store: Store) throws -> CrisisState {
     CrisisState(try store.read { try $0.record(Actions(store).crisisRecord) })
+  }
+
+  static func history(of store: Store) throws -> (CrisisHistory, [DeviceID: String]) {
+    let writes = try RecordHistory(store).writes(of: Actions(store).crisisRecord)
+    return (CrisisHistory(writes, wall: SystemClock.now.wall), try SnapshotBuilder.names(of: store))
+  }
+
+  static func lines(_ history: CrisisHistory, _ names: [DeviceID: String]) -> [String] {
+    if history.entries.isEmpty { return ["None in the last \(CrisisHistory.days) days."] }
+    let formatter = DateFormatter()
+    formatter.dateFormat = "yyyy-MM-dd HH:mm"
+    return history.entries.map { entry in
+      let raised = formatter.string(from: Date(timeIntervalSince1970: Double(entry.raised) / 1_000))
+      let minutes = entry.resolved.map { ($0.at > entry.raised ? $0.at - entry.raised : 0) / 60_000 }
+      let end = minutes.map { $0 == 0 ? "resolved within a minute" : "resolved after \($0) min" } ?? "not resolved"
+      let told = entry.told.isEmpty ? "" : ", \(entry.told.count) told"
+      return "\(raised)  \(entry.level.name) (\(entry.source)) on \(names[entry.activation.stream.device] ?? "a device"), acknowledged on \(entry.acknowledged.count), \(end)\(told)"
+    }
   }
 
   /// The lines of the crisis screen in the dashboard.

@@ -151,7 +151,11 @@ final class DashboardHost: Sendable {
 
   private func perform(_ intent: Intent) {
     switch intent {
-    case .activateCrisis(let level, let source): crisis { actions in _ = try actions.activateCrisis(level, source: source) }
+    case .activateCrisis(let level, let source): raise(level, source)
+    case .tellContacts: tellContacts()
+    case .crisisHistory: slowly { try self.showHistory() }
+    case .crisisShown(let activation): if let id = CrisisState.activation(named: activation) { send(.shown(id)) }
+    case .time(let operation, let nanoseconds): send(.time(operation, nanoseconds: nanoseconds))
     case .acknowledgeCrisis: crisis { actions in _ = try actions.acknowledgeCrisis() }
     case .resolveCrisis: crisis { actions in _ = try actions.resolveCrisis() }
     case .sync: send(.sync)
@@ -175,19 +179,45 @@ final class DashboardHost: Sendable {
   }
 
   /// Neither the driver nor a relay that hangs can hold this up: a queue of its own, a courier of its own.
-  private func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) {
+  private func crisis(pressed: UInt64? = nil, _ body: @escaping @Sendable (Actions) throws -> Void) {
     crisisQueue.async { [self] in
       let (store, courier, household, watched) = state.withLock { ($0.store, $0.courier, $0.household, $0.watched) }
       guard let store = household?.devices[watched].store ?? store else { return send(.crisis(body)) }
       do {
         try body(Actions(store, courier: household == nil ? courier : nil))
         // It shares our connection, so that without a ping nothing would tell it of the commit.
-        driver?.send(.perform { _ in })
+        driver?.send(pressed.map { .noticeCrisis(pressed: $0) } ?? .perform { _ in })
       } catch {
         let actionable = Output.actionable(error)
         notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
       }
     }
+  }
+
+  /// Raised: saved and on its way before anything else is even looked at; timed from the key.
+  private func raise(_ level: CrisisLevel, _ source: String) {
+    let (pressed, wall) = (SystemClock.now.uptime, SystemClock.wallMicroseconds)
+    crisis(pressed: pressed) { [self] actions in
+      let change = try actions.activateCrisis(level, source: source)
+      send(.time(.crisisDurable, nanoseconds: (change.saved > wall ? change.saved - wall : 0) * 1_000))
+    }
+  }
+
+  private func tellContacts() {
+    let relay = state.withLock { state in state.household.map { $0.devices[state.watched].relay as any Relay } }
+    slowly { [self] in
+      let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
+      guard let store = household?.devices[watched].store ?? store else { return }
+      _ = try Actions(store).tellNow(try relay ?? location.openRelay(store))
+      driver?.send(.perform { _ in })
+    }
+  }
+
+  private func showHistory() throws {
+    let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
+    guard let store = household?.devices[watched].store ?? store else { return }
+    let (history, names) = try CrisisReport.history(of: store)
+    notices.post(.dialog(.note(title: "The last \(CrisisHistory.days) days", text: CrisisReport.lines(history, names).flatMap { CellText.wrap(CellText.clean($0), 70) })))
   }
 
   private func save(_ session: String, _ elapsed: Double, _ phase: String?) {

@@ -15,7 +15,7 @@ public struct Fullmind: ParsableCommand {
       DashboardCommand.self, DemoCommand.self, InitCommand.self, JoinCommand.self, DevicesCommand.self,
       AgentCommand.self, StatusCommand.self, SyncCommand.self, RecordCommand.self, CheckInCommand.self,
       AssessCommand.self, PracticeCommand.self, PlanCommand.self, CrisisCommand.self, ConflictsCommand.self, SessionsCommand.self, HandoffCommand.self,
-      QuotaCommand.self, DoctorCommand.self, SimulateCommand.self, BenchCommand.self,
+      FamilyCommand.self, QuotaCommand.self, DoctorCommand.self, SimulateCommand.self, BenchCommand.self,
     ],
     defaultSubcommand: DashboardCommand.self)
 

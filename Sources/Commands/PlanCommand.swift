@@ -31,7 +31,7 @@ struct PlanCommand: ParsableCommand {
 
     private struct Report: Encodable {
       struct Step: Encodable { var field, title: String; var entries: [String] }
-      struct Contact: Encodable { var id, name, phone: String; var primary, alert: Bool }
+      struct Contact: Encodable { var id, name, phone: String; var primary: Bool; var alert: String }
       var steps: [Step]
       var contacts: [Contact]
       var readableWithoutPassphrase: Bool
@@ -39,7 +39,7 @@ struct PlanCommand: ParsableCommand {
       init(_ plan: SafetyPlan, isReadable: Bool) {
         steps = plan.steps.map { Step(field: $0.field, title: $0.title, entries: $0.entries) }
         contacts = plan.contacts.map {
-          Contact(id: $0.record.description, name: $0.name, phone: $0.phone, primary: $0.isPrimary, alert: $0.isAlerted)
+          Contact(id: $0.record.description, name: $0.name, phone: $0.phone, primary: $0.isPrimary, alert: $0.consent.rawValue)
         }
         readableWithoutPassphrase = isReadable
       }

@@ -96,7 +96,7 @@ struct StatusReport: Encodable {
   var crisis: Crisis
   var conflicts: Conflicts
   var quota: Quota
-  var guarantees: [Guarantee]
+  var guarantees, crisisPath: [Guarantee]
   var operations: UInt64
   var stateHash: String
 
@@ -110,7 +110,7 @@ struct StatusReport: Encodable {
     quota = Quota(
       tier: snapshot.quota.tier.name, used: snapshot.quota.used, limit: snapshot.quota.tier.operationsPerDay,
       percent: snapshot.quota.percent)
-    guarantees = snapshot.guarantees.map(Guarantee.init)
+    (guarantees, crisisPath) = (snapshot.guarantees.map(Guarantee.init), snapshot.crisisPath.map(Guarantee.init))
     (operations, stateHash) = (snapshot.operations, snapshot.stateHash.description)
   }
 

@@ -119,6 +119,8 @@ package enum DashboardFrame {
     case .crisis?:
       var keys = [("Esc", "back"), ("↓", "more")]
       if state.canUndoCrisis { keys.insert(("u", "take back (\(state.undoSeconds) s)"), at: 0) }
+      if state.canTellNow { keys.insert(("Enter", "tell my contacts now"), at: 0) }
+      if !(state.snapshot?.crisis.isActive ?? true) { keys.append(("h", "the last 90 days")) }
       if state.ownSession != nil { keys.append(("p", "pause my session")) }
       if state.snapshot?.crisis.isActive ?? false { keys.append(("r", "it is over for now")) }
       return keys

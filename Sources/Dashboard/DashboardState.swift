@@ -33,6 +33,9 @@ package struct DashboardState: Sendable {
   package var problem: [String] = []
   package var traffic: [UInt64] = []
   private var crisisRaised: UInt64?
+  /// Moments of keys whose answers on the screen are to be timed.
+  private var untimed: [GuaranteedOperation: UInt64] = [:]
+  private var activationShown = ""
   private var past: [Snapshot] = []
   /// Steps back from the latest kept snapshot; `nil` while the picture is live.
   package private(set) var pausedAt: Int?
@@ -109,6 +112,22 @@ package struct DashboardState: Sendable {
     return pausedAt == nil ? 1_000 : nil
   }
 
+  /// Whether somebody is still to be told, so that Enter says *now*.
+  package var canTellNow: Bool {
+    snapshot?.crisis.tellings.contains { telling in
+      switch telling.state {
+      case .later, .now: true
+      case .unanswered, .told, .seen, .notInvited: false
+      }
+    } ?? false
+  }
+
+  /// Milliseconds that have passed since the snapshot was taken.
+  package var sinceSnapshot: UInt64 {
+    guard let snapshot, now.uptime > snapshot.moment.uptime else { return 0 }
+    return (now.uptime - snapshot.moment.uptime) / 1_000_000
+  }
+
   // MARK: What happens to it
 
   package mutating func tell(_ text: String) { message = (text, now.uptime + 4_000_000_000) }
@@ -173,6 +192,21 @@ package struct DashboardState: Sendable {
     knownSession = current?.id
   }
 
+  /// The picture is on the screen: says what is to be known of that.
+  package mutating func didDraw(_ moment: Moment) -> [Intent] {
+    var intents: [Intent] = untimed.sorted { $0.key.rawValue < $1.key.rawValue }
+      .map { .time($0.key, nanoseconds: moment.uptime > $0.value ? moment.uptime - $0.value : 0) }
+    untimed = [:]
+    if dialogs.contains(.crisis), let activation = snapshot?.crisis.activation, !activation.isEmpty, activation != activationShown {
+      activationShown = activation
+      intents.append(.crisisShown(activation))
+    }
+    return intents
+  }
+
+  /// Help was offered because of an answer that was just given.
+  mutating func didOffer() { untimed[.crisisProposal] = now.uptime }
+
   // MARK: Keys
 
   package mutating func press(_ key: Key) -> [Intent] {
@@ -206,6 +240,7 @@ package struct DashboardState: Sendable {
     isBlank = false
     crisisOffset = 0
     crisisRaised = now.uptime
+    untimed[.crisisScreen] = now.uptime
     dialogs.removeAll { $0 == .crisis }
     dialogs.append(.crisis)
     return snapshot == nil ? [] : [.activateCrisis(level: level, source: source)]

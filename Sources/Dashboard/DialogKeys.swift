@@ -54,6 +54,10 @@ extension DashboardState {
       return [.saveProgress(session: session.id.description, elapsed: ownElapsed, phase: "paused")]
     case .character("r") where snapshot?.crisis.isActive ?? false:
       dialogs.append(.confirmResolve)
+    case .enter where canTellNow:
+      tell("Telling your contacts now.")
+      return [.tellContacts]
+    case .character("h") where !(snapshot?.crisis.isActive ?? false): return [.crisisHistory]
     case .escape, .enter:
       dialogs.removeLast()
       // Whoever closes it has seen it.
@@ -259,6 +263,7 @@ extension DashboardState {
     switch key {
     case .character(let digit):
       if let value = digit.wholeNumberValue, (0...3).contains(value) { questionnaire.answer(value) }
+      if questionnaire.offer != nil { didOffer() }
     case .left, .backspace: questionnaire.index = max(0, questionnaire.index - 1)
     case .right, .tab: questionnaire.skip()
     default: break

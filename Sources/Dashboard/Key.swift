@@ -1,4 +1,5 @@
 import Crisis
+import Stores
 
 /// What the person pressed.
 package enum Key: Sendable, Hashable {
@@ -15,6 +16,13 @@ package enum Intent: Sendable, Hashable {
   case activateCrisis(level: CrisisLevel, source: String)
   case acknowledgeCrisis
   case resolveCrisis
+  /// Tell the contacts without waiting until it can no longer be taken back.
+  case tellContacts
+  case crisisHistory
+  /// An activation was drawn on this screen.
+  case crisisShown(String)
+  /// A step of the crisis path took so long.
+  case time(GuaranteedOperation, nanoseconds: UInt64)
   case sync
   case startPractice(String)
   case saveProgress(session: String, elapsed: Double, phase: String?)

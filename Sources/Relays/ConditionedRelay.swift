@@ -77,6 +77,12 @@ package final class ConditionedRelay: Relay {
     try inner.mail(in: mailbox, slot: slot)
   }
   package func removeMailbox(_ mailbox: String) throws(RelayError) { try inner.removeMailbox(mailbox) }
+  package func putNotice(_ sealed: [UInt8], board: String, number: UInt64) throws(RelayError) -> Bool {
+    try request { () throws(RelayError) in try inner.putNotice(sealed, board: board, number: number) }
+  }
+  package func notices(on board: String, after number: UInt64) throws(RelayError) -> [RelayNotice] {
+    try request { () throws(RelayError) in try inner.notices(on: board, after: number) }
+  }
   package func watch() -> (any RelayWatch)? { delayed }
 }
 

@@ -11,6 +11,7 @@ import Synchronization
 /// FOLDER/ACCOUNT/DEVICE/0.log … 5.log   one per channel; ACCOUNT and DEVICE are blinded tags
 /// FOLDER/ACCOUNT/DEVICE/presence        replaced in place
 /// FOLDER/mail/MAILBOX/1 … 4             messages of an enrolment
+/// FOLDER/boards/BOARD/1, 2, …           notices, each put up once and never changed
 /// ```
 ///
 /// A log begins with `FMRL`, a version byte, three zeros and its generation (8 bytes); each frame
@@ -170,6 +171,38 @@ package final class FolderRelay: Relay {
   package func removeMailbox(_ mailbox: String) throws(RelayError) {
     guard FileManager.default.fileExists(atPath: root + "/mail/" + mailbox) else { return }
     do { try FileManager.default.removeItem(atPath: root + "/mail/" + mailbox) } catch { throw .unreachable(root) }
+  }
+
+  package func putNotice(_ sealed: [UInt8], board: String, number: UInt64) throws(RelayError) -> Bool {
+    let folder = root + "/boards/" + board
+    try Self.makeFolder(root + "/boards")
+    try Self.makeFolder(folder)
+    // Written aside and linked: it is there as a whole or not at all, and the first one stays.
+    let temporary = folder + "/.\(getpid())-\(UInt32.random(in: 0 ... .max))"
+    try Self.replaceFile(temporary, with: sealed)
+    defer { unlink(temporary) }
+    let path = folder + "/\(number)"
+    if link(temporary, path) == 0 { return true }
+    // A file system without hard links: whoever makes the name first has it all the same.
+    if [EPERM, EOPNOTSUPP, EMLINK].contains(errno) {
+      let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+      if descriptor >= 0 {
+        Foundation.close(descriptor)
+        try Self.replaceFile(path, with: sealed)
+        return true
+      }
+    }
+    guard errno == EEXIST else { throw errno == ENOSPC ? .full : .unreachable(folder) }
+    return false
+  }
+
+  package func notices(on board: String, after number: UInt64) throws(RelayError) -> [RelayNotice] {
+    guard access(root, R_OK | X_OK) == 0 else { throw .unreachable(root) }
+    let folder = root + "/boards/" + board
+    let numbers = Self.names(in: folder).compactMap { UInt64($0) }.filter { $0 > number }
+    return numbers.sorted().compactMap { number in
+      Self.contents(folder + "/\(number)", limit: Limits.frameBytes).map { RelayNotice(number: number, sealed: $0) }
+    }
   }
 
   private static func replaceFile(_ path: String, with bytes: [UInt8]) throws(RelayError) {

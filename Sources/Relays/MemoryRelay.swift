@@ -17,6 +17,7 @@ package final class MemoryRelay: Sendable {
     var logs: [RelayStream: Log] = [:]
     var presences: [BlindTag: [UInt8]] = [:]
     var mail: [String: [UInt8]] = [:]
+    var boards: [String: [UInt64: [UInt8]]] = [:]
     var watches: [MemoryWatch] = []
   }
   let contents = Mutex(Contents())
@@ -28,6 +29,7 @@ package final class MemoryRelay: Sendable {
     contents.withLock { contents in
       contents.logs = [:]
       contents.presences = [:]
+      contents.boards = [:]
       contents.epoch += 1
       contents.notify(.unknown, except: nil)
     }
@@ -38,6 +40,7 @@ package final class MemoryRelay: Sendable {
     contents.withLock { contents in
       contents.logs.sorted { $0.key < $1.key }.flatMap(\.value.frames)
         + contents.presences.sorted { $0.key < $1.key }.map(\.value)
+        + contents.boards.sorted { $0.key < $1.key }.flatMap { $0.value.sorted { $0.key < $1.key }.map(\.value) }
     }
   }
 
@@ -57,15 +60,17 @@ package final class MemoryRelay: Sendable {
   package struct Image: Sendable {
     var logs: [RelayStream: Log]
     var presences: [BlindTag: [UInt8]]
+    var boards: [String: [UInt64: [UInt8]]]
   }
 
-  package var image: Image { contents.withLock { Image(logs: $0.logs, presences: $0.presences) } }
+  package var image: Image { contents.withLock { Image(logs: $0.logs, presences: $0.presences, boards: $0.boards) } }
 
   /// Goes back to an older state, as a folder does that was restored from a backup.
   package func restore(_ image: Image) {
     contents.withLock { contents in
       contents.logs = image.logs
       contents.presences = image.presences
+      contents.boards = image.boards
       contents.notify(.unknown, except: nil)
     }
   }
@@ -191,6 +196,21 @@ package final class MemoryConnection: Relay {
   package func removeMailbox(_ mailbox: String) throws(RelayError) {
     relay.contents.withLock { contents in
       for key in contents.mail.keys where key.hasPrefix(mailbox) { contents.mail[key] = nil }
+    }
+  }
+
+  package func putNotice(_ sealed: [UInt8], board: String, number: UInt64) throws(RelayError) -> Bool {
+    relay.contents.withLock { contents in
+      guard contents.boards[board]?[number] == nil else { return false }
+      contents.boards[board, default: [:]][number] = sealed
+      return true
+    }
+  }
+
+  package func notices(on board: String, after number: UInt64) throws(RelayError) -> [RelayNotice] {
+    relay.contents.withLock { contents in
+      (contents.boards[board] ?? [:]).filter { $0.key > number }.sorted { $0.key < $1.key }
+        .map { RelayNotice(number: $0.key, sealed: $0.value) }
     }
   }
 

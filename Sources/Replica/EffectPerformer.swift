@@ -308,7 +308,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
     let presence = Presence(
       device: ring.device, incarnation: incarnation, counter: content.counter, wall: now.wall,
       heads: heads.mapValues(\.applied), damaged: content.damaged, echoes: content.echoes, stateHash: hash,
-      isLeaving: content.isLeaving)
+      isLeaving: content.isLeaving, shown: content.shown)
     let frame = try sealer.seal(
       .presence(presence.bytes), channel: BatchHeader.presenceChannel, first: content.counter, count: 1,
       previous: BatchSealer.noPrevious, headsDigest: [], from: ring.device, keys: ring.keys, using: &random)

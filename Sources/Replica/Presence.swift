@@ -28,6 +28,8 @@ package struct Presence: Hashable, Sendable {
   package var echoes: [Echo]
   package var stateHash: StateHash
   package var isLeaving: Bool
+  /// The activation that is drawn on a screen of this device.
+  package var shown: OperationID?
 
   package var bytes: [UInt8] {
     var wire = WirePresence()
@@ -46,6 +48,10 @@ package struct Presence: Hashable, Sendable {
     }
     wire.stateHash = Data(stateHash.bytes)
     wire.leaving = isLeaving
+    if let shown {
+      wire.shown.device = Data(shown.stream.device.bytes)
+      wire.shown.sequence = shown.sequence
+    }
     return wire.encoded
   }
 
@@ -70,15 +76,19 @@ package struct Presence: Hashable, Sendable {
     }
     self.stateHash = stateHash
     isLeaving = wire.leaving
+    shown = DeviceID(bytes: wire.shown.device).map {
+      OperationID(stream: StreamID(device: $0, lane: .crisis), sequence: wire.shown.sequence)
+    }
   }
 
   package init(
     device: DeviceID, incarnation: UInt64, counter: UInt64, wall: UInt64, heads: [StreamKey: UInt64],
-    damaged: [StreamKey], echoes: [Echo], stateHash: StateHash, isLeaving: Bool
+    damaged: [StreamKey], echoes: [Echo], stateHash: StateHash, isLeaving: Bool,
+    shown: OperationID? = nil
   ) {
     (self.device, self.incarnation, self.counter, self.wall) = (device, incarnation, counter, wall)
     (self.heads, self.damaged, self.echoes) = (heads, damaged, echoes)
-    (self.stateHash, self.isLeaving) = (stateHash, isLeaving)
+    (self.stateHash, self.isLeaving, self.shown) = (stateHash, isLeaving, shown)
   }
 
   private static func cursor(_ key: StreamKey, _ sequence: UInt64) -> WireStreamCursor {

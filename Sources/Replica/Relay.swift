@@ -127,6 +127,14 @@ extension RelayError: ActionableError {
   package var exitStatus: ExitStatus { .unavailable }
 }
 
+/// A sealed notice on a board of a relay.
+package struct RelayNotice: Sendable, Hashable {
+  package var number: UInt64
+  package var sealed: [UInt8]
+
+  package init(number: UInt64, sealed: [UInt8]) { (self.number, self.sealed) = (number, sealed) }
+}
+
 /// What a relay noticed.
 package enum RelayChange: Sendable, Hashable {
   case stream(RelayStream)
@@ -186,6 +194,13 @@ package protocol Relay: AnyObject, Sendable {
   func putMail(_ sealed: [UInt8], mailbox: String, slot: UInt8) throws(RelayError)
   func mail(in mailbox: String, slot: UInt8) throws(RelayError) -> [UInt8]?
   func removeMailbox(_ mailbox: String) throws(RelayError)
+
+  /// Puts a sealed notice up under a number; whoever comes first has the number.
+  ///
+  /// - Returns: Whether this call put it up; `false` when another lies there.
+  func putNotice(_ sealed: [UInt8], board: String, number: UInt64) throws(RelayError) -> Bool
+  /// The notices of a board with a higher number, in order; none for a board that is not there.
+  func notices(on board: String, after number: UInt64) throws(RelayError) -> [RelayNotice]
 
   /// `nil` when the relay cannot tell; it is then asked every few seconds.
   func watch() -> (any RelayWatch)?

@@ -43,6 +43,7 @@ package struct Replica: Sendable {
     var last: UInt64 = 0
     /// A crisis is confirmed at once.
     var isUrgent = false
+    var shown: OperationID?
   }
 
   /// - Parameters:
@@ -119,6 +120,11 @@ package struct Replica: Sendable {
     case .wrotePresence:
       isBusy = false
       if isStopping { saidGoodbye = true }
+    case .shown(let activation):
+      guard presence.shown != activation else { break }
+      presence.shown = activation
+      presence.isUrgent = true
+      schedulePresence(at: now.uptime)
     case .timer: break
     case .syncRequested:
       relay.retryAt = nil
@@ -229,7 +235,8 @@ package struct Replica: Sendable {
     return busy(
       .writePresence(
         PresenceContent(
-          counter: presence.counter, damaged: damaged, echoes: peers.echoes(now: now), isLeaving: isStopping)))
+          counter: presence.counter, damaged: damaged, echoes: peers.echoes(now: now), isLeaving: isStopping,
+          shown: presence.shown)))
   }
 
   /// Asks for a presence not before a moment; the earliest wish counts.

@@ -25,6 +25,8 @@ package enum ReplicaEvent: Sendable {
   case applied(RelayStream, ApplyOutcome)
   case heard(BlindTag, Presence?)
   case wrotePresence
+  /// An activation is drawn on a screen of this device.
+  case shown(OperationID)
   case timer
   case syncRequested
   case stopping
@@ -89,6 +91,7 @@ package struct PresenceContent: Sendable, Hashable {
   package var damaged: [StreamKey]
   package var echoes: [Presence.Echo]
   package var isLeaving: Bool
+  package var shown: OperationID?
 }
 
 /// What people are told.

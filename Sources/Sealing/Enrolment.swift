@@ -16,18 +16,12 @@ package struct InvitationCode: Sendable, Hashable, CustomStringConvertible {
   ///
   /// - Throws: ``SealingError/badInvitation``.
   package init(_ text: String) throws(SealingError) {
-    guard let secret = Identifier<InvitationCode>(text.filter { $0 != "-" && !$0.isWhitespace }) else {
-      throw .badInvitation
-    }
+    guard let secret = Identifier<InvitationCode>(grouped: text) else { throw .badInvitation }
     self.secret = secret
   }
 
   /// 26 characters in groups: `xxxxx-xxxxx-…`.
-  package var description: String {
-    let characters = Array(secret.description)
-    return stride(from: 0, to: characters.count, by: 5)
-      .map { String(characters[$0..<min($0 + 5, characters.count)]) }.joined(separator: "-")
-  }
+  package var description: String { secret.grouped }
 
   /// The mailbox's name on the relay, in hexadecimal.
   package var mailbox: String {

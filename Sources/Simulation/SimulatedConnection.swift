@@ -85,5 +85,13 @@ final class SimulatedConnection: Relay, @unchecked Sendable {
 
   func removeMailbox(_ mailbox: String) throws(RelayError) { try inner.removeMailbox(mailbox) }
 
+  func putNotice(_ sealed: [UInt8], board: String, number: UInt64) throws(RelayError) -> Bool {
+    try request { () throws(RelayError) in try inner.putNotice(sealed, board: board, number: number) }
+  }
+
+  func notices(on board: String, after number: UInt64) throws(RelayError) -> [RelayNotice] {
+    try request { () throws(RelayError) in try inner.notices(on: board, after: number) }
+  }
+
   func watch() -> (any RelayWatch)? { nil }
 }

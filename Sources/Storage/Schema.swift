@@ -49,6 +49,7 @@ enum MetaKey: String {
   case relayProgress = "relay-progress"
   case settings
   case crisisSeen = "crisis-seen"
+  case crisisShown = "crisis-shown"
 }
 
 /// Columns, as sealed values name them.

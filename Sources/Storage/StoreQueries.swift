@@ -34,6 +34,19 @@ extension SQLiteTransaction {
       .crisisSeen, activation.stream.device.bytes + activation.sequence.bigEndianBytes + wall.bigEndianBytes)
   }
 
+  /// The activation that a screen of this device shows; kept for the process that exchanges.
+  package func crisisShown() throws -> OperationID? {
+    guard let bytes = try database.value(.crisisShown), bytes.count == 24, let device = DeviceID(bytes: bytes[..<16]) else {
+      return nil
+    }
+    return OperationID(
+      stream: StreamID(device: device, lane: .crisis), sequence: UInt64(bigEndianBytes: bytes[16...]))
+  }
+
+  package mutating func setCrisisShown(_ activation: OperationID) throws {
+    try database.put(.crisisShown, activation.stream.device.bytes + activation.sequence.bigEndianBytes)
+  }
+
   /// The records with something for the person to decide, newest first.
   package func openRecords(limit: Int) throws -> [RecordState] {
     try records("SELECT id, body FROM records WHERE flags & 1 ORDER BY latest DESC LIMIT ?", [limit])

@@ -171,6 +171,41 @@ package struct Actions: Sendable {
     }.operations.isEmpty
   }
 
+  /// Notes that a contact was told.
+  ///
+  /// - Returns: Whether there was something to note.
+  package func noteTold(_ contact: RecordID, pinging own: String?) throws -> Bool {
+    try !saving(pinging: own) { transaction in
+      let drafts = CrisisState(try transaction.record(crisisRecord)).telling(contact, record: crisisRecord)
+      return drafts.isEmpty ? Saved(operations: []) : try save(drafts, in: &transaction)
+    }.operations.isEmpty
+  }
+
+  /// Tells whom the person agreed on, without waiting until it can no longer be taken back.
+  ///
+  /// - Returns: The names of those who were told now.
+  /// - Throws: ``RelayError``, ``StorageError``; who was not reached is told later by the exchanging process.
+  package func tellNow(_ relay: any Relay) throws -> [String] {
+    let (crisis, contacts, heads) = try store.read {
+      (CrisisState(try $0.record(crisisRecord)), try SafetyPlan.contacts($0), try $0.heads())
+    }
+    let decision = CrisisAlert.decide(
+      level: crisis.level, elapsed: 0, saidNow: true, rank: 0, isUnanswered: crisis.stages.contains(.family),
+      agreed: contacts.filter { $0.link != nil }.map { ($0.record, $0.consent) }, told: crisis.told)
+    let outreach = CrisisOutreach(ring: store.ring, relay: relay, accepted: .max, isPatient: true) {
+      heads[StreamKey(device: $0, channel: Channel(.crisis))]?.applied ?? 0
+    }
+    var random = SystemRandomNumberGenerator()
+    var names = [String]()
+    for contact in contacts where decision.now.contains(contact.record) {
+      let outcome = try outreach.tell(contact, of: crisis, wall: SystemClock.now.wall, using: &random)
+      guard outcome != .early else { continue }
+      _ = try noteTold(contact.record, pinging: nil)
+      names.append(contact.name)
+    }
+    return names
+  }
+
   /// A change of the crisis, and how far it has come.
   package struct CrisisChange {
     package var operation: Causality.Operation

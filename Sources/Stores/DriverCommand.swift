@@ -4,6 +4,14 @@ import Replica
 import Therapy
 
 extension ReplicaDriver {
+  /// What the driver tells. Called on its thread; must return quickly.
+  package struct Observer: Sendable {
+    package var report: @Sendable (ReplicaReport, Moment) -> Void = { _, _ in }
+    package var snapshot: (@Sendable (Snapshot) -> Void)?
+    package var failed: @Sendable (any Error) -> Void = { _ in }
+    package init() {}
+  }
+
   /// What others ask of the driver. Crisis drafts are performed before anything else that waits.
   package enum Command: Sendable {
     case commit([Draft])
@@ -13,6 +21,12 @@ extension ReplicaDriver {
     case offer(RecordID, to: DeviceID)
     /// Like `perform`, ahead of everything that waits.
     case crisis(@Sendable (Actions) throws -> Void)
+    /// A crisis was changed by another thread of this process, when a key was pressed at that uptime.
+    case noticeCrisis(pressed: UInt64)
+    /// A step of the crisis path took so many nanoseconds.
+    case time(GuaranteedOperation, nanoseconds: UInt64)
+    /// An activation is drawn on the screen of this process.
+    case shown(OperationID)
     /// Publish a snapshot although nothing has changed.
     case publish
     case sync

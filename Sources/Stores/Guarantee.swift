@@ -8,6 +8,19 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
   case sessionHandoff = "session-handoff"
   case crisisPropagation = "crisis-propagation"
   case deviceCoordination = "device-coordination"
+  // The rest of the crisis path, step by step.
+  case crisisProposal = "crisis-proposal"
+  case crisisScreen = "crisis-screen"
+  case crisisDurable = "crisis-durable"
+  case crisisShown = "crisis-shown"
+  case crisisAcknowledged = "crisis-acknowledged"
+
+  /// The five operations of the guarantees table.
+  package static let guaranteed: [Self] = [.stateUpdate, .conflictResolution, .sessionHandoff, .crisisPropagation, .deviceCoordination]
+  /// What happens between a key and help, in order.
+  package static let crisisPath: [Self] = [
+    .crisisProposal, .crisisScreen, .crisisDurable, .crisisPropagation, .crisisShown, .crisisAcknowledged,
+  ]
 
   /// What is measured, in words.
   package var meaning: String {
@@ -17,6 +30,11 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
     case .sessionHandoff: "offered here → taken over there, seen here"
     case .crisisPropagation: "raised here → receipt of each device"
     case .deviceCoordination: "presence there and back, without their waiting"
+    case .crisisProposal: "answer given → help offered on the screen"
+    case .crisisScreen: "key → drawn on this screen"
+    case .crisisDurable: "key → durable on this device"
+    case .crisisShown: "key → drawn on a screen of another device, its receipt seen here"
+    case .crisisAcknowledged: "raised here → acknowledged on another device"
     }
   }
 
@@ -33,6 +51,11 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
     case (.crisisPropagation, .crisis): 100
     case (.deviceCoordination, .normal): 300
     case (.deviceCoordination, .crisis): 150
+    // A blink takes 100 ms; what is only drawn or saved here has to be far below it.
+    case (.crisisProposal, _), (.crisisScreen, _), (.crisisDurable, _): 50
+    case (.crisisShown, _): 100
+    // People take their time: until the first stage would be due.
+    case (.crisisAcknowledged, _): 60_000
     }
   }
 }
@@ -81,10 +104,12 @@ package struct Measurements: Sendable {
   }
 
   package var rows: [GuaranteeRow] {
-    GuaranteedOperation.allCases.flatMap { operation in
+    GuaranteedOperation.guaranteed.flatMap { operation in
       GuaranteeMode.allCases.map { row(operation, $0) }
     }
   }
+
+  package var crisisPath: [GuaranteeRow] { GuaranteedOperation.crisisPath.map { row($0, .crisis) } }
 
   private func row(_ operation: GuaranteedOperation, _ mode: GuaranteeMode) -> GuaranteeRow {
     let target = operation.target(mode)

@@ -20,7 +20,14 @@ struct LiveState: Sendable {
   var isCrisisActive = false
   /// How long after a crisis was raised here each device had it, in nanoseconds.
   var receipts: [DeviceID: UInt64] = [:]
-  var escalation = EscalationWatch()
+  /// How long after the key the crisis was drawn on a screen of each device, in nanoseconds.
+  var shown: [DeviceID: UInt64] = [:]
+  var duty = CrisisDuty()
+  /// Uptime of the key that raised the crisis whose commit is about to be noticed.
+  var pressed: UInt64?
+  /// The last crisis that was raised on this device, and when.
+  private var raised: (sequence: UInt64, at: UInt64)?
+  private var acknowledged = Set<DeviceID>()
   private var eventNumber = 0
   private var waiting: [OwnWrite] = []
   private var counted: [Lane: UInt64] = [:]
@@ -52,9 +59,34 @@ struct LiveState: Sendable {
     let known = counted[lane] ?? 0
     counted[lane] = max(known, through)
     guard through > known, known > 0 || lane == .crisis else { return }
-    waiting.append(OwnWrite(lane: lane, through: through, noticed: now.uptime))
+    let made = lane == .crisis ? pressed ?? now.uptime : now.uptime
+    waiting.append(OwnWrite(lane: lane, through: through, noticed: made))
     if waiting.count > 256 { waiting.removeFirst() }
     if lane == .crisis { receipts = [:] }
+  }
+
+  /// Notices a crisis that was raised on this device.
+  mutating func noteRaised(_ activation: OperationID, _ now: Moment) {
+    guard raised.map({ $0.sequence < activation.sequence }) ?? true else { return }
+    (raised, shown, acknowledged) = ((activation.sequence, pressed ?? now.uptime), [:], [])
+    pressed = nil
+  }
+
+  /// Times a step of the crisis path. Slow ones are told; nothing is ever switched off because of them.
+  mutating func time(_ operation: GuaranteedOperation, nanoseconds: UInt64, _ now: Moment) {
+    measurements.record(operation, .crisis, nanoseconds: nanoseconds)
+    let (took, target) = (Double(nanoseconds) / 1e6, operation.target(.crisis))
+    guard took > target, operation != .crisisAcknowledged else { return }
+    let weight = took > 2 * target ? "critical" : "major"
+    add(.alarm, "\(weight): the crisis path was slow: \(operation.meaning) took \(Int(took)) ms of \(Int(target)). Nothing was switched off.", now)
+  }
+
+  /// Somebody acknowledged a crisis on another device.
+  mutating func acknowledged(_ changes: [AppliedChange], _ now: Moment) {
+    for change in changes where change.kind == RecordCatalogue.crisis.kind && change.field == "acknowledged" {
+      guard let raised, acknowledged.insert(change.id.stream.device).inserted else { continue }
+      time(.crisisAcknowledged, nanoseconds: now.uptime - raised.at, now)
+    }
   }
 
   mutating func observe(_ event: ReplicaEvent) {
@@ -81,12 +113,18 @@ struct LiveState: Sendable {
       guard head >= write.through, !write.receipts.contains(presence.device) else { continue }
       let elapsed = now.uptime - write.noticed
       if write.lane == .crisis {
-        measurements.record(.crisisPropagation, .crisis, nanoseconds: elapsed)
+        time(.crisisPropagation, nanoseconds: elapsed, now)
         if receipts[presence.device] == nil { receipts[presence.device] = elapsed }
       } else if write.receipts.isEmpty {
         measurements.record(.stateUpdate, mode, nanoseconds: elapsed)
       }
       waiting[index].receipts.insert(presence.device)
+    }
+    if let raised, let drawn = presence.shown, drawn.stream.device == replica.device, drawn.sequence >= raised.sequence,
+      shown[presence.device] == nil
+    {
+      shown[presence.device] = now.uptime - raised.at
+      time(.crisisShown, nanoseconds: now.uptime - raised.at, now)
     }
     let others = replica.others.filter { replica.peers.state(of: $0, now: now.uptime) == .here }
     waiting.removeAll { write in others.allSatisfy { write.receipts.contains($0) } && !write.receipts.isEmpty }
@@ -132,11 +170,6 @@ struct LiveState: Sendable {
     case .ownStreamAhead: add(.alarm, "this store is an older copy of itself: taking back what it had written", now)
     case .accepted, .idle: break
     }
-  }
-
-  mutating func escalated(to stage: EscalationStage, _ now: Moment) {
-    let what = stage == .family ? "nobody outside your devices is linked yet, so nobody else was told" : "your contacts are on every screen"
-    add(.alarm, "nobody has acknowledged the crisis: \(what)", now)
   }
 
   mutating func add(_ weight: Snapshot.Event.Weight, _ text: String, _ now: Moment) {

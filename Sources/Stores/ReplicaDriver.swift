@@ -16,14 +16,6 @@ package final class ReplicaDriver: @unchecked Sendable {
   // @unchecked: everything below `commands` is touched by the driver's own thread alone, between
   // `start()` and the end of `run()`; `commands` is behind its lock and `finished` is a semaphore.
 
-  /// What the driver tells. Called on its thread; must return quickly.
-  package struct Observer: Sendable {
-    package var report: @Sendable (ReplicaReport, Moment) -> Void = { _, _ in }
-    package var snapshot: (@Sendable (Snapshot) -> Void)?
-    package var failed: @Sendable (any Error) -> Void = { _ in }
-    package init() {}
-  }
-
   package let store: Store
   private let observer: Observer
   private let relayName: String
@@ -48,7 +40,6 @@ package final class ReplicaDriver: @unchecked Sendable {
   private var flush = FlushPlan()
   private var lastPublished: UInt64 = 0
   private var needsPublishing = true
-  private var crisisMayDiffer = true
   private var crisisIsNews = false
 
   /// How often a watching process looks whether it has to take over.
@@ -125,7 +116,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       if lock < 0 { events = [] }
       // A ping that got lost is made up for here, where nothing waits.
       if noticeCommits(now, wasPinged: false) { continue }
-      escalateIfDue(now)
+      doCrisisDuty(now)
       flushIfDue(now)
       sleep()
     }
@@ -150,7 +141,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
     if flush.isDirty { until = min(until, flush.last + FlushPlan.gap) }
     if isStopping { until = min(until, stopBy) }
-    if let due = live.escalation.due { until = min(until, due) }
+    if let due = live.duty.due { until = min(until, due) }
     let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
     let descriptors = [wake, ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
     var ready = [UInt8](repeating: 0, count: descriptors.count)
@@ -188,6 +179,12 @@ package final class ReplicaDriver: @unchecked Sendable {
       case .commit(let drafts):
         _ = try Actions(store).commit(drafts, pinging: pingPath)
         committed(now)
+      case .noticeCrisis(let pressed):
+        live.pressed = pressed
+        committed(now)
+        doCrisisDuty(now)
+      case .time(let operation, let nanoseconds): live.time(operation, nanoseconds: nanoseconds, now)
+      case .shown(let activation): try show(activation)
       case .publish: needsPublishing = true
       case .perform(let body), .crisis(let body):
         try body(Actions(store))
@@ -238,7 +235,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       let heads = try store.read { try $0.heads(of: store.ring.device) }
       events.insert(.committed(heads), at: 0)
       live.noteOwnWrites(heads, now: now)
-      crisisMayDiffer = true
+      live.duty.mayDiffer = true
     } catch { observer.failed(error) }
   }
 
@@ -302,31 +299,34 @@ package final class ReplicaDriver: @unchecked Sendable {
     }
   }
 
-  // MARK: A crisis that nobody acknowledges
+  // MARK: Crisis
+
+  /// The other devices learn that it is on a screen here, from whichever process exchanges.
+  private func show(_ activation: OperationID) throws {
+    if lock >= 0 { return events.insert(.shown(activation), at: 0) }
+    try store.write { try $0.setCrisisShown(activation) }
+    store.pingOthers(except: pingPath)
+  }
 
   private func crisisChanged(_ changes: [AppliedChange]) {
-    (crisisMayDiffer, crisisIsNews, needsPublishing) = (true, true, true)
+    (live.duty.mayDiffer, crisisIsNews, needsPublishing) = (true, true, true)
+    live.acknowledged(changes, SystemClock.now)
     if changes.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) }
   }
 
-  /// One device takes the next stage; the others see that it did, or take over.
-  private func escalateIfDue(_ now: Moment) {
-    guard lock >= 0, crisisMayDiffer || live.escalation.due.map({ $0 <= now.uptime }) ?? false else { return }
-    crisisMayDiffer = false
+  /// Takes stages and tells people, where this process exchanges.
+  private func doCrisisDuty(_ now: Moment) {
+    guard live.duty.mayDiffer || live.duty.due.map({ $0 <= now.uptime }) ?? false else { return }
     do {
-      let actions = Actions(store)
-      let crisis = try actions.crisisState()
-      live.isCrisisActive = crisis.isActive
-      let kept = try live.escalation.follow(crisis, now) { try store.read { try $0.crisisSeen() }.map(EscalationWatch.Kept.init) }
-      if let kept { try store.write { try $0.setCrisisSeen(kept.activation, wall: kept.wall) } }
-      let stage = live.escalation.look(
-        crisis, own: replica.device, others: replica.others,
-        isHere: { replica.peers.state(of: $0, now: now.uptime) == .here }, now: now)
-      guard let stage, try actions.escalate(to: stage, pinging: pingPath) else { return }
-      live.escalated(to: stage, now)
-      committed(now)
+      let result = try live.duty.perform(store, replica, relay: lock >= 0 ? performer.relay : nil, pingPath: pingPath, now)
+      live.isCrisisActive = result.isActive
+      for news in result.news { live.add(.alarm, news, now) }
+      if !result.news.isEmpty { needsPublishing = true }
+      if let raised = result.raised { live.noteRaised(raised, now) }
+      if let shown = result.shown { events.insert(.shown(shown), at: 0) }
+      if result.hasWritten { committed(now) }
     } catch {
-      crisisMayDiffer = true  // a full disk, for instance: tried again with the next wake-up
+      live.duty.mayDiffer = true  // a full disk, for instance: tried again with the next wake-up
       observer.failed(error)
     }
   }
@@ -336,7 +336,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   private func takeLock(_ now: Moment) {
     nextLockTry = now.uptime + Self.lockGap
     lock = fm_lock(store.home.exchangeLock, 0)
-    live.isExchanging = lock >= 0
+    (live.isExchanging, live.duty.mayDiffer) = (lock >= 0, true)
     guard lock >= 0 else { return }
     watch = performer.relay.watch()
     do {

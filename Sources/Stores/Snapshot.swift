@@ -57,16 +57,42 @@ package struct Snapshot: Sendable, Hashable {
     /// Devices at which somebody has seen it, with the milliseconds after it was raised by the stamps of both.
     package var acknowledgements: [Acknowledgement] = []
     package var isAcknowledgedHere = false
-    /// What happens next by itself, in words; empty when nothing does.
-    package var nextStep = ""
+    /// What happens next by itself.
+    package var step = CrisisEscalation.Step.notNeeded
     /// Whether the contacts belong on every screen.
     package var showsContacts = false
     package var isActive: Bool { level > .none }
 
+    /// Whom the person agreed to tell, in order.
+    package var tellings: [Telling] = []
+
+    package struct Telling: Sendable, Hashable {
+      package enum State: Sendable, Hashable {
+        /// It is not settled when: when nobody acknowledges.
+        case unanswered
+        /// In so many milliseconds.
+        case later(UInt64)
+        /// It is being told, as soon as the relay can be reached.
+        case now
+        /// Wall clock of the device that told it.
+        case told(UInt64)
+        /// The contact said so; wall clock of the contact.
+        case seen(told: UInt64, UInt64)
+        /// The person agreed, but never gave the contact a link.
+        case notInvited
+      }
+      package var name: String
+      package var phone: String
+      package var state: State
+
+      package init(name: String, phone: String, state: State) { (self.name, self.phone, self.state) = (name, phone, state) }
+    }
     package struct Receipt: Sendable, Hashable {
       package var device: String
       package var hasIt: Bool
       package var after: UInt64?
+      /// How long after the key it was drawn on a screen there, in nanoseconds, where this process has seen it.
+      package var shown: UInt64?
     }
     package struct Acknowledgement: Sendable, Hashable {
       package var device: String
@@ -139,6 +165,7 @@ package struct Snapshot: Sendable, Hashable {
   package var sessions: [Session]
   package var quota: Quota
   package var guarantees: [GuaranteeRow]
+  package var crisisPath: [GuaranteeRow] = []
   package var events: [Event]
   package var stateHash: StateHash
   package var operations: UInt64

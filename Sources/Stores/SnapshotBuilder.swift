@@ -40,6 +40,14 @@ package struct SnapshotBuilder {
     return names
   }
 
+  package static func names(of store: Store) throws -> [DeviceID: String] {
+    try store.read { transaction in
+      var members = Members(rootKey: store.ring.account.rootKey)
+      for entry in try transaction.membership() { _ = try members.accept(entry) }
+      return try names(transaction, members)
+    }
+  }
+
   func build(_ transaction: SQLiteTransaction, live: LiveState, replica: Replica?, now: Moment) throws -> Snapshot {
     let names = try Self.names(transaction, members)
     let heads = try transaction.heads().filter { $0.key.channel.lane != nil }.mapValues(\.applied)
@@ -47,21 +55,22 @@ package struct SnapshotBuilder {
     let remembered = replica == nil ? try transaction.rememberedPeers() : []
     let peers = replica?.peers.all ?? Self.peers(remembered)
     let crisis = CrisisState(try transaction.record(CrisisState.record(ofAccount: ring.account.account)))
+    let plan = try SafetyPlan(
+      plans: transaction.records(kind: RecordCatalogue.plan.kind, limit: 50),
+      contacts: transaction.records(kind: RecordCatalogue.contact.kind, limit: 50))
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
     return Snapshot(
       moment: now, account: Self.accountName(ring), device: ring.device,
       devices: devices(names, heads, hash, peers, replica, now),
       sync: try sync(transaction, live, replica, heads, peers, now),
-      crisis: crisisStatus(crisis, live, peers, names, now),
+      crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
       conflicts: open.flatMap { conflicts($0, names) }, conflictCount: open.reduce(0) { $0 + $1.openFields.count },
       sessions: try sessions(transaction, names, now),
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
         deviceCount: members.devices.count),
-      guarantees: live.measurements.rows, events: live.events, stateHash: hash,
-      operations: heads.values.reduce(0, +), plan: try SafetyPlan(
-        plans: transaction.records(kind: RecordCatalogue.plan.kind, limit: 50),
-        contacts: transaction.records(kind: RecordCatalogue.contact.kind, limit: 50)),
+      guarantees: live.measurements.rows, crisisPath: live.measurements.crisisPath, events: live.events, stateHash: hash,
+      operations: heads.values.reduce(0, +), plan: plan,
       screening: ScreeningContext(
         try transaction.records(kind: RecordCatalogue.assessment.kind, limit: 50), wall: now.wall))
   }
@@ -159,14 +168,15 @@ package struct SnapshotBuilder {
   }
 
   private func crisisStatus(
-    _ crisis: CrisisState, _ live: LiveState, _ peers: [DeviceID: Peer], _ names: [DeviceID: String], _ now: Moment
+    _ crisis: CrisisState, _ contacts: [SafetyPlan.Contact], _ live: LiveState, _ peers: [DeviceID: Peer], _ names: [DeviceID: String], _ now: Moment
   ) -> Snapshot.CrisisStatus {
     let latest = crisis.activations.last
     let receipts = members.devices.filter { $0 != ring.device && $0 != latest?.id.stream.device }.map { device in
       let hasIt = latest.map { peers[device]?.heads[StreamKey($0.id.stream)] ?? 0 >= $0.id.sequence } ?? false
       return Snapshot.CrisisStatus.Receipt(
         device: names[device] ?? "device", hasIt: hasIt,
-        after: latest?.id.stream.device == ring.device ? live.receipts[device] : nil)
+        after: latest?.id.stream.device == ring.device ? live.receipts[device] : nil,
+        shown: latest?.id.stream.device == ring.device ? live.shown[device] : nil)
     }
     return Snapshot.CrisisStatus(
       level: crisis.level, since: crisis.since, source: latest.flatMap { names[$0.id.stream.device] } ?? "",
@@ -177,15 +187,25 @@ package struct SnapshotBuilder {
         return Snapshot.CrisisStatus.Acknowledgement(
           device: names[entry.device] ?? "device", after: max(raised, entry.timestamp.milliseconds) - raised)
       }, isAcknowledgedHere: crisis.acknowledgements.contains { $0.device == ring.device },
-      nextStep: Self.nextStep(live.escalation.step), showsContacts: crisis.stages.contains(.contacts))
+      step: live.duty.watch.step, showsContacts: crisis.stages.contains(.contacts),
+      tellings: contacts.compactMap { contact in
+        Self.telling(contact, crisis, live.duty).map {
+          Snapshot.CrisisStatus.Telling(name: contact.name, phone: contact.phone, state: $0)
+        }
+      })
   }
 
-  private static func nextStep(_ step: CrisisEscalation.Step) -> String {
-    switch step {
-    case .wait(let stage, let milliseconds): "Next, in \((milliseconds + 999) / 1_000) s, unless you acknowledge: \(stage.meaning)"
-    case .stopped: "Acknowledged on half of your devices: nothing follows by itself"
-    case .take, .complete, .notNeeded: ""
+  /// What a contact learns of the crisis; `nil` for one that is never told.
+  private static func telling(
+    _ contact: SafetyPlan.Contact, _ crisis: CrisisState, _ duty: CrisisDuty
+  ) -> Snapshot.CrisisStatus.Telling.State? {
+    if let told = crisis.tellings.first(where: { $0.contact == contact.record })?.timestamp.milliseconds {
+      return duty.seen[contact.record].map { .seen(told: told, $0) } ?? .told(told)
     }
+    guard crisis.level >= .severe, contact.consent != .never else { return nil }
+    if contact.link == nil { return .notInvited }
+    if duty.watch.alert.later.contains(contact.record) { return .later(duty.watch.alert.milliseconds ?? 0) }
+    return duty.watch.alert.now.contains(contact.record) || contact.consent == .prompt ? .now : .unanswered
   }
 
   private func conflicts(_ record: RecordState, _ names: [DeviceID: String]) -> [Snapshot.Conflict] {

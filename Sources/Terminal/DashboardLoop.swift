@@ -190,5 +190,6 @@ package struct DashboardLoop {
     isDirty = false
     if screen.depth != .none, theme.file != state.themeName { theme = (state.themeName, Theme.named(state.themeName)) }
     screen.show(DashboardFrame.render(state), theme: theme.theme)
+    handle(state.didDraw(SystemClock.now))
   }
 }

@@ -15,6 +15,11 @@ package struct CrisisState: Sendable, Hashable {
     package var source: String
     package var timestamp: Timestamp
   }
+  /// A contact who was told.
+  package struct Telling: Sendable, Hashable {
+    package var contact: RecordID
+    package var timestamp: Timestamp
+  }
   package struct Acknowledgement: Sendable, Hashable {
     package var activation: OperationID
     package var device: DeviceID
@@ -26,8 +31,10 @@ package struct CrisisState: Sendable, Hashable {
   package var acknowledgements: [Acknowledgement] = []
   /// Stages that some device has taken.
   package var stages: Set<EscalationStage> = []
-  /// Contacts who were told.
-  package var told: Set<RecordID> = []
+  /// Contacts who were told, oldest first, each once.
+  package var tellings: [Telling] = []
+  /// Which activations each of them was told of.
+  private var toldOf: [RecordID: Set<OperationID>] = [:]
   /// Every live entry, of whichever field.
   private var entries: [String: [OperationID]] = [:]
 
@@ -47,10 +54,15 @@ package struct CrisisState: Sendable, Hashable {
       .sorted { ($0.timestamp, $0.device) < ($1.timestamp, $1.device) }
       .filter { seen.insert($0.device).inserted }
     stages = Set(about("escalated").compactMap { Int($0.rest).flatMap(EscalationStage.init(rawValue:)) })
-    told = Set(about("told").compactMap { RecordID($0.rest) })
+    for entry in about("told").sorted(by: { $0.dot.timestamp < $1.dot.timestamp }) {
+      guard let contact = RecordID(entry.rest) else { continue }
+      if toldOf[contact] == nil { tellings.append(Telling(contact: contact, timestamp: entry.dot.timestamp)) }
+      toldOf[contact, default: []].insert(entry.activation)
+    }
     for field in ["active", "acknowledged", "escalated", "told"] { entries[field] = record?[field]?.dots.map(\.id) ?? [] }
   }
 
+  package var told: Set<RecordID> { Set(toldOf.keys) }
   package var isActive: Bool { !activations.isEmpty }
   /// The most severe level that is not resolved.
   package var level: CrisisLevel { activations.map(\.level).max() ?? .none }
@@ -58,6 +70,9 @@ package struct CrisisState: Sendable, Hashable {
   package var leading: Activation? { activations.first { $0.level == level } }
   /// Milliseconds since 1970 of the oldest activation.
   package var since: UInt64? { activations.first?.timestamp.milliseconds }
+
+  /// An activation as check-ins and screens name it: `DEVICE.SEQUENCE`.
+  package static func activation(named name: String) -> OperationID? { CrisisEntry.read(name + " -")?.0 }
 
   /// The account has one crisis record; its name is the same on every device.
   package static func record(ofAccount account: [UInt8]) -> RecordID {
@@ -93,10 +108,12 @@ package struct CrisisState: Sendable, Hashable {
     return Self.draft("escalated", .add(.text(CrisisEntry.text(leading.id, "\(stage.rawValue)"))), record, replaces: [])
   }
 
-  /// Says that a contact was told.
-  package func telling(_ contact: RecordID, record: RecordID) -> Draft? {
-    guard let leading, !told.contains(contact) else { return nil }
-    return Self.draft("told", .add(.text(CrisisEntry.text(leading.id, contact.description))), record, replaces: [])
+  /// Says that a contact was told, of every activation that is active: who resolves one of them must not
+  /// make it look as if nobody knew of the others.
+  package func telling(_ contact: RecordID, record: RecordID) -> [Draft] {
+    activations.filter { !(toldOf[contact]?.contains($0.id) ?? false) }.map {
+      Self.draft("told", .add(.text(CrisisEntry.text($0.id, contact.description))), record, replaces: [])
+    }
   }
 
   private static func draft(_ field: String, _ mutation: Mutation, _ record: RecordID, replaces: [OperationID]) -> Draft {
@@ -119,12 +136,22 @@ enum CrisisEntry {
 }
 
 extension CrisisState.Activation {
-  /// An entry that cannot be read still counts: as severe, for nothing may lower a crisis.
   fileprivate init?(_ dot: Dot) {
     guard case .text(let text)? = dot.value else { return nil }
+    self.init(dot.id, text, dot.timestamp)
+  }
+
+  /// `nil` for a write that raises nothing.
+  init?(_ write: Operation) {
+    guard case .add(.text(let text)) = write.mutation else { return nil }
+    self.init(write.id, text, write.timestamp)
+  }
+
+  /// An entry that cannot be read still counts: as severe, for nothing may lower a crisis.
+  private init(_ id: OperationID, _ text: String, _ timestamp: Timestamp) {
     let words = text.split(separator: " ", maxSplits: 1).map(String.init)
     self.init(
-      id: dot.id, level: words.first.flatMap(CrisisLevel.init(name:)) ?? .severe,
-      source: words.count > 1 ? words[1] : "person", timestamp: dot.timestamp)
+      id: id, level: words.first.flatMap(CrisisLevel.init(name:)) ?? .severe,
+      source: words.count > 1 ? words[1] : "person", timestamp: timestamp)
   }
 }

@@ -1,5 +1,6 @@
 import Causality
 import ConflictResolution
+import Crisis
 
 /// What one field of a record can hold, and what happens when two devices write it apart.
 package struct FieldSchema: Sendable, Hashable {
@@ -114,7 +115,10 @@ package enum RecordCatalogue {
     kind: "contact", title: "Emergency contact", lane: .crisis,
     fields: [
       FieldSchema("name", .text, isTitle: true), FieldSchema("phone", .text),
-      FieldSchema("primary", .flag, .mostSevere), FieldSchema("alert", .flag, .latest),
+      FieldSchema("primary", .flag, .mostSevere),
+      FieldSchema("alert", .choice(AlertConsent.allCases.map(\.rawValue)), .latest),
+      // What opens the alerts for this contact, and the name it knows the person by.
+      FieldSchema("link", .text, .latest), FieldSchema("person", .text, .latest),
     ], isNeverCounted: true)
 
   /// One per account. An entry of `active` is an activation: `LEVEL SOURCE`; the entries of the other

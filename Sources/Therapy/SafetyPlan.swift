@@ -1,5 +1,6 @@
 import Causality
 import ConflictResolution
+import Crisis
 
 /// The safety plan as people read it: six steps in order, then reasons for living.
 ///
@@ -20,11 +21,28 @@ package struct SafetyPlan: Sendable, Hashable {
     package var name: String
     package var phone: String
     package var isPrimary: Bool
-    /// Whether the person agreed that this contact is told of a crisis.
-    package var isAlerted: Bool
+    /// Whether and when the person agreed that this contact is told of a crisis.
+    package var consent: AlertConsent
+    /// What opens the alerts for this contact; `nil` while it was not invited.
+    package var link: String?
+    /// The name it knows the person by.
+    package var person: String
 
-    package init(record: RecordID, name: String, phone: String, isPrimary: Bool, isAlerted: Bool) {
-      (self.record, self.name, self.phone, self.isPrimary, self.isAlerted) = (record, name, phone, isPrimary, isAlerted)
+    package init(
+      record: RecordID, name: String, phone: String, isPrimary: Bool, consent: AlertConsent, link: String? = nil,
+      person: String = ""
+    ) {
+      (self.record, self.name, self.phone, self.isPrimary, self.consent) = (record, name, phone, isPrimary, consent)
+      (self.link, self.person) = (link, person)
+    }
+
+    package init(_ record: RecordState) {
+      // Before there were two moments to choose from, agreeing was a flag.
+      let said = record.value("alert") == .flag(true) ? AlertConsent.prompt.rawValue : record.text("alert") ?? ""
+      self.init(
+        record: record.id, name: record.text("name") ?? "", phone: record.text("phone") ?? "",
+        isPrimary: record.value("primary") == .flag(true), consent: AlertConsent(rawValue: said) ?? .never,
+        link: record.text("link").flatMap { $0.isEmpty ? nil : $0 }, person: record.text("person") ?? "")
     }
   }
 
@@ -49,11 +67,7 @@ package struct SafetyPlan: Sendable, Hashable {
       let entries = plans.flatMap { $0.view(field).entries }.sorted { $0.isEarlier(than: $1) }.compactMap(\.value).map(\.text)
       return Step(field: field, title: title, prompt: prompt, entries: entries.filter { seen.insert($0).inserted })
     }
-    self.contacts = contacts.filter(\.isVisible).map { record in
-      Contact(
-        record: record.id, name: record.text("name") ?? "", phone: record.text("phone") ?? "",
-        isPrimary: record.value("primary") == .flag(true), isAlerted: record.value("alert") == .flag(true))
-    }.sorted { ($0.isPrimary ? 0 : 1, $0.name, $0.record) < ($1.isPrimary ? 0 : 1, $1.name, $1.record) }
+    self.contacts = contacts.filter(\.isVisible).map(Contact.init).sorted { ($0.isPrimary ? 0 : 1, $0.name, $0.record) < ($1.isPrimary ? 0 : 1, $1.name, $1.record) }
   }
 
   package var isEmpty: Bool { steps.allSatisfy(\.entries.isEmpty) && contacts.isEmpty }

@@ -33,14 +33,14 @@ struct EscalationTests {
 
   /// When a device takes its first stage, in whole seconds after it saw the crisis; `nil` within five minutes.
   private func takes(_ own: Int, _ crisis: CrisisState, here: Set<Int>) -> Int? {
-    var watch = EscalationWatch()
+    var watch = CrisisWatch()
     for elapsed in 0...300 {
       let now = Moment(wall: 1_000, uptime: UInt64(elapsed) * second)
       _ = watch.follow(crisis, now) { nil }
-      let stage = watch.look(
-        crisis, own: Self.devices[own], others: Self.devices.filter { $0 != Self.devices[own] },
+      let duties = watch.look(
+        crisis, contacts: [], own: Self.devices[own], others: Self.devices.filter { $0 != Self.devices[own] },
         isHere: { device in here.contains { Self.devices[$0] == device } }, now: now)
-      if stage != nil { return elapsed }
+      if !duties.isEmpty { return elapsed }
       if let due = watch.due { #expect(due > now.uptime) }
     }
     return nil
@@ -64,20 +64,53 @@ struct EscalationTests {
     #expect(takes(1, crisis(.moderate), here: []) == nil)
   }
 
+  /// When a device tells each contact, in whole seconds after it saw the crisis.
+  private func tells(_ own: Int, _ crisis: CrisisState, here: Set<Int>) -> [String: Int] {
+    func contact(_ name: String, _ number: UInt64, _ consent: AlertConsent, link: String? = "a") -> SafetyPlan.Contact {
+      .init(record: RecordID(high: 0, low: number), name: name, phone: "", isPrimary: false, consent: consent, link: link)
+    }
+    let contacts = [
+      contact("prompt", 1, .prompt), contact("unanswered", 2, .unanswered), contact("never", 3, .never),
+      contact("uninvited", 4, .prompt, link: nil),
+    ]
+    var (watch, found) = (CrisisWatch(), [String: Int]())
+    for elapsed in 0...100 {
+      let now = Moment(wall: 1_000, uptime: UInt64(elapsed) * second)
+      _ = watch.follow(crisis, now) { nil }
+      let duties = watch.look(
+        crisis, contacts: contacts, own: Self.devices[own], others: Self.devices.filter { $0 != Self.devices[own] },
+        isHere: { device in here.contains { Self.devices[$0] == device } }, now: now)
+      for case .tell(let id) in duties {
+        let name = contacts.first { $0.record == id }?.name ?? "?"
+        if found[name] == nil { found[name] = elapsed }
+      }
+      if duties.contains(.take(.family)) { watch.noteTaken(.family) }
+    }
+    return found
+  }
+
+  @Test("contacts are told after ten seconds by the raiser, after fifteen by the next; some only when nobody answers")
+  func alerts() {
+    #expect(tells(1, crisis(), here: [0, 2]) == ["prompt": 10, "unanswered": 61])
+    #expect(tells(0, crisis(), here: [1, 2]) == ["prompt": 15, "unanswered": 66])
+    #expect(tells(1, crisis(acknowledged: [0, 2]), here: []) == ["prompt": 10], "acknowledged: the others are spared")
+    #expect(tells(1, crisis(.moderate), here: []) == [:])
+  }
+
   @Test("a restart goes on where it was; a clock set back begins again, and never stops it")
   func restart() throws {
     let crisis = crisis()
-    var watch = EscalationWatch()
+    var watch = CrisisWatch()
     let wall: UInt64 = 1_790_000_000_000
     let kept = try #require(watch.follow(crisis, Moment(wall: wall, uptime: 0)) { nil })
     for (later, waits) in [(wall + 40_000, UInt64(20)), (wall - 315_576_000_000, 60), (wall, 60)] {
-      var again = EscalationWatch()
+      var again = CrisisWatch()
       #expect(again.follow(crisis, Moment(wall: later, uptime: 0)) { kept } == nil)
-      #expect(again.look(crisis, own: Self.devices[1], others: [], isHere: { _ in false }, now: Moment(wall: later, uptime: 0)) == nil)
+      #expect(again.look(crisis, contacts: [], own: Self.devices[1], others: [], isHere: { _ in false }, now: Moment(wall: later, uptime: 0)).isEmpty)
       #expect(again.due == waits * second)
     }
-    var late = EscalationWatch()
+    var late = CrisisWatch()
     _ = late.follow(crisis, Moment(wall: wall + 90_000, uptime: 0)) { kept }
-    #expect(late.look(crisis, own: Self.devices[1], others: [], isHere: { _ in false }, now: Moment(wall: 0, uptime: 0)) == .family)
+    #expect(late.look(crisis, contacts: [], own: Self.devices[1], others: [], isHere: { _ in false }, now: Moment(wall: 0, uptime: 0)) == [.take(.family)])
   }
 }

@@ -2,6 +2,7 @@ import Causality
 import Foundation
 import Relays
 import Replica
+import Synchronization
 import Testing
 
 /// What every relay promises.
@@ -66,6 +67,34 @@ struct RelayContractTests {
       let after = try relay.append([frames[2]], to: stream)
       #expect(try relay.read(stream, from: .start).positions.last == after)
       #expect(try readAll(relay) == Array(frames[..<3]))
+    }
+  }
+
+  @Test("a number on a board is given away once, and notices are read in order")
+  func notices() throws {
+    try both { relay in
+      let before = try relay.notices(on: "aa", after: 0)
+      #expect(before.isEmpty)
+      #expect(try relay.putNotice([1], board: "aa", number: 1))
+      #expect(try !relay.putNotice([2], board: "aa", number: 1))
+      #expect(try relay.putNotice([3], board: "aa", number: 10))
+      #expect(try relay.putNotice([4], board: "aa", number: 9))
+      #expect(try relay.putNotice([5], board: "bb", number: 1))
+      #expect(try relay.notices(on: "aa", after: 0).map(\.sealed) == [[1], [4], [3]])
+      #expect(try relay.notices(on: "aa", after: 9).map(\.number) == [10])
+    }
+  }
+
+  @Test("of many that want a number, one gets it")
+  func contested() throws {
+    try both { relay in
+      let won = Mutex(0)
+      DispatchQueue.concurrentPerform(iterations: 32) { index in
+        if (try? relay.putNotice([UInt8(index)], board: "aa", number: 1)) == true { won.withLock { $0 += 1 } }
+      }
+      #expect(won.withLock { $0 } == 1)
+      let found = try relay.notices(on: "aa", after: 0)
+      #expect(found.count == 1)
     }
   }
 

@@ -130,10 +130,10 @@ struct FrameTests {
   func crisisScreen() {
     var snapshot = Snapshot.sample().inCrisis()
     snapshot.crisis.acknowledgements = [.init(device: "phone", after: 12_000)]
-    snapshot.crisis.nextStep = "Next, in 40 s, unless you acknowledge: everybody who agreed to be told is told"
+    snapshot.crisis.step = .wait(.family, milliseconds: 40_000)
     snapshot.crisis.showsContacts = true
     snapshot.plan.steps[1].entries = ["walk to the river"]
-    snapshot.plan.contacts = [.init(record: RecordID(high: 1, low: 1), name: "Jo", phone: "555 0100", isPrimary: true, isAlerted: true)]
+    snapshot.plan.contacts = [.init(record: RecordID(high: 1, low: 1), name: "Jo", phone: "555 0100", isPrimary: true, consent: .prompt)]
     for glyphs in [Glyphs.unicode, .ascii] {
       var state = DashboardState(size: CellSize(rows: 40, columns: 120), glyphs: glyphs, themeName: "monochrome")
       state.crisisLines = ["TALK TO SOMEBODY NOW"]

@@ -130,14 +130,25 @@ struct CrisisRulesTests {
 
   @Test("others are told after 10 s or on now, from severe upward, only who was agreed on, nobody twice")
   func recipients() {
+    typealias Agreed = [(id: String, consent: AlertConsent)]
+    let agreed: Agreed = [("a", .prompt), ("b", .prompt), ("a", .prompt), ("c", .never), ("d", .unanswered)]
     for level in CrisisLevel.allCases {
-      for (elapsed, saidNow) in [(UInt64(0), false), (9_999, false), (10_000, false), (0, true)] {
-        let isTime = saidNow || elapsed >= 10_000
-        let found = CrisisAlert.recipients(level: level, elapsed: elapsed, saidNow: saidNow, agreed: ["a", "b", "a"], told: ["b"])
-        #expect(found == (level >= .severe && isTime ? ["a"] : []))
+      for isUnanswered in [false, true] {
+        for (elapsed, saidNow, rank) in [(UInt64(0), false, 0), (9_999, false, 0), (10_000, false, 0), (0, true, 2), (14_999, false, 1), (15_000, false, 1)] {
+          let due: UInt64 = rank == 1 ? 15_000 : 10_000
+          let found = CrisisAlert.decide(
+            level: level, elapsed: elapsed, saidNow: saidNow, rank: rank, isUnanswered: isUnanswered, agreed: agreed, told: ["b"])
+          let expected = level < .severe ? [] : isUnanswered ? ["a", "d"] : ["a"]
+          let isTime = saidNow || elapsed >= due
+          #expect(found.now == (isTime ? expected : []) && found.later == (isTime ? [] : expected))
+          #expect(found.milliseconds == (isTime || expected.isEmpty ? nil : due - elapsed))
+        }
       }
     }
-    #expect(CrisisAlert.recipients(level: .emergency, elapsed: 99_999, saidNow: true, agreed: [String](), told: []).isEmpty)
+    let nobody = CrisisAlert.decide(
+      level: .emergency, elapsed: 0, saidNow: false, rank: 0, isUnanswered: true, agreed: [("c", AlertConsent.never)], told: [])
+    #expect(nobody.now.isEmpty && nobody.later.isEmpty && nobody.milliseconds == nil, "nothing to wait for")
+    #expect(AlertConsent.allCases.map(\.rawValue) == ["no", "unanswered", "yes"])
   }
 
   @Test("an alert holds a name and nothing else")

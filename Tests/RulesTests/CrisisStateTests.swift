@@ -73,12 +73,13 @@ struct CrisisStateTests {
     var operations = [first]
     operations.append(try write(state(operations).acknowledgement(by: second, record: record), device: 2, sequence: 1, at: 2_000))
     operations.append(try write(state(operations).escalation(to: .family, record: record), device: 1, sequence: 2, at: 3_000))
-    operations.append(try write(state(operations).telling(contact, record: record), device: 1, sequence: 3, at: 4_000))
+    operations.append(try write(state(operations).telling(contact, record: record).first, device: 1, sequence: 3, at: 4_000))
     let known = state(operations)
     #expect(known.acknowledgements.map(\.device) == [second])
     #expect(known.stages == [.family] && known.told == [contact])
     #expect(known.acknowledgement(by: second, record: record) == nil, "once is enough")
-    #expect(known.escalation(to: .family, record: record) == nil && known.telling(contact, record: record) == nil)
+    #expect(known.escalation(to: .family, record: record) == nil && known.telling(contact, record: record).isEmpty)
+    #expect(known.tellings.map(\.contact) == [contact] && known.tellings.map(\.timestamp.milliseconds) == [4_000])
     let resolution = known.resolution(record: record)
     #expect(resolution.map(\.field) == ["active", "acknowledged", "escalated", "told"])
     for (index, draft) in resolution.enumerated() { operations.append(try write(draft, device: 2, sequence: UInt64(2 + index), at: 5_000)) }
@@ -86,6 +87,43 @@ struct CrisisStateTests {
     #expect(!after.isActive && after.acknowledgements.isEmpty && after.stages.isEmpty && after.told.isEmpty)
     #expect(after.acknowledgement(by: second, record: record) == nil && after.leading == nil)
     #expect(after.resolution(record: record).isEmpty)
+  }
+
+  @Test("who was told of one activation knows of the other too, whichever of them is resolved")
+  func tellings() throws {
+    let contact = RecordID(high: 5, low: 5)
+    let (first, second) = (activation(.severe, device: 1, at: 1_000), activation(.severe, device: 2, at: 1_500))
+    let drafts = state([first, second]).telling(contact, record: record)
+    #expect(drafts.count == 2)
+    let told = try drafts.enumerated().map { try write($0.element, device: 1, sequence: UInt64(2 + $0.offset), at: 2_000) }
+    let seen = try write(state([first, told[0]]).resolution(record: record).first, device: 3, sequence: 1, at: 3_000)
+    let after = state([first, second] + told + [seen])
+    #expect(after.activations.map(\.id) == [second.id] && after.told == [contact])
+    let more = activation(.severe, device: 1, sequence: 9, at: 4_000)
+    #expect(state([first, second] + told + [more]).telling(contact, record: record).count == 1)
+  }
+
+  @Test("the history has what was resolved, with who acknowledged and when, for 90 days")
+  func history() throws {
+    let day: UInt64 = 86_400_000
+    let first = activation(.severe, device: 1, at: 10 * day)
+    let acknowledged = try write(state([first]).acknowledgement(by: DeviceID(high: 0, low: 2), record: record), device: 2, sequence: 1, at: 10 * day + 5_000)
+    let stage = try write(state([first]).escalation(to: .family, record: record), device: 1, sequence: 2, at: 10 * day + 60_000)
+    let told = try write(state([first]).telling(RecordID(high: 5, low: 5), record: record).first, device: 1, sequence: 3, at: 10 * day + 61_000)
+    let known = state([first, acknowledged, stage, told])
+    let resolution = try known.resolution(record: record).enumerated().map {
+      try write($0.element, device: 2, sequence: UInt64(2 + $0.offset), at: 10 * day + 90_000)
+    }
+    let open = activation(.mild, device: 1, sequence: 9, at: 20 * day)
+    let writes = [open, first, acknowledged, stage, told] + resolution
+    let entries = CrisisHistory(writes.shuffled(), wall: 21 * day).entries
+    #expect(entries.map(\.activation) == [open.id, first.id], "newest first")
+    #expect(entries[0].resolved == nil && entries[1].resolved?.at == 10 * day + 90_000)
+    #expect(entries[1].resolved?.by == DeviceID(high: 0, low: 2))
+    #expect(entries[1].acknowledged == [DeviceID(high: 0, low: 2): 10 * day + 5_000])
+    #expect(entries[1].stages == [.family] && entries[1].told.count == 1 && entries[1].level == .severe)
+    #expect(CrisisHistory(writes, wall: 100 * day).entries.count == 2, "90 days later to the day")
+    #expect(CrisisHistory(writes, wall: 150 * day).entries.map(\.activation) == [open.id], "what is not resolved stays")
   }
 
   @Test("a late acknowledgement of a resolved crisis does not count for the next one")

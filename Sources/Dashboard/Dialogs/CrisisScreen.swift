@@ -1,3 +1,4 @@
+import Crisis
 import Stores
 
 /// The crisis screen: help first, then who knows. Large, calm, readable without colours.
@@ -26,32 +27,66 @@ enum CrisisScreen {
       return [Line(state.canUndoCrisis ? "Telling your devices…" : "No crisis is active.", .dim)]
     }
     let others = snapshot.crisis.receipts
-    if others.isEmpty {
-      return [Line("Raised on \(CellText.clean(snapshot.crisis.source)). Nobody outside your devices was told.", .strong)] + acknowledged(snapshot)
-    }
     let have = others.filter(\.hasIt).count
-    var lines = [Line("\(have) of \(others.count) other devices of yours show this now. Nobody else was told.", .strong)]
+    var lines = [
+      Line(
+        others.isEmpty ? "Raised on \(CellText.clean(snapshot.crisis.source))." : "\(have) of \(others.count) other devices of yours show this now.",
+        .strong)
+    ]
     for receipt in others {
-      let after = receipt.after.map { " after \(Wording.duration(nanoseconds: $0))" } ?? ""
+      let after = (receipt.shown ?? receipt.after).map { " after \(Wording.duration(nanoseconds: $0))" } ?? ""
       lines.append(Line([
         Span("  \(receipt.hasIt ? state.glyphs.here : state.glyphs.away) \(CellText.clean(receipt.device))  "),
-        Span(receipt.hasIt ? "has it\(after)" : "not yet: it will, as soon as it is back", receipt.hasIt ? .good : .waiting),
+        receipt.hasIt
+          ? Span("\(receipt.shown == nil ? "has it" : "shows it")\(after)", .good) : Span("not yet: it will, as soon as it is back", .waiting),
       ]))
     }
-    return lines + acknowledged(snapshot)
+    return lines + people(state, snapshot) + acknowledged(state, snapshot)
+  }
+
+  /// What is told to whom.
+  private static func people(_ state: DashboardState, _ snapshot: Snapshot) -> [Line] {
+    let tellings = snapshot.crisis.tellings
+    guard !tellings.isEmpty else { return [Line("Nobody outside your devices was told.", .dim)] }
+    return tellings.map { telling in
+      let (text, role) = words(telling.state, state)
+      return Line([Span("  \(CellText.clean(telling.name))  "), Span(text, role)])
+    } + [Line("They learn that you asked for support, and nothing else.", .dim)]
+  }
+
+  private static func words(_ telling: Snapshot.CrisisStatus.Telling.State, _ state: DashboardState) -> (String, Role) {
+    switch telling {
+    case .unanswered: ("will be told when nobody acknowledges", .dim)
+    case .later(let milliseconds):
+      ("will be told in \((milliseconds - min(milliseconds, state.sinceSnapshot) + 999) / 1_000) s: Enter says now, u takes it back", .waiting)
+    case .now: ("is being told; tried again until it is done", .waiting)
+    case .told(let wall): ("was told \(Wording.ago(wall, now: state.now.wall))", .good)
+    case .seen(let told, let seen): ("has seen it, \(Wording.seconds(Double(seen > told ? seen - told : 0) / 1_000)) after being told", .good)
+    case .notInvited: ("agreed, but has no link yet, so is not told by itself", .dim)
+    }
   }
 
   /// Who has seen it, and what follows by itself.
-  private static func acknowledged(_ snapshot: Snapshot) -> [Line] {
+  private static func acknowledged(_ state: DashboardState, _ snapshot: Snapshot) -> [Line] {
     var lines = snapshot.crisis.acknowledgements.map { entry in
       Line("  acknowledged on \(CellText.clean(entry.device)) after \(Wording.seconds(Double(entry.after) / 1_000))", .good)
     }
-    if !snapshot.crisis.nextStep.isEmpty { lines.append(Line(snapshot.crisis.nextStep + ".", .dim)) }
+    if let next = nextStep(snapshot.crisis.step, since: state.sinceSnapshot) { lines.append(Line(next, .dim)) }
     if snapshot.crisis.showsContacts, !snapshot.plan.contacts.isEmpty {
       lines += [.empty, Line("CALL ONE OF THEM", .strong)]
       lines += snapshot.plan.contacts.map { Line("  \(CellText.clean($0.name))  \(CellText.clean($0.phone))", .strong) }
     }
     return lines
+  }
+
+  /// What happens next by itself, in words.
+  static func nextStep(_ step: CrisisEscalation.Step, since: UInt64) -> String? {
+    switch step {
+    case .wait(let stage, let milliseconds):
+      "Next, in \((milliseconds - min(milliseconds, since) + 999) / 1_000) s, unless you acknowledge: \(stage.meaning)."
+    case .stopped: "Acknowledged on half of your devices: nothing follows by itself."
+    case .take, .complete, .notNeeded: nil
+    }
   }
 
   private static func wrapped(_ line: Line, _ columns: Int) -> [Line] {

@@ -21,7 +21,14 @@ enum CrisisPanel {
           right: [receipt.hasIt ? Span("has it\(after)", .good) : Span("not yet", .waiting)])
       }
       + crisis.acknowledgements.map { Line([Span("acknowledged on \(CellText.clean($0.device))", .good)]) }
-      + (crisis.nextStep.isEmpty ? [] : [Line(crisis.nextStep, .dim)])
+      + crisis.tellings.compactMap { telling in
+        switch telling.state {
+        case .told: Line([Span("\(CellText.clean(telling.name)) was told", .good)])
+        case .seen: Line([Span("\(CellText.clean(telling.name)) has seen it", .good)])
+        case .later, .now, .unanswered, .notInvited: nil
+        }
+      }
+      + (CrisisScreen.nextStep(crisis.step, since: 0).map { [Line($0, .dim)] } ?? [])
       + [Line([Span("Enter", .key), Span(" help lines and plan")])]
   }
 }

@@ -10,7 +10,12 @@ enum GuaranteesPanel {
     var lines = [Line([Span("milliseconds", .dim)], right: [Span(header, .dim)])]
     if rows.isEmpty { lines.append(Line("nothing measured yet: write something with another device around", .dim)) }
     for row in rows { lines.append(line(row, isWide: isWide)) }
-    if context.isZoomed { lines += [.empty] + GuaranteedOperation.allCases.map { Line("\($0.rawValue): \($0.meaning)", .dim) } }
+    let path = context.snapshot.crisisPath.filter { $0.count > 0 && $0.operation != .crisisPropagation || context.isZoomed }
+    if !path.isEmpty { lines += [Line("from a key to help", .dim)] + path.map { line($0, isWide: isWide) } }
+    if context.isZoomed {
+      let all = GuaranteedOperation.guaranteed + GuaranteedOperation.crisisPath.filter { $0 != .crisisPropagation }
+      lines += [.empty] + all.map { Line("\($0.rawValue): \($0.meaning)", .dim) }
+    }
     return lines
   }
 

@@ -1,0 +1,262 @@
+import ArgumentParser
+import CSystem
+import Causality
+import Crisis
+import Foundation
+import Relays
+import Replica
+import Sealing
+import Storage
+import Stores
+import Therapy
+
+/// `fullmind family`: whom a crisis is told to, and the other side of it.
+struct FamilyCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "family", abstract: "Choose who is told of a crisis; follow somebody who chose you.",
+    discussion: """
+      Contacts are records: `fullmind record add contact name=Ben phone=123`. Being a contact shares nothing.
+      An invited contact learns one thing: that you asked for support. From severe upward, once per crisis, and
+      not before 10 seconds have passed or you said so.
+      """,
+    subcommands: [List.self, Invite.self, Grant.self, Withdraw.self, Follow.self], defaultSubcommand: List.self)
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List contacts, and what each may learn.")
+    @OptionGroup var location: Location
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+      try Output.reporting(asJSON: output.json) {
+        let contacts = try location.openStore().read { try SafetyPlan.contacts($0) }
+        if output.json { return try Output.json(["contacts": contacts.map(Row.init)]) }
+        if contacts.isEmpty { Output.line("No contacts yet. `fullmind record add contact name=Ben phone=123` adds one.") }
+        for contact in contacts {
+          Output.line("\(contact.record)  \(contact.name)  \(FamilyCommand.describe(contact))")
+        }
+      }
+    }
+
+    private struct Row: Encodable {
+      var id, name, alert: String
+      var invited: Bool
+      init(_ contact: SafetyPlan.Contact) {
+        (id, name, alert, invited) = (contact.record.description, contact.name, contact.consent.rawValue, contact.link != nil)
+      }
+    }
+  }
+
+  struct Invite: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Let a contact be told when you ask for support.",
+      discussion: """
+        Prints a link for that contact alone. Whoever has it learns from now on that you asked for support, under the name you
+        give here, and nothing else: no text, no score, no place. `fullmind family withdraw` makes it useless.
+        """)
+    @OptionGroup var location: Location
+    @Argument(help: "The contact's name, or the beginning of its id.") var contact: String
+    @Option(name: .customLong("as"), help: "The name the contact knows you by.") var person: String
+    @Flag(help: "Only when nobody acknowledges on your own devices.") var unanswered = false
+
+    func run() throws {
+      try Output.reporting {
+        let person = try FamilyCommand.checked(person)
+        let store = try location.openStore()
+        let contact = try FamilyCommand.contact(contact, in: store)
+        var random = SystemRandomNumberGenerator()
+        let link = AlertLink(using: &random)
+        try CrisisOutreach.open(link, person: person, on: try location.openRelay(store), wall: SystemClock.now.wall, using: &random)
+        let consent = unanswered ? AlertConsent.unanswered : .prompt
+        try location.actions(store).set(contact.record, ["link=\(link)", "person=\(person)", "alert=\(consent.rawValue)"])
+        Output.line("\(contact.name) is told that \(person) asked for support, \(FamilyCommand.moment(consent)).")
+        Output.line("On \(contact.name)'s machine, where the same relay can be reached:")
+        Output.line("")
+        Output.line("  fullmind family follow \(link) --relay \(try location.relayLocation())")
+        Output.line("")
+        Output.line("Give the link to \(contact.name) alone. `fullmind family withdraw` takes it back.")
+      }
+    }
+  }
+
+  struct Grant: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Choose when an invited contact is told.")
+    @OptionGroup var location: Location
+    @Argument(help: "The contact's name, or the beginning of its id.") var contact: String
+    @Argument(help: "yes (after 10 seconds), unanswered (when nobody acknowledges), or no.") var alert: String
+
+    func run() throws {
+      try Output.reporting {
+        guard let consent = AlertConsent(rawValue: alert) else {
+          throw InputError.invalid("“\(alert)” is no choice. Nothing was changed.", remedy: "Use yes, unanswered or no.")
+        }
+        let store = try location.openStore()
+        let contact = try FamilyCommand.contact(contact, in: store)
+        try location.actions(store).set(contact.record, ["alert=\(consent.rawValue)"])
+        Output.line("\(contact.name): told \(FamilyCommand.moment(consent)).")
+      }
+    }
+  }
+
+  struct Withdraw: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Take a contact's link back. The contact stays in your plan.")
+    @OptionGroup var location: Location
+    @Argument(help: "The contact's name, or the beginning of its id.") var contact: String
+
+    func run() throws {
+      try Output.reporting {
+        let store = try location.openStore()
+        let contact = try FamilyCommand.contact(contact, in: store)
+        try location.actions(store).set(contact.record, ["link=", "alert=no"])
+        Output.line("\(contact.name) learns nothing any more. The contact stays in your plan.")
+      }
+    }
+  }
+
+  struct Follow: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Be told when somebody who invited you asks for support.",
+      discussion: """
+        Needs no account. Without a link it follows every link that was given before. Stays until it is interrupted;
+        Enter says that you have seen the alert, and the other person sees that.
+        """)
+    @OptionGroup var location: Location
+    @OptionGroup var output: OutputOptions
+    @Argument(help: "The link you were given.") var link: String?
+    @Flag(help: "Print what is new, then exit.") var once = false
+    @Flag(help: "With --once: say that you have seen it.") var seen = false
+
+    func run() throws {
+      try Output.reporting(asJSON: output.json) {
+        var followed = try followed()
+        let signals = fm_signals_open()
+        if !once, !output.json {
+          for one in followed { Output.line("Following \(FamilyCommand.name(one.reader)). ^C ends it.") }
+        }
+        var open: [(index: Int, alert: Notice)] = []
+        while true {
+          for index in followed.indices {
+            let before = followed[index].reader
+            for alert in try read(&followed[index]) {
+              try tell(alert, followed[index].reader)
+              open.append((index, alert))
+            }
+            // After it was told: a crash in between tells it twice, and never not at all.
+            if followed[index].reader != before { try followed[index].save() }
+          }
+          if once {
+            if seen { try confirm(&open, &followed) }
+            return
+          }
+          var ready: [UInt8] = [0, 0]
+          // Nothing tells of changes on a relay that belongs to somebody else: it is looked at every second.
+          _ = fm_wait([signals, STDIN_FILENO], &ready, isatty(STDIN_FILENO) == 1 ? 2 : 1, 1_000)
+          if ready[0] != 0, [SIGINT, SIGTERM, SIGHUP, SIGQUIT].contains(fm_signal_next(signals)) { return }
+          if ready[1] == 1, readLine() != nil { try confirm(&open, &followed) }
+        }
+      }
+    }
+
+    private func followed() throws -> [AlertFollowing] {
+      guard let text = link else {
+        let all = AlertFollowing.all(in: location.homeFolder)
+        guard !all.isEmpty else {
+          throw InputError.invalid("No link is followed here yet.", remedy: "Give the link you got: fullmind family follow LINK --relay folder:PATH")
+        }
+        return all
+      }
+      guard let link = AlertLink(text) else {
+        throw InputError.invalid("This is not a link. Nothing was changed.", remedy: "It has 26 letters and digits in six groups.")
+      }
+      var one = AlertFollowing(link, relay: try location.relayLocation(), home: location.homeFolder)
+      // A mistyped link would be silent for ever: it has to be found once.
+      if one.reader.person == nil {
+        let news = try one.read(try FolderRelay(path: one.relay.folder, account: [], ownTag: nil))
+        guard one.reader.person != nil else {
+          throw InputError.invalid(
+            "Nobody is found under this link at \(one.relay). Nothing was changed.",
+            remedy: "Compare the link with the one you were given, and name the relay with --relay.")
+        }
+        for alert in news { try tell(alert, one.reader) }
+        try one.save()
+      }
+      return [one]
+    }
+
+    /// A relay that cannot be reached is looked at again; only the first look says so.
+    private func read(_ one: inout AlertFollowing) throws -> [Notice] {
+      do { return try one.read(try FolderRelay(path: one.relay.folder, account: [], ownTag: nil)) } catch let error as RelayError {
+        if once { throw error }
+        return []
+      }
+    }
+
+    private func tell(_ alert: Notice, _ reader: AlertReader) throws {
+      let text = CrisisAlert.text(person: FamilyCommand.name(reader))
+      if output.json { return try Output.json(Report(event: "alert", at_ms: alert.wall, text: text)) }
+      Output.line("\u{7}\(Self.clock(alert.wall))  \(text)")
+      if !once, isatty(STDIN_FILENO) == 1 { Output.line("         Enter says that you have seen this.") }
+    }
+
+    private struct Report: Encodable { var event: String; var at_ms: UInt64; var text: String }
+
+    private func confirm(_ open: inout [(index: Int, alert: Notice)], _ followed: inout [AlertFollowing]) throws {
+      for (index, alert) in open {
+        try followed[index].confirm(alert, try FolderRelay(path: followed[index].relay.folder, account: [], ownTag: nil))
+        try followed[index].save()
+        if !output.json { Output.line("         \(FamilyCommand.name(followed[index].reader)) sees that you know.") }
+      }
+      open = []
+    }
+
+    private static func clock(_ wall: UInt64) -> String {
+      let formatter = DateFormatter()
+      formatter.dateFormat = "HH:mm:ss"
+      return formatter.string(from: Date(timeIntervalSince1970: Double(wall) / 1_000))
+    }
+  }
+
+  // MARK: Words
+
+  static func name(_ reader: AlertReader) -> String {
+    reader.person.flatMap { $0.isEmpty ? nil : $0 } ?? "Somebody who trusts you"
+  }
+
+  static func moment(_ consent: AlertConsent) -> String {
+    switch consent {
+    case .never: "of nothing"
+    case .unanswered: "when nobody acknowledges on your own devices"
+    case .prompt: "10 seconds after you raised a severe crisis, or when you say now"
+    }
+  }
+
+  static func describe(_ contact: SafetyPlan.Contact) -> String {
+    switch (contact.consent, contact.link) {
+    case (.never, _): "in your plan; told of nothing"
+    case (let consent, nil): "agreed (told \(moment(consent))), but not invited: `fullmind family invite` makes a link"
+    case (let consent, _): "told \(moment(consent))"
+    }
+  }
+
+  static func checked(_ person: String) throws -> String {
+    let person = person.trimmingCharacters(in: .whitespaces)
+    guard !person.isEmpty, person.count <= Limits.personCharacters, person.utf8.count <= 4 * Limits.personCharacters,
+      !person.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
+    else {
+      throw InputError.invalid(
+        "This name cannot be used. Nothing was changed.", remedy: "Give 1 to \(Limits.personCharacters) printable characters.")
+    }
+    return person
+  }
+
+  /// A contact by its name, or by the beginning of its identifier.
+  static func contact(_ text: String, in store: Store) throws -> SafetyPlan.Contact {
+    let contacts = try store.read { try SafetyPlan.contacts($0) }
+    let named = contacts.filter { $0.name.lowercased() == text.lowercased() }
+    let found = named.isEmpty ? contacts.filter { $0.record.description.hasPrefix(text.lowercased()) } : named
+    guard let contact = found.first else {
+      throw InputError.invalid("There is no contact “\(text)”. Nothing was changed.", remedy: "See `fullmind family list`.")
+    }
+    guard found.count == 1 else { throw InputError.ambiguous("contact") }
+    return contact
+  }
+}

@@ -1,0 +1,154 @@
+import Causality
+import Crisis
+import Sealing
+import Therapy
+
+/// Does on a relay what ``CrisisWatch`` decided: exactly one device does each of it.
+///
+/// A board is a list in which every number is given away once. Whoever wants to put something up reads
+/// the list first: what is there already about the same crisis is done. Two devices that raised a crisis
+/// apart cannot miss each other either: an activation is on the relay before a notice about it is, and a
+/// notice about an activation that is not known here yet is waited for.
+package struct CrisisOutreach {
+  package enum Outcome: Sendable, Hashable {
+    /// This device has done it, now or before.
+    case done
+    /// Another device has.
+    case doneElsewhere
+    /// Something has to arrive first; see above.
+    case early
+  }
+
+  private let ring: KeyRing
+  private let relay: any Relay
+  /// How far the crisis stream of a device is known here.
+  private let known: (DeviceID) -> UInt64
+  /// How far our own crisis stream is known to lie on the relay.
+  private let accepted: UInt64
+  /// Whether there is time to wait for operations that are under way.
+  private let isPatient: Bool
+
+  package init(
+    ring: KeyRing, relay: any Relay, accepted: UInt64, isPatient: Bool, known: @escaping (DeviceID) -> UInt64
+  ) {
+    (self.ring, self.relay, self.known) = (ring, relay, known)
+    (self.accepted, self.isPatient) = (accepted, isPatient)
+  }
+
+  /// Tells a contact that the person asked for support, unless it was told.
+  package func tell(
+    _ contact: SafetyPlan.Contact, of crisis: CrisisState, wall: UInt64, using random: inout some RandomNumberGenerator
+  ) throws(RelayError) -> Outcome {
+    guard let link = contact.link.flatMap(AlertLink.init) else { return .doneElsewhere }
+    var notice = Notice(kind: .alert, wall: wall)
+    notice.person = String(contact.person.prefix(Limits.personCharacters))
+    return try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random)
+  }
+
+  /// Takes a stage for the whole account.
+  package func take(
+    _ stage: EscalationStage, of crisis: CrisisState, wall: UInt64, using random: inout some RandomNumberGenerator
+  ) throws(RelayError) -> Outcome {
+    var notice = Notice(kind: .stage, wall: wall)
+    notice.stage = UInt32(stage.rawValue)
+    return try putUp(notice, about: crisis, on: NoticeBoard(ring.account), using: &random)
+  }
+
+  private func putUp(
+    _ notice: Notice, about crisis: CrisisState, on board: NoticeBoard, using random: inout some RandomNumberGenerator
+  ) throws(RelayError) -> Outcome {
+    let activations = crisis.activations.map(\.id)
+    let isPublished = activations.allSatisfy { $0.stream.device != ring.device || $0.sequence <= accepted }
+    if !isPublished, isPatient { return .early }
+    var notice = notice
+    notice.marks = Set(activations.prefix(Limits.noticeActivations).map(board.mark))
+    notice.about = NoticeSubject(device: ring.device, activations: activations).sealed(ring.account, using: &random)
+    var last: UInt64 = 0
+    for _ in 0..<Limits.noticeAttempts {
+      for found in try relay.notices(on: board.name, after: last) {
+        last = found.number
+        guard let other = board.open(found.sealed, number: found.number), other.kind == notice.kind,
+          other.stage == notice.stage, let subject = NoticeSubject(other.about, ring.account)
+        else { continue }
+        if !Set(subject.activations).isDisjoint(with: activations) {
+          return subject.device == ring.device ? .done : .doneElsewhere
+        }
+        if isPatient, subject.activations.contains(where: { $0.sequence > known($0.stream.device) }) { return .early }
+      }
+      let sealed = board.seal(notice, number: last + 1, using: &random)
+      if try relay.putNotice(sealed, board: board.name, number: last + 1) { return .done }
+    }
+    throw .changed
+  }
+
+  /// Opens the board of a contact, so that whoever follows the link sees that it is the right one.
+  package static func open(
+    _ link: AlertLink, person: String, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
+  ) throws(RelayError) {
+    let board = NoticeBoard(link)
+    var notice = Notice(kind: .opened, wall: wall)
+    notice.person = String(person.prefix(Limits.personCharacters))
+    _ = try relay.putNotice(board.seal(notice, number: 1, using: &random), board: board.name, number: 1)
+  }
+
+  /// When a contact said that it has seen the alert about this crisis, by its own clock in milliseconds.
+  package static func seen(
+    by contact: SafetyPlan.Contact, of crisis: CrisisState, on relay: any Relay
+  ) throws(RelayError) -> UInt64? {
+    guard let board = contact.link.flatMap(AlertLink.init).map(NoticeBoard.init) else { return nil }
+    let marks = Set(crisis.activations.map { board.mark($0.id) })
+    let notices = try relay.notices(on: board.name, after: 0).compactMap { board.open($0.sealed, number: $0.number) }
+    return notices.first { $0.kind == .seen && !$0.marks.isDisjoint(with: marks) }?.wall
+  }
+}
+
+/// The side of a contact: which alerts are new to it. A value; whoever owns it keeps it.
+package struct AlertReader: Sendable, Hashable {
+  package let link: AlertLink
+  /// The highest number that was read.
+  package private(set) var last: UInt64
+  /// Marks of every activation that the contact was told of.
+  package private(set) var told: Set<[UInt8]>
+  /// The name the contact knows the person by; `nil` until the board was found.
+  package private(set) var person: String?
+
+  package init(_ link: AlertLink, last: UInt64 = 0, told: Set<[UInt8]> = [], person: String? = nil) {
+    (self.link, self.last, self.told, self.person) = (link, last, told, person)
+  }
+
+  /// Takes in what lies on the board; the alerts that are news.
+  ///
+  /// The same crisis is never news twice, also when the relay was wiped, rolled back or copied.
+  package mutating func take(_ notices: [RelayNotice]) -> [Notice] {
+    let board = NoticeBoard(link)
+    var news = [Notice]()
+    for found in notices {
+      last = max(last, found.number)
+      guard let notice = board.open(found.sealed, number: found.number) else { continue }
+      if !notice.person.isEmpty { person = notice.person } else if person == nil { person = "" }
+      guard notice.kind == .alert else { continue }
+      if notice.marks.isDisjoint(with: told) { news.append(notice) }
+      told.formUnion(notice.marks)
+    }
+    return news
+  }
+
+  /// Reads the board anew from the start after it was wiped; what was told stays told.
+  package mutating func rewind() { last = 0 }
+
+  /// Says that the contact has seen an alert.
+  package mutating func confirm(
+    _ alert: Notice, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
+  ) throws(RelayError) {
+    let board = NoticeBoard(link)
+    var notice = Notice(kind: .seen, wall: wall)
+    notice.marks = alert.marks
+    for _ in 0..<Limits.noticeAttempts {
+      last = max(last, try relay.notices(on: board.name, after: last).last?.number ?? 0)
+      if try relay.putNotice(board.seal(notice, number: last + 1, using: &random), board: board.name, number: last + 1) {
+        return
+      }
+    }
+    throw .changed
+  }
+}

@@ -1,0 +1,74 @@
+import Causality
+import Foundation
+import Replica
+import Sealing
+import Storage
+
+/// The links that somebody follows on this machine, each in a file of its own. Needs no account.
+///
+/// A file holds lines: the link, the person's name, the relay, the last number read, and the marks of
+/// everything that was told, in hexadecimal.
+package struct AlertFollowing: Sendable {
+  package private(set) var reader: AlertReader
+  package let relay: RelayLocation
+  private let path: String
+
+  private static func folder(_ home: HomeFolder) -> String { home.path + "/following" }
+
+  /// - Parameter relay: Where the person's devices meet.
+  package init(_ link: AlertLink, relay: RelayLocation, home: HomeFolder) {
+    let path = Self.folder(home) + "/" + NoticeBoard(link).name
+    self = Self(path: path) ?? Self(reader: AlertReader(link), relay: relay, path: path)
+  }
+
+  private init(reader: AlertReader, relay: RelayLocation, path: String) {
+    (self.reader, self.relay, self.path) = (reader, relay, path)
+  }
+
+  private init?(path: String) {
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
+    let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    guard lines.count >= 4, let link = AlertLink(lines[0]), let relay = try? RelayLocation(lines[2]) else { return nil }
+    let told = lines.dropFirst(4).compactMap { [UInt8](hexadecimal: $0) }
+    self.init(
+      reader: AlertReader(link, last: UInt64(lines[3]) ?? 0, told: Set(told), person: lines[1]), relay: relay, path: path)
+  }
+
+  /// Every link that is followed here.
+  package static func all(in home: HomeFolder) -> [AlertFollowing] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder(home))) ?? []
+    return names.sorted().compactMap { AlertFollowing(path: folder(home) + "/" + $0) }
+  }
+
+  /// Reads what is new; ``save()`` it once it was told.
+  ///
+  /// - Throws: ``RelayError``, ``StorageError``.
+  package mutating func read(_ relay: any Relay) throws -> [Notice] {
+    var notices = try relay.notices(on: NoticeBoard(reader.link).name, after: reader.last)
+    if notices.isEmpty, reader.last > 0, try relay.notices(on: NoticeBoard(reader.link).name, after: reader.last - 1).isEmpty {
+      // What was there is gone: the relay was wiped, and numbers begin again.
+      reader.rewind()
+      notices = try relay.notices(on: NoticeBoard(reader.link).name, after: 0)
+    }
+    guard !notices.isEmpty else { return [] }
+    return reader.take(notices)
+  }
+
+  /// Says that an alert was seen.
+  package mutating func confirm(_ alert: Notice, _ relay: any Relay) throws {
+    var random = SystemRandomNumberGenerator()
+    try reader.confirm(alert, on: relay, wall: SystemClock.now.wall, using: &random)
+  }
+
+  /// Keeps what was read and told.
+  package func save() throws {
+    let folder = (path as NSString).deletingLastPathComponent
+    do {
+      try FileManager.default.createDirectory(
+        atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    } catch { throw StorageError.unreadable(folder, "it cannot be created") }
+    let person = (reader.person ?? "").filter { !$0.isNewline }
+    let lines = [reader.link.description, person, relay.description, "\(reader.last)"] + reader.told.map(\.hexadecimal).sorted()
+    try HomeFolder.writePrivate(Array(lines.joined(separator: "\n").utf8), to: path)
+  }
+}

@@ -1,0 +1,118 @@
+import Causality
+import Crisis
+import Foundation
+import Replica
+import Storage
+import Therapy
+
+/// What the exchanging process does in a crisis beyond carrying it: takes stages, and tells the people
+/// whom the person agreed to tell.
+struct CrisisDuty: Sendable {
+  private(set) var watch = CrisisWatch()
+  /// Whether the crisis may be another one than when it was last looked at.
+  var mayDiffer = true
+  /// When contacts who were told said that they have seen it, by their clocks.
+  private(set) var seen: [RecordID: UInt64] = [:]
+  private var nextReading: UInt64?
+  private var shownElsewhere: OperationID?
+
+  /// How often the boards of contacts who were told are read.
+  private static let readingGap: UInt64 = 2_000_000_000
+  /// How long a duty that could not be done waits.
+  private static let retryGap: UInt64 = 1_000_000_000
+
+  /// Uptime at which there is something to do although nothing changes; `nil` while there is not.
+  var due: UInt64? { [watch.due, nextReading].compactMap { $0 }.min() }
+
+  struct Result {
+    var isActive = false
+    /// What another process of this device shows, if that is news.
+    var shown: OperationID?
+    /// The newest activation of this device.
+    var raised: OperationID?
+    /// Whether something was written here.
+    var hasWritten = false
+    var news: [String] = []
+  }
+
+  /// Looks at the crisis, and does what is due.
+  ///
+  /// - Parameter relay: `nil` where another process of this device exchanges: then it only looks.
+  /// - Throws: ``StorageError``. A relay that does not answer is asked again later.
+  mutating func perform(_ store: Store, _ replica: Replica, relay: (any Relay)?, pingPath: String, _ now: Moment) throws -> Result {
+    let actions = Actions(store)
+    let (crisis, contacts) = try store.read { (CrisisState(try $0.record(actions.crisisRecord)), try SafetyPlan.contacts($0)) }
+    mayDiffer = false
+    let kept = try watch.follow(crisis, now) { try store.read { try $0.crisisSeen() }.map(CrisisWatch.Kept.init) }
+    if let kept { try store.write { try $0.setCrisisSeen(kept.activation, wall: kept.wall) } }
+    let duties = watch.look(
+      crisis, contacts: contacts, own: replica.device, others: replica.others,
+      isHere: { replica.peers.state(of: $0, now: now.uptime) == .here }, now: now)
+    var result = Result(isActive: crisis.isActive)
+    result.raised = crisis.activations.last { $0.id.stream.device == replica.device }?.id
+    guard let relay else { return result }
+    if crisis.isActive, let kept = try store.read({ try $0.crisisShown() }), kept != shownElsewhere {
+      (shownElsewhere, result.shown) = (kept, kept)
+    }
+    let heads = try store.read { try $0.heads() }
+    let outreach = CrisisOutreach(
+      ring: store.ring, relay: relay, accepted: replica.outbox[Channel(.crisis)].accepted, isPatient: watch.isPatient
+    ) { heads[StreamKey(device: $0, channel: Channel(.crisis))]?.applied ?? 0 }
+    for duty in duties {
+      do { try perform(duty, outreach, crisis, contacts, actions, pingPath, now, &result) } catch is RelayError {
+        watch.postpone(until: now.uptime + Self.retryGap)
+      }
+    }
+    read(contacts, crisis, relay, now, &result)
+    return result
+  }
+
+  private mutating func perform(
+    _ duty: CrisisWatch.Duty, _ outreach: CrisisOutreach, _ crisis: CrisisState, _ contacts: [SafetyPlan.Contact],
+    _ actions: Actions, _ pingPath: String, _ now: Moment, _ result: inout Result
+  ) throws {
+    var random = SystemRandomNumberGenerator()
+    switch duty {
+    case .tell(let id):
+      guard let contact = contacts.first(where: { $0.record == id }) else { return }
+      let outcome = try outreach.tell(contact, of: crisis, wall: now.wall, using: &random)
+      if outcome == .early { return watch.postpone(until: now.uptime + Self.retryGap) }
+      if try actions.noteTold(id, pinging: pingPath) { result.hasWritten = true }
+      if outcome == .done { result.news.append("\(contact.name) was told that you asked for support") }
+    case .take(let stage):
+      switch try outreach.take(stage, of: crisis, wall: now.wall, using: &random) {
+      case .early: watch.postpone(until: now.uptime + Self.retryGap)
+      case .doneElsewhere:
+        watch.noteTaken(stage)
+        watch.postpone(until: now.uptime)
+      case .done:
+        guard try actions.escalate(to: stage, pinging: pingPath) else { return }
+        result.hasWritten = true
+        result.news.append("nobody has acknowledged the crisis: \(stage.meaning)")
+      }
+    }
+  }
+
+  /// Looks whether those who were told have seen it.
+  private mutating func read(
+    _ contacts: [SafetyPlan.Contact], _ crisis: CrisisState, _ relay: any Relay, _ now: Moment, _ result: inout Result
+  ) {
+    let waiting = contacts.filter { crisis.told.contains($0.record) && $0.link != nil && seen[$0.record] == nil }
+    if !crisis.isActive { seen = [:] }
+    guard !waiting.isEmpty else { return nextReading = nil }
+    guard now.uptime >= nextReading ?? 0 else { return }
+    nextReading = now.uptime + Self.readingGap
+    for contact in waiting {
+      guard let wall = try? CrisisOutreach.seen(by: contact, of: crisis, on: relay) else { continue }
+      seen[contact.record] = wall
+      result.news.append("\(contact.name) has seen that you asked for support")
+    }
+  }
+}
+
+extension SafetyPlan {
+  /// The contacts in a store.
+  package static func contacts(_ transaction: SQLiteTransaction) throws -> [Contact] {
+    SafetyPlan(plans: [], contacts: try transaction.records(kind: RecordCatalogue.contact.kind, limit: 50)).contacts
+  }
+}

@@ -1,0 +1,173 @@
+import Causality
+import ConflictResolution
+import Crisis
+import Foundation
+import Relays
+import Replica
+import Sealing
+import Storage
+import Stores
+import Testing
+import Therapy
+
+/// What leaves the account in a crisis, and to whom.
+@Suite("Alerts", .serialized)
+struct AlertTests {
+  private static let canary = "canary-31-wren"
+  private let sandbox: Sandbox
+  private let one, two: Store
+  private let relay: FolderRelay
+  private let link: AlertLink
+  private let ben: RecordID
+
+  /// Two devices that agree on everything so far: one contact, invited.
+  init() throws {
+    sandbox = try Sandbox()
+    (one, relay) = (try sandbox.newStore("one"), try FolderRelay(path: sandbox.path + "/relay", account: [1], ownTag: nil))
+    two = try sandbox.join(one, "two")
+    var random = SystemRandomNumberGenerator()
+    link = AlertLink(using: &random)
+    let actions = Actions(one)
+    ben = try actions.add(kind: "contact", ["name=Ben \(Self.canary)", "phone=\(Self.canary)", "alert=yes", "link=\(link)", "person=Maya"])
+    _ = try actions.add(kind: "journal", ["title=\(Self.canary)", "text=\(Self.canary)"])
+    try CrisisOutreach.open(link, person: "Maya", on: relay, wall: 1, using: &random)
+  }
+
+  private func contact() throws -> SafetyPlan.Contact { try #require(try one.read { try SafetyPlan.contacts($0) }.first) }
+
+  private func activation(_ device: Store, _ sequence: UInt64 = 1, at: UInt64 = 1_000) -> Causality.Operation {
+    let draft = CrisisState.activation(.severe, source: "person", record: Actions(one).crisisRecord)
+    return Causality.Operation(
+      id: OperationID(stream: StreamID(device: device.ring.device, lane: .crisis), sequence: sequence), timestamp: Timestamp(milliseconds: at),
+      record: draft.record, kind: draft.kind, field: draft.field, mutation: draft.mutation, replaces: [])
+  }
+
+  private func crisis(_ operations: [Causality.Operation]) -> CrisisState {
+    var (state, hash) = (RecordState(id: Actions(one).crisisRecord, kind: "crisis"), StateHash())
+    for operation in operations { state.apply(operation, hasArrived: { _ in true }, hash: &hash) }
+    return CrisisState(state)
+  }
+
+  private func tell(
+    _ device: Store, _ crisis: CrisisState, accepted: UInt64 = .max, isPatient: Bool = true, known: [DeviceID: UInt64] = [:]
+  ) throws -> CrisisOutreach.Outcome {
+    var random = SystemRandomNumberGenerator()
+    return try CrisisOutreach(ring: device.ring, relay: relay, accepted: accepted, isPatient: isPatient) { known[$0] ?? 0 }
+      .tell(try contact(), of: crisis, wall: 5, using: &random)
+  }
+
+  private func read(_ reader: inout AlertReader) throws -> [Notice] {
+    reader.take(try relay.notices(on: NoticeBoard(link).name, after: reader.last))
+  }
+
+  @Test("a contact is told once per crisis, whoever tells, and again of the next one")
+  func once() throws {
+    let first = activation(one)
+    var reader = AlertReader(link)
+    #expect(try tell(one, crisis([first]), accepted: 0) == .early, "first the devices, then the people")
+    #expect(try read(&reader).isEmpty && reader.person == "Maya", "the link was found, and nothing was asked for")
+    #expect(try tell(one, crisis([first])) == .done)
+    #expect(try tell(one, crisis([first])) == .done, "after a crash")
+    #expect(try tell(two, crisis([first]), known: [one.ring.device: 1]) == .doneElsewhere)
+    let more = activation(two, at: 2_000)
+    #expect(try tell(two, crisis([first, more]), known: [one.ring.device: 1]) == .doneElsewhere, "the same event goes on")
+    #expect(try read(&reader).count == 1)
+    #expect(try tell(two, crisis([activation(two, 2, at: 9_000)]), known: [one.ring.device: 1]) == .done)
+    #expect(try read(&reader).count == 1)
+    #expect(try read(&reader).isEmpty)
+  }
+
+  @Test("two that raised it apart: the second waits until it knows of the first, but not for ever")
+  func apart() throws {
+    #expect(try tell(one, crisis([activation(one)])) == .done)
+    #expect(try tell(two, crisis([activation(two)])) == .early, "an alert about something that is not here yet")
+    #expect(try tell(two, crisis([activation(one), activation(two)]), known: [one.ring.device: 1]) == .doneElsewhere)
+    #expect(try tell(two, crisis([activation(two)]), isPatient: false) == .done, "twice is better than never")
+  }
+
+  @Test("a stage is taken by one device; the other learns that")
+  func stages() throws {
+    var random = SystemRandomNumberGenerator()
+    func take(_ device: Store, _ stage: EscalationStage) throws -> CrisisOutreach.Outcome {
+      try CrisisOutreach(ring: device.ring, relay: relay, accepted: .max, isPatient: true) { _ in 9 }
+        .take(stage, of: crisis([activation(one)]), wall: 5, using: &random)
+    }
+    #expect(try take(two, .family) == .done)
+    #expect(try take(one, .family) == .doneElsewhere)
+    #expect(try take(one, .contacts) == .done)
+    #expect(try take(two, .contacts) == .doneElsewhere)
+    #expect(try take(two, .family) == .done)
+  }
+
+  @Test("what leaves holds a name and nothing that was ever written; all of it has one size")
+  func canary() throws {
+    #expect(try tell(one, crisis([activation(one)])) == .done)
+    let board = NoticeBoard(link)
+    let notices = try relay.notices(on: board.name, after: 0)
+    #expect(notices.count == 2 && Set(notices.map(\.sealed.count)).count == 1)
+    for found in notices {
+      let notice = try #require(board.open(found.sealed, number: found.number))
+      #expect(board.open(found.sealed, number: found.number + 1) == nil, "it cannot be moved")
+      #expect(notice.person == "Maya")
+      // All that the link opens: a kind, a time, a name, blinded marks, and bytes that it does not open.
+      #expect(notice.marks.allSatisfy { $0.count == 8 } && notice.stage == 0)
+      #expect(NoticeSubject(notice.about, one.ring.account)?.device == (notice.kind == .alert ? one.ring.device : nil))
+      #expect(NoticeSubject(notice.about, try sandbox.newStore("stranger\(found.number)").ring.account) == nil)
+    }
+    let everything = try FileManager.default.subpathsOfDirectory(atPath: sandbox.path + "/relay")
+    for path in everything {
+      guard let bytes = FileManager.default.contents(atPath: sandbox.path + "/relay/" + path) else { continue }
+      for word in [Self.canary, "Maya", "Ben"] { #expect(bytes.range(of: Data(word.utf8)) == nil, "\(path)") }
+    }
+    #expect(CrisisAlert.text(person: "Maya").contains(Self.canary) == false)
+  }
+
+  @Test("a relay that was wiped tells nobody twice; a notice from the wrong board is nothing")
+  func wiped() throws {
+    var (reader, random) = (AlertReader(link), SystemRandomNumberGenerator())
+    #expect(try tell(one, crisis([activation(one)])) == .done)
+    #expect(try read(&reader).count == 1)
+    try FileManager.default.removeItem(atPath: sandbox.path + "/relay/boards")
+    #expect(try tell(one, crisis([activation(one)])) == .done)
+    reader.rewind()
+    #expect(try read(&reader).isEmpty)
+    let other = NoticeBoard(AlertLink(using: &random))
+    let board = NoticeBoard(link)
+    #expect(try relay.putNotice(other.seal(Notice(kind: .alert, wall: 1), number: 9, using: &random), board: board.name, number: 9))
+    #expect(try relay.putNotice([], board: board.name, number: 10))
+    #expect(try read(&reader).isEmpty)
+  }
+
+  @Test("the person sees that a contact has seen it")
+  func seen() throws {
+    var (reader, random) = (AlertReader(link), SystemRandomNumberGenerator())
+    let state = crisis([activation(one)])
+    #expect(try tell(one, state) == .done)
+    let alert = try #require(try read(&reader).first)
+    #expect(try CrisisOutreach.seen(by: try contact(), of: state, on: relay) == nil)
+    try reader.confirm(alert, on: relay, wall: 77, using: &random)
+    #expect(try CrisisOutreach.seen(by: try contact(), of: state, on: relay) == 77)
+    #expect(try CrisisOutreach.seen(by: try contact(), of: crisis([activation(one, 2)]), on: relay) == nil, "another crisis")
+  }
+
+  @Test("saying now tells at once and notes it; only from severe upward, and not of what was taken back")
+  func now() throws {
+    let actions = Actions(one)
+    #expect(try actions.tellNow(relay).isEmpty)
+    _ = try actions.activateCrisis(.moderate, source: "person")
+    #expect(try actions.tellNow(relay).isEmpty)
+    _ = try actions.activateCrisis(.severe, source: "person")
+    _ = try actions.resolveCrisis()
+    #expect(try actions.tellNow(relay).isEmpty)
+    _ = try actions.activateCrisis(.severe, source: "person")
+    #expect(try actions.tellNow(relay) == ["Ben \(Self.canary)"])
+    #expect(try actions.crisisState().told == [ben])
+    #expect(try actions.tellNow(relay).isEmpty)
+  }
+
+  @Test("links are read as they were printed, and nothing else is one")
+  func links() throws {
+    #expect(AlertLink(link.description) == link && AlertLink(link.description.uppercased().replacing("-", with: " ")) == link)
+    #expect(AlertLink("") == nil && AlertLink(String(link.description.dropLast())) == nil)
+  }
+}
