@@ -90,7 +90,7 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "Simulation",
-      dependencies: ["Causality", "ConflictResolution", "Relays", "Replica", "Sealing", "Therapy", crypto],
+      dependencies: ["Causality", "ConflictResolution", "Crisis", "Relays", "Replica", "Sealing", "Therapy", crypto],
       swiftSettings: strict),
 
     // floor 7 · dashboard: state in, frame out; knows no ncurses

@@ -136,7 +136,7 @@ struct FamilyCommand: ParsableCommand {
         while true {
           for index in followed.indices {
             let before = followed[index].reader
-            for alert in try read(&followed[index]) {
+            for alert in try self.read(&followed[index]) {
               try tell(alert, followed[index].reader)
               open.append((index, alert))
             }
@@ -183,8 +183,8 @@ struct FamilyCommand: ParsableCommand {
     }
 
     /// A relay that cannot be reached is looked at again; only the first look says so.
-    private func read(_ one: inout AlertFollowing) throws -> [Notice] {
-      do { return try one.read(try FolderRelay(path: one.relay.folder, account: [], ownTag: nil)) } catch let error as RelayError {
+    private func read(_ one: inout AlertFollowing) throws(RelayError) -> [Notice] {
+      do { return try one.read(try FolderRelay(path: one.relay.folder, account: [], ownTag: nil)) } catch {
         if once { throw error }
         return []
       }

@@ -105,25 +105,31 @@ package struct CrisisOutreach {
 /// The side of a contact: which alerts are new to it. A value; whoever owns it keeps it.
 package struct AlertReader: Sendable, Hashable {
   package let link: AlertLink
-  /// The highest number that was read.
+  /// The highest number that was read, and the beginning of what lay there, by which it is known again.
   package private(set) var last: UInt64
+  package private(set) var lastBytes: [UInt8]
   /// Marks of every activation that the contact was told of.
   package private(set) var told: Set<[UInt8]>
   /// The name the contact knows the person by; `nil` until the board was found.
   package private(set) var person: String?
 
-  package init(_ link: AlertLink, last: UInt64 = 0, told: Set<[UInt8]> = [], person: String? = nil) {
-    (self.link, self.last, self.told, self.person) = (link, last, told, person)
+  package init(
+    _ link: AlertLink, last: UInt64 = 0, lastBytes: [UInt8] = [], told: Set<[UInt8]> = [], person: String? = nil
+  ) {
+    (self.link, self.last, self.lastBytes, self.told, self.person) = (link, last, lastBytes, told, person)
   }
+
+  /// Bytes of a notice that tell it from every other: its nonce.
+  private static func beginning(_ sealed: [UInt8]) -> [UInt8] { Array(sealed.prefix(12)) }
 
   /// Takes in what lies on the board; the alerts that are news.
   ///
   /// The same crisis is never news twice, also when the relay was wiped, rolled back or copied.
-  package mutating func take(_ notices: [RelayNotice]) -> [Notice] {
+  private mutating func take(_ notices: some Sequence<RelayNotice>) -> [Notice] {
     let board = NoticeBoard(link)
     var news = [Notice]()
     for found in notices {
-      last = max(last, found.number)
+      (last, lastBytes) = (found.number, Self.beginning(found.sealed))
       guard let notice = board.open(found.sealed, number: found.number) else { continue }
       if !notice.person.isEmpty { person = notice.person } else if person == nil { person = "" }
       guard notice.kind == .alert else { continue }
@@ -133,8 +139,19 @@ package struct AlertReader: Sendable, Hashable {
     return news
   }
 
-  /// Reads the board anew from the start after it was wiped; what was told stays told.
-  package mutating func rewind() { last = 0 }
+  /// Reads what is new on the board; the alerts that are news.
+  package mutating func read(_ relay: any Relay) throws(RelayError) -> [Notice] {
+    let name = NoticeBoard(link).name
+    guard last > 0 else { return take(try relay.notices(on: name, after: 0)) }
+    let notices = try relay.notices(on: name, after: last - 1)
+    if let known = notices.first, known.number == last, Self.beginning(known.sealed) == lastBytes {
+      return take(notices.dropFirst())
+    }
+    // Something else lies where we were: the relay was wiped or rolled back, and numbers are given away
+    // anew. What was told stays told.
+    last = 0
+    return take(try relay.notices(on: name, after: 0))
+  }
 
   /// Says that the contact has seen an alert.
   package mutating func confirm(
@@ -143,11 +160,10 @@ package struct AlertReader: Sendable, Hashable {
     let board = NoticeBoard(link)
     var notice = Notice(kind: .seen, wall: wall)
     notice.marks = alert.marks
+    var end = last
     for _ in 0..<Limits.noticeAttempts {
-      last = max(last, try relay.notices(on: board.name, after: last).last?.number ?? 0)
-      if try relay.putNotice(board.seal(notice, number: last + 1, using: &random), board: board.name, number: last + 1) {
-        return
-      }
+      end = max(end, try relay.notices(on: board.name, after: end).last?.number ?? 0) + 1
+      if try relay.putNotice(board.seal(notice, number: end, using: &random), board: board.name, number: end) { return }
     }
     throw .changed
   }

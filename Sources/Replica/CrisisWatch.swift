@@ -5,8 +5,8 @@ import Therapy
 /// How long this device has had the crisis that counts, and what it has to do about it.
 ///
 /// Counted on this device's own uptime from the moment it first saw the crisis. After a restart it
-/// goes on from the wall clock of that moment, which is kept; a clock that was set back meanwhile
-/// only means that the count begins again, never that it stops.
+/// goes on from the wall clock of that moment, which is kept; a clock that was set meanwhile means at
+/// worst that the count begins again, or that one stage comes early; never that it stops.
 package struct CrisisWatch: Sendable {
   /// An activation, and the wall clock in milliseconds at which this device first had it.
   package struct Kept: Sendable, Hashable {
@@ -18,12 +18,14 @@ package struct CrisisWatch: Sendable {
 
   package enum Duty: Sendable, Hashable {
     case take(EscalationStage)
+    /// Also of one who was told before: a relay that was wiped or rolled back has forgotten the alert.
     case tell(RecordID)
   }
 
   private var leading: OperationID?
   private var seen: UInt64 = 0
   private var before: UInt64 = 0
+  private var verified: UInt64 = 0
   /// Stages that another device has taken without our having its operation yet.
   private var takenElsewhere: Set<EscalationStage> = []
   /// Uptime at which it has to be looked at again; `nil` while nothing is due.
@@ -36,6 +38,8 @@ package struct CrisisWatch: Sendable {
   /// Milliseconds for which a duty waits for operations that are known to be under way. Being told
   /// twice is better than not being told.
   private static let patience: UInt64 = 30_000
+  /// Nanoseconds after which it is looked whether the alerts are still on the relay.
+  private static let verifyGap: UInt64 = 30_000_000_000
 
   package init() {}
 
@@ -45,10 +49,11 @@ package struct CrisisWatch: Sendable {
   /// - Returns: What has to be kept from now on, if that is new.
   package mutating func follow(_ crisis: CrisisState, _ now: Moment, kept: () throws -> Kept?) rethrows -> Kept? {
     guard leading != crisis.leading?.id else { return nil }
-    (leading, seen, before, takenElsewhere) = (crisis.leading?.id, now.uptime, 0, [])
+    (leading, seen, before, verified, takenElsewhere) = (crisis.leading?.id, now.uptime, 0, now.uptime, [])
     guard let leading else { return nil }
     guard let kept = try kept(), kept.activation == leading else { return Kept(activation: leading, wall: now.wall) }
-    before = now.wall > kept.wall ? now.wall - kept.wall : 0
+    // A clock that was set forward meanwhile must not make several stages due at once.
+    before = now.wall > kept.wall ? min(now.wall - kept.wall, CrisisEscalation.patience(.severe) ?? 0) : 0
     return nil
   }
 
@@ -74,9 +79,18 @@ package struct CrisisWatch: Sendable {
     alert = CrisisAlert.decide(
       level: crisis.level, elapsed: elapsed, saidNow: false, rank: rank, isUnanswered: taken.contains(.family),
       agreed: contacts.filter { $0.link != nil }.map { ($0.record, $0.consent) }, told: crisis.told)
-    isPatient = elapsed < CrisisAlert.undoMilliseconds + UInt64(rank) * CrisisEscalation.turn + Self.patience
+    // Counted in this run alone: it is about what is under way now.
+    isPatient = (now.uptime - seen) / 1_000_000 < CrisisAlert.undoMilliseconds + UInt64(rank) * CrisisEscalation.turn + Self.patience
     var duties = alert.now.map(Duty.tell)
     due = alert.milliseconds.map { now.uptime + $0 * 1_000_000 }
+    let told = contacts.filter { $0.link != nil && $0.consent != .never && crisis.told.contains($0.record) }
+    if !told.isEmpty {
+      if now.uptime >= verified + Self.verifyGap {
+        verified = now.uptime
+        duties += told.map { .tell($0.record) }
+      }
+      due = min(due ?? .max, verified + Self.verifyGap)
+    }
     switch step {
     case .take(let stage): duties.append(.take(stage))
     case .wait(_, let milliseconds): due = min(due ?? .max, now.uptime + milliseconds * 1_000_000)

@@ -50,6 +50,12 @@ package enum Probe: String, Sendable, CaseIterable {
   case replacedBeforeArrival = "merge.replaced-before-arrival"
   case eraseAgainstEdit = "merge.erase-against-edit"
   case concurrentCrisis = "crisis.resolved-while-activated"
+  case alert = "crisis.contact-told"
+  case alertFoundDone = "crisis.another-device-had-told"
+  case alertWaited = "crisis.alert-waited-for-an-activation"
+  case familyStage = "crisis.first-stage"
+  case contactsStage = "crisis.second-stage"
+  case alertedInTheEnd = "crisis.everybody-told-in-the-end"
   case quarantine = "clock.quarantine"
   case lostRequest = "network.lost-request"
   case lostAnswer = "network.lost-answer"
@@ -79,4 +85,6 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case lazyDisk
   /// What travels is not sealed.
   case plainRelay
+  /// Alerts do not wait for anything.
+  case hastyAlert
 }

@@ -27,7 +27,11 @@ extension World {
 
   private mutating func noteCrisis(_ operation: Operation) {
     guard operation.kind == RecordCatalogue.crisis.kind, operation.field == "active" else { return }
-    if case .add = operation.mutation { raised.insert(operation.id) } else { resolved.formUnion(operation.replaces) }
+    if case .add = operation.mutation {
+      raised.insert(operation.id)
+      let others = devices.indices.filter { devices[$0].id != operation.id.stream.device }
+      household.underWay.append((operation.id, now, Set(others)))
+    } else { resolved.formUnion(operation.replaces) }
   }
 
   /// What a process does that saves but does not exchange: it cuts what it saved, and appends that to

@@ -32,6 +32,7 @@ extension World {
       }
     }
     try checkRelay()
+    try checkReach()
   }
 
   /// Nobody believes more of a device than it has durably.

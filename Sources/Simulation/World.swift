@@ -34,6 +34,13 @@ package struct World {
     var wakeAt: UInt64 = .max
     var partitionEnds: UInt64 = 0
     var acknowledged: [StreamKey: UInt64] = [:]
+    var watch = CrisisWatch()
+    /// Kept on its disk.
+    var crisisSeen: CrisisWatch.Kept?
+    /// The crisis as it was last looked at.
+    var crisisHash: StateHash?
+    /// Since when it has been running, unpartitioned, with a relay that did not lose anything.
+    var connectedSince: UInt64 = 0
   }
 
   enum Item {
@@ -41,6 +48,8 @@ package struct World {
     case act
     case restart
     case timer(life: Int)
+    case duty(life: Int)
+    case read  // a contact looks at its board; the item's device is the contact's number
     case poll
   }
 
@@ -50,6 +59,7 @@ package struct World {
   var devices: [Device] = []
   let relay = MemoryRelay()
   let person: Person
+  var household = Household()
   var faults: Faults
   let sabotage: Sabotage?
   var probes = ProbeCounter()
@@ -99,6 +109,8 @@ package struct World {
     }
     for ring in rings { devices.append(try makeDevice(ring, members)) }
     for index in devices.indices { try boot(index) }
+    try inviteContacts()
+    for index in household.contacts.indices { schedule(index, .read, after: milliseconds(500)) }
     for index in devices.indices {
       schedule(index, .act, after: milliseconds(random.number(0...400)))
       schedule(index, .poll, after: milliseconds(1_000))
@@ -124,6 +136,7 @@ package struct World {
   mutating func boot(_ index: Int) throws {
     let device = devices[index]
     devices[index].life += 1
+    (devices[index].watch, devices[index].crisisHash, devices[index].connectedSince) = (CrisisWatch(), nil, now)
     devices[index].performer = try EffectPerformer(
       store: device.store, relay: device.connection, ring: device.ring, incarnation: random.next())
     devices[index].replica = Replica(
@@ -201,6 +214,7 @@ package struct World {
     try settle(for: 40_000_000_000)
     try check()
     try checkAgreement()
+    try checkAlerts()
   }
 
   mutating func settle(for nanoseconds: UInt64) throws {
@@ -226,6 +240,10 @@ package struct World {
     switch item {
     case .event(let event, let life): if life == devices[index].life { try feed(index, event) }
     case .timer(let life): if life == devices[index].life { try feed(index, .timer) }
+    case .duty(let life): guard life == devices[index].life else { return }
+    case .read:
+      schedule(index, .read, after: milliseconds(random.number(500...4_000)))
+      return try readBoard(index)
     case .act:
       schedule(index, .act, after: milliseconds(random.number(50...900)))
       try act(index)
@@ -237,6 +255,7 @@ package struct World {
       schedule(index, .poll, after: milliseconds(2_000))
       if devices[index].replica != nil { try feed(index, .listingChanged) }
     }
+    try doCrisisDuty(index)
   }
 
   /// Faults of the surroundings.
@@ -245,27 +264,35 @@ package struct World {
     if random.happens(permille: faults.wipes) {
       relay.wipe()
       probes.count(.wiped)
+      disturb()
     }
     if let image = images.first, random.happens(permille: faults.rollbacks) {
       relay.restore(image)
       probes.count(.rolledBack)
+      disturb()
     }
     if random.happens(permille: faults.damage), let stream = relay.streams.randomElement(using: &random),
       relay.damage(stream, frame: random.number(0...99), byte: random.number(0...9_999))
     {
       probes.count(.damaged)
+      disturb()
       notifyAll(.stream(stream))
     }
     let index = random.number(0...devices.count - 1)
     if devices[index].partitionEnds < now {
+      if devices[index].connection.isPartitioned { devices[index].connectedSince = now }
       devices[index].connection.isPartitioned = false
       if random.happens(permille: faults.partitions) {
         devices[index].connection.isPartitioned = true
+        devices[index].connectedSince = .max
         devices[index].partitionEnds = now + milliseconds(random.number(500...6_000))
         probes.count(.partition)
       }
     }
   }
+
+  /// The relay lost something: until it is healed nothing can be promised about time.
+  mutating func disturb() { for index in devices.indices { devices[index].connectedSince = max(now, devices[index].connectedSince) } }
 
   // MARK: A device's life (what it does by itself stands in `World+Acts.swift`)
 
@@ -282,6 +309,7 @@ package struct World {
   mutating func powerCut(_ index: Int) {
     probes.count(devices[index].store.lastFailure == .afterCommit ? .cutAfterCommit : .cutBeforeCommit)
     devices[index].replica = nil
+    devices[index].connectedSince = .max
     devices[index].life += 1
     schedule(index, .restart, after: milliseconds(random.number(200...4_000)))
   }

@@ -166,8 +166,8 @@ package struct Actions: Sendable {
   package func escalate(to stage: EscalationStage, pinging own: String?) throws -> Bool {
     try !saving(pinging: own) { transaction in
       let state = CrisisState(try transaction.record(crisisRecord))
-      guard let draft = state.escalation(to: stage, record: crisisRecord) else { return Saved(operations: []) }
-      return try save([draft], in: &transaction)
+      let drafts = state.escalation(to: stage, record: crisisRecord)
+      return drafts.isEmpty ? Saved(operations: []) : try save(drafts, in: &transaction)
     }.operations.isEmpty
   }
 

@@ -6,8 +6,8 @@ import Storage
 
 /// The links that somebody follows on this machine, each in a file of its own. Needs no account.
 ///
-/// A file holds lines: the link, the person's name, the relay, the last number read, and the marks of
-/// everything that was told, in hexadecimal.
+/// A file holds lines: the link, the person's name, the relay, the last number read, the beginning of
+/// what lay there, and the marks of everything that was told, in hexadecimal.
 package struct AlertFollowing: Sendable {
   package private(set) var reader: AlertReader
   package let relay: RelayLocation
@@ -28,10 +28,12 @@ package struct AlertFollowing: Sendable {
   private init?(path: String) {
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-    guard lines.count >= 4, let link = AlertLink(lines[0]), let relay = try? RelayLocation(lines[2]) else { return nil }
-    let told = lines.dropFirst(4).compactMap { [UInt8](hexadecimal: $0) }
+    guard lines.count >= 5, let link = AlertLink(lines[0]), let relay = try? RelayLocation(lines[2]) else { return nil }
+    let told = lines.dropFirst(5).compactMap { [UInt8](hexadecimal: $0) }
     self.init(
-      reader: AlertReader(link, last: UInt64(lines[3]) ?? 0, told: Set(told), person: lines[1]), relay: relay, path: path)
+      reader: AlertReader(
+        link, last: UInt64(lines[3]) ?? 0, lastBytes: [UInt8](hexadecimal: lines[4]) ?? [], told: Set(told),
+        person: lines[1]), relay: relay, path: path)
   }
 
   /// Every link that is followed here.
@@ -42,17 +44,7 @@ package struct AlertFollowing: Sendable {
 
   /// Reads what is new; ``save()`` it once it was told.
   ///
-  /// - Throws: ``RelayError``, ``StorageError``.
-  package mutating func read(_ relay: any Relay) throws -> [Notice] {
-    var notices = try relay.notices(on: NoticeBoard(reader.link).name, after: reader.last)
-    if notices.isEmpty, reader.last > 0, try relay.notices(on: NoticeBoard(reader.link).name, after: reader.last - 1).isEmpty {
-      // What was there is gone: the relay was wiped, and numbers begin again.
-      reader.rewind()
-      notices = try relay.notices(on: NoticeBoard(reader.link).name, after: 0)
-    }
-    guard !notices.isEmpty else { return [] }
-    return reader.take(notices)
-  }
+  package mutating func read(_ relay: any Relay) throws(RelayError) -> [Notice] { try reader.read(relay) }
 
   /// Says that an alert was seen.
   package mutating func confirm(_ alert: Notice, _ relay: any Relay) throws {
@@ -68,7 +60,7 @@ package struct AlertFollowing: Sendable {
         atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     } catch { throw StorageError.unreadable(folder, "it cannot be created") }
     let person = (reader.person ?? "").filter { !$0.isNewline }
-    let lines = [reader.link.description, person, relay.description, "\(reader.last)"] + reader.told.map(\.hexadecimal).sorted()
+    let lines = [reader.link.description, person, relay.description, "\(reader.last)", reader.lastBytes.hexadecimal] + reader.told.map(\.hexadecimal).sorted()
     try HomeFolder.writePrivate(Array(lines.joined(separator: "\n").utf8), to: path)
   }
 }

@@ -77,7 +77,8 @@ struct CrisisDuty: Sendable {
       guard let contact = contacts.first(where: { $0.record == id }) else { return }
       let outcome = try outreach.tell(contact, of: crisis, wall: now.wall, using: &random)
       if outcome == .early { return watch.postpone(until: now.uptime + Self.retryGap) }
-      if try actions.noteTold(id, pinging: pingPath) { result.hasWritten = true }
+      guard try actions.noteTold(id, pinging: pingPath) else { return }
+      result.hasWritten = true
       if outcome == .done { result.news.append("\(contact.name) was told that you asked for support") }
     case .take(let stage):
       switch try outreach.take(stage, of: crisis, wall: now.wall, using: &random) {

@@ -102,14 +102,16 @@ package struct CrisisState: Sendable, Hashable {
     return Self.draft("acknowledged", .add(.text(CrisisEntry.text(leading.id, "seen"))), record, replaces: [])
   }
 
-  /// Says that a device took a stage.
-  package func escalation(to stage: EscalationStage, record: RecordID) -> Draft? {
-    guard let leading, !stages.contains(stage) else { return nil }
-    return Self.draft("escalated", .add(.text(CrisisEntry.text(leading.id, "\(stage.rawValue)"))), record, replaces: [])
+  /// Says that a device took a stage, for every activation that is active: who resolves one of them must
+  /// not make it look as if nothing had happened for the others.
+  package func escalation(to stage: EscalationStage, record: RecordID) -> [Draft] {
+    guard !stages.contains(stage) else { return [] }
+    return activations.map {
+      Self.draft("escalated", .add(.text(CrisisEntry.text($0.id, "\(stage.rawValue)"))), record, replaces: [])
+    }
   }
 
-  /// Says that a contact was told, of every activation that is active: who resolves one of them must not
-  /// make it look as if nobody knew of the others.
+  /// Says that a contact was told, of every activation that is active.
   package func telling(_ contact: RecordID, record: RecordID) -> [Draft] {
     activations.filter { !(toldOf[contact]?.contains($0.id) ?? false) }.map {
       Self.draft("told", .add(.text(CrisisEntry.text($0.id, contact.description))), record, replaces: [])

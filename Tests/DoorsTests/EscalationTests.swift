@@ -27,7 +27,7 @@ struct EscalationTests {
     }
     write(CrisisState.activation(level, source: "person", record: record), Self.devices[1])
     for device in acknowledged { write(CrisisState(state).acknowledgement(by: Self.devices[device], record: record), Self.devices[device]) }
-    for stage in taken { write(CrisisState(state).escalation(to: stage, record: record), Self.devices[0]) }
+    for stage in taken { for draft in CrisisState(state).escalation(to: stage, record: record) { write(draft, Self.devices[0]) } }
     return CrisisState(state)
   }
 

@@ -72,13 +72,13 @@ struct CrisisStateTests {
     let second = DeviceID(high: 0, low: 2)
     var operations = [first]
     operations.append(try write(state(operations).acknowledgement(by: second, record: record), device: 2, sequence: 1, at: 2_000))
-    operations.append(try write(state(operations).escalation(to: .family, record: record), device: 1, sequence: 2, at: 3_000))
+    operations.append(try write(state(operations).escalation(to: .family, record: record).first, device: 1, sequence: 2, at: 3_000))
     operations.append(try write(state(operations).telling(contact, record: record).first, device: 1, sequence: 3, at: 4_000))
     let known = state(operations)
     #expect(known.acknowledgements.map(\.device) == [second])
     #expect(known.stages == [.family] && known.told == [contact])
     #expect(known.acknowledgement(by: second, record: record) == nil, "once is enough")
-    #expect(known.escalation(to: .family, record: record) == nil && known.telling(contact, record: record).isEmpty)
+    #expect(known.escalation(to: .family, record: record).isEmpty && known.telling(contact, record: record).isEmpty)
     #expect(known.tellings.map(\.contact) == [contact] && known.tellings.map(\.timestamp.milliseconds) == [4_000])
     let resolution = known.resolution(record: record)
     #expect(resolution.map(\.field) == ["active", "acknowledged", "escalated", "told"])
@@ -108,7 +108,7 @@ struct CrisisStateTests {
     let day: UInt64 = 86_400_000
     let first = activation(.severe, device: 1, at: 10 * day)
     let acknowledged = try write(state([first]).acknowledgement(by: DeviceID(high: 0, low: 2), record: record), device: 2, sequence: 1, at: 10 * day + 5_000)
-    let stage = try write(state([first]).escalation(to: .family, record: record), device: 1, sequence: 2, at: 10 * day + 60_000)
+    let stage = try write(state([first]).escalation(to: .family, record: record).first, device: 1, sequence: 2, at: 10 * day + 60_000)
     let told = try write(state([first]).telling(RecordID(high: 5, low: 5), record: record).first, device: 1, sequence: 3, at: 10 * day + 61_000)
     let known = state([first, acknowledged, stage, told])
     let resolution = try known.resolution(record: record).enumerated().map {
