@@ -140,7 +140,10 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "FacesTests",
-      dependencies: ["CSystem", "Causality", "Crisis", "Dashboard", "Stores", "Therapy", "Themes", "fullmind"],
+      dependencies: [
+        "CSystem", "Causality", "Crisis", "Dashboard", "Replica", "Sealing", "Storage", "Stores", "Therapy", "Themes",
+        "fullmind",
+      ],
       swiftSettings: strict),
   ]
 )

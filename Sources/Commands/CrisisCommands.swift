@@ -215,13 +215,13 @@ struct CrisisReport: Encodable {
     Output.write(CrisisCard.text(for: Self.region(named: region)))
     guard let home else { return }
     let found = Mutex<[String]>([])
-    let done = DispatchSemaphore(value: 0)
+    let done = Gate()
     Thread {
       let lines = PlanCard.lines(home)
       found.withLock { $0 = lines }
-      done.signal()
+      done.open()
     }.start()
-    guard done.wait(timeout: .now() + .milliseconds(100)) == .success else { return }
+    guard done.wait(100) else { return }
     let lines = found.withLock { $0 }.filter { !$0.isEmpty }
     if !lines.isEmpty { Output.write("\nYOUR PLAN\n" + lines.map { "  \($0)\n" }.joined()) }
   }

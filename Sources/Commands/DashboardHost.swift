@@ -165,6 +165,7 @@ final class DashboardHost: Sendable {
       if let id = RecordID(session), let target = DeviceID(device) { send(.offer(id, to: target)) }
     case .add(let kind, let assignments): send(.perform { _ = try $0.add(kind: kind, assignments) })
     case .editPlan(let assignments): send(.perform { try $0.editPlan(assignments) })
+    case .remove(let record): if let id = RecordID(record) { send(.perform { try $0.remove(id) }) }
     case .resolve(let record, let field, let version): resolve(record, field, version)
     case .invite: invite()
     case .admit: state.withLock { $0.invitation = .admit }

@@ -126,6 +126,7 @@ package enum DashboardFrame {
       return keys
     case .confirmResolve?: return [crisis, ("y", "yes"), ("any other", "no")]
     case .form?: return [("^X", "crisis"), ("Tab", "next"), ("Enter", "save at the end"), ("Esc", "back")]
+    case .plan(let editor)?: return editor.keys
     case .palette?, .filter?: return [("^X", "crisis"), ("Enter", "do it"), ("Esc", "back")]
     case .questionnaire?: return [crisis, ("0-3", "answer"), ("←", "back one"), ("Esc", "leave")]
     case .practice?: return [crisis, ("h", "hand off"), ("p", "pause"), ("Esc", "panels")]

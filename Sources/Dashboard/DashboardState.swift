@@ -226,6 +226,7 @@ package struct DashboardState: Sendable {
   private var isTyping: Bool {
     switch dialogs.last {
     case .form(let form): !form.fields[form.index].text.isEmpty
+    case .plan(let editor): !(editor.typing ?? "").isEmpty
     case .palette(let query, _): !query.isEmpty
     case .filter(let text): !text.isEmpty
     default: false

@@ -9,6 +9,10 @@ extension DashboardState {
   mutating func press(_ key: Key, in dialog: Dialog) -> [Intent] {
     if key == .control("x") { return raiseCrisis() }
     if key == .escape, dialog != .crisis {
+      if case .plan(var editor) = dialog, editor.typing != nil || editor.isRemoving {
+        (editor.typing, editor.isRemoving) = (nil, false)
+        return replaceTop(.plan(editor))
+      }
       dialogs.removeLast()
       if case .invitation = dialog { return [.cancelInvitation] }
       if case .form(let form) = dialog, form.purpose == .start { isFinished = snapshot == nil && dialogs.isEmpty }
@@ -23,6 +27,7 @@ extension DashboardState {
     case .handOff(let session, let selected): return handOff(key, session, selected)
     case .new(let selected): return new(key, selected)
     case .form(let form): return self.form(key, form)
+    case .plan(let editor): return plan(key, editor)
     case .questionnaire(let questionnaire): return self.questionnaire(key, questionnaire)
     case .practice: return practice(key)
     case .filter(let text): return filter(key, text)
@@ -142,7 +147,7 @@ extension DashboardState {
     case 5: dialogs.append(.questionnaire(Questionnaire(.phq9, screening)))
     case 6: dialogs.append(.questionnaire(Questionnaire(.gad7, screening)))
     case 7: dialogs.append(.form(.journal))
-    default: dialogs.append(.form(.plan))
+    default: dialogs.append(.plan(PlanEditor()))
     }
     return []
   }
@@ -203,6 +208,24 @@ extension DashboardState {
     return replaceTop(.form(form))
   }
 
+  private mutating func plan(_ key: Key, _ editor: PlanEditor) -> [Intent] {
+    guard let plan = snapshot?.plan else { return [] }
+    var editor = editor
+    let answer = editor.press(key, plan)
+    _ = replaceTop(.plan(editor))
+    switch answer {
+    case .edit(let words):
+      tell("In your plan, on all your devices.")
+      return [.editPlan(assignments: words)]
+    case .removeContact(let id):
+      tell("Taken out, on all your devices.")
+      return [.remove(record: id.description)]
+    case .newContact: dialogs.append(.form(.contact))
+    case nil: break
+    }
+    return []
+  }
+
   /// Checks what was typed before anything is closed: a mistake costs nothing.
   private mutating func finish(_ form: Form) -> [Intent] {
     var form = form
@@ -220,11 +243,6 @@ extension DashboardState {
       dialogs.removeLast()
       tell("Saved on this device.")
       return [.add(kind: kind, assignments: fixed + form.assignments)]
-    case .plan:
-      guard isValid(&form, RecordCatalogue.plan.kind, []) else { return replaceTop(.form(form)) }
-      dialogs.removeLast()
-      tell("In your plan, on all your devices.")
-      return [.editPlan(assignments: form.assignments)]
     }
   }
 

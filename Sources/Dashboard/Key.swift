@@ -29,6 +29,7 @@ package enum Intent: Sendable, Hashable {
   case handOff(session: String, device: String)
   case add(kind: String, assignments: [String])
   case editPlan(assignments: [String])
+  case remove(record: String)
   case resolve(record: String, field: String, version: Int)
   case invite
   case admit

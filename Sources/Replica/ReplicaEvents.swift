@@ -32,6 +32,18 @@ package enum ReplicaEvent: Sendable {
   case stopping
 }
 
+extension ReplicaEvent {
+  /// What a relay noticed, as news for the replica.
+  package init(_ change: RelayChange) {
+    switch change {
+    case .stream(let stream): self = .relayChanged([stream])
+    case .presence(let tag): self = .presenceChanged(tag)
+    case .listing: self = .listingChanged
+    case .unknown: self = .relayChanged(nil)
+    }
+  }
+}
+
 /// What this device sent, in whichever of its processes.
 package struct SentBatches: Sendable, Equatable {
   package var count = 0

@@ -357,7 +357,7 @@ package struct World {
     devices[index].connection.touched = []
     for change in touched {
       for other in devices.indices where other != index {
-        guard let event = Self.event(change) else { continue }
+        let event = ReplicaEvent(change)
         if !isCalm, random.happens(permille: faults.lostNotifications) { continue }
         schedule(other, .event(event, life: devices[other].life), after: delay())
         if !isCalm, random.happens(permille: faults.repeated) {
@@ -368,17 +368,7 @@ package struct World {
   }
 
   mutating func notifyAll(_ change: RelayChange) {
-    guard let event = Self.event(change) else { return }
-    for index in devices.indices { schedule(index, .event(event, life: devices[index].life), after: delay()) }
-  }
-
-  static func event(_ change: RelayChange) -> ReplicaEvent? {
-    switch change {
-    case .stream(let stream): .relayChanged([stream])
-    case .presence(let tag): .presenceChanged(tag)
-    case .listing: .listingChanged
-    case .unknown: .relayChanged(nil)
-    }
+    for index in devices.indices { schedule(index, .event(ReplicaEvent(change), life: devices[index].life), after: delay()) }
   }
 
   mutating func note(_ outcome: ApplyOutcome, _ index: Int) {

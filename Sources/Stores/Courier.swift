@@ -32,18 +32,18 @@ package final class Courier: Sendable {
   package final class Errand: Sendable {
     fileprivate let departures: [Departure]
     private let answer = Mutex<Outcome?>(nil)
-    private let done = DispatchSemaphore(value: 0)
+    private let done = Gate()
 
     fileprivate init(_ departures: [Departure]) { self.departures = departures }
 
     fileprivate func finish(_ outcome: Outcome) {
       answer.withLock { $0 = outcome }
-      done.signal()
+      done.open()
     }
 
     /// What has become of it after at most so many milliseconds.
     package func outcome(within milliseconds: Int) -> Outcome {
-      if done.wait(timeout: .now() + .milliseconds(milliseconds)) == .success { done.signal() }
+      _ = done.wait(milliseconds)
       return answer.withLock { $0 } ?? .underWay
     }
   }

@@ -7,8 +7,11 @@ struct FlushPlan {
   var isDirty = false
   var last: UInt64 = 0
 
-  /// At most one remembering transaction in this time.
-  static let gap: UInt64 = 500_000_000
+  /// At most one remembering transaction in this time, and in ten times of it while a crisis is active.
+  private static let gap: UInt64 = 500_000_000
+
+  /// Uptime from which it may be kept.
+  func due(inCrisis: Bool) -> UInt64 { last + (inCrisis ? 10 : 1) * Self.gap }
 
   /// Takes in a presence, or that our own was written; called before the replica sees the event.
   mutating func observe(_ event: ReplicaEvent, _ peers: [DeviceID: Peer]) {

@@ -14,13 +14,13 @@ import Therapy
 /// relay; the others watch the store, and one of them takes over when the first ends.
 package final class ReplicaDriver: @unchecked Sendable {
   // @unchecked: everything below `commands` is touched by the driver's own thread alone, between
-  // `start()` and the end of `run()`; `commands` is behind its lock and `finished` is a semaphore.
+  // `start()` and the end of `run()`; `commands` is behind its lock and `finished` is a gate.
 
   package let store: Store
   private let observer: Observer
   private let relayName: String
   private let commands = Mutex<[Command]>([])
-  private let finished = DispatchSemaphore(value: 0)
+  private let finished = Gate()
   private let wake = fm_wake_open()
 
   private var performer: EffectPerformer<Store>
@@ -38,6 +38,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   private var stopBy: UInt64 = .max
   private var live: LiveState
   private var flush = FlushPlan()
+  private var givingWay = GivingWay()
   private var lastPublished: UInt64 = 0
   private var needsPublishing = true
   private var crisisIsNews = false
@@ -95,7 +96,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   /// Asks the driver to say goodbye and waits for it, at most so many milliseconds.
   package func stop(waitingAtMost milliseconds: Int) {
     send(.stop)
-    if finished.wait(timeout: .now() + .milliseconds(milliseconds)) == .success { finished.signal() }
+    _ = finished.wait(milliseconds)
   }
 
   // MARK: The loop
@@ -110,6 +111,11 @@ package final class ReplicaDriver: @unchecked Sendable {
       if lock < 0, now.uptime >= nextLockTry { takeLock(now) }
       publishIfDue(now)
       if lock >= 0, !events.isEmpty {
+        if let rest = givingWay.rest(SystemClock.now.uptime) {
+          wait(Int32((rest + 999_999) / 1_000_000))
+          givingWay.end()
+          continue
+        }
         step(events.removeFirst(), SystemClock.now)
         continue
       }
@@ -124,7 +130,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     if flush.isDirty || live.measurements.hasChanged || live.hasProgress { remember(SystemClock.now) }
     closeSocket()
     if lock >= 0 { fm_unlock(lock) }
-    finished.signal()
+    finished.open()
   }
 
   private func isDone(_ now: Moment) -> Bool {
@@ -139,17 +145,22 @@ package final class ReplicaDriver: @unchecked Sendable {
     if ping < 0 { until = min(until, now + Self.blindPoll) }
     if watch == nil, lock >= 0 { until = min(until, now + Self.slowPoll) }
     if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
-    if flush.isDirty { until = min(until, flush.last + FlushPlan.gap) }
+    if flush.isDirty { until = min(until, flush.due(inCrisis: live.isCrisisActive)) }
     if isStopping { until = min(until, stopBy) }
     if let due = live.duty.due { until = min(until, due) }
     let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
-    let descriptors = [wake, ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
-    var ready = [UInt8](repeating: 0, count: descriptors.count)
-    _ = fm_wait(descriptors, &ready, Int32(descriptors.count), milliseconds)
+    wait(milliseconds)
     if watch == nil, lock >= 0, SystemClock.now.uptime >= wakeAt || milliseconds >= 2_000 {
       events.append(.listingChanged)
     }
     if lock >= 0, SystemClock.now.uptime >= wakeAt { events.append(.timer) }
+  }
+
+  /// Waits for news, at most so long.
+  private func wait(_ milliseconds: Int32) {
+    let descriptors = [wake, ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
+    var ready = [UInt8](repeating: 0, count: descriptors.count)
+    _ = fm_wait(descriptors, &ready, Int32(descriptors.count), milliseconds)
   }
 
   /// Collects what has happened: commands, commits of other processes, changes on the relay.
@@ -162,15 +173,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     if ping >= 0, fm_ping_clear(ping) > 0 { _ = noticeCommits(now, wasPinged: true) }
     // Ahead of the answer that is there already: the replica must know of a crisis before it chooses
     // what to do next, or the steps of a long catch-up would follow one another for seconds.
-    let news = (watch?.changes() ?? []).map { (change: RelayChange) -> ReplicaEvent in
-      switch change {
-      case .stream(let stream): .relayChanged([stream])
-      case .presence(let tag): .presenceChanged(tag)
-      case .listing: .listingChanged
-      case .unknown: .relayChanged(nil)
-      }
-    }
-    events.insert(contentsOf: news, at: 0)
+    events.insert(contentsOf: (watch?.changes() ?? []).map(ReplicaEvent.init), at: 0)
   }
 
   private func perform(_ command: Command, _ now: Moment) {
@@ -258,7 +261,9 @@ package final class ReplicaDriver: @unchecked Sendable {
   private func perform(_ effect: ReplicaEffect) {
     let began = SystemClock.now
     do {
-      guard let answer = try performer.perform(effect, now: began, using: &random) else { return }
+      let answer = try performer.perform(effect, now: began, using: &random)
+      givingWay.note(effect, inCrisis: live.isCrisisActive, began: began.uptime, now: SystemClock.now.uptime)
+      guard let answer else { return }
       if case .applied(_, let outcome) = answer {
         live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime)
       }
@@ -358,7 +363,8 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   // MARK: What there is to see
 
-  private var publishGap: UInt64 { 1_000_000_000 / UInt64(Limits.framesPerSecond) }
+  /// In a crisis what is not about it is shown a little less often.
+  private var publishGap: UInt64 { (live.isCrisisActive ? 3 : 1) * 1_000_000_000 / UInt64(Limits.framesPerSecond) }
   private var knownNames: [DeviceID: String]?
   private var names: [DeviceID: String] {
     if let knownNames { return knownNames }
@@ -380,7 +386,7 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   private func flushIfDue(_ now: Moment) {
     guard flush.isDirty || live.measurements.hasChanged || live.hasProgress, lock >= 0,
-      now.uptime >= flush.last + FlushPlan.gap
+      now.uptime >= flush.due(inCrisis: live.isCrisisActive)
     else {
       if live.measurements.hasChanged || live.hasProgress { flush.isDirty = lock >= 0 }
       return

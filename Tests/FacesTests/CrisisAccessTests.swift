@@ -1,6 +1,10 @@
+import Causality
 import Crisis
 import Dashboard
 import Foundation
+import Replica
+import Sealing
+import Storage
 import Stores
 import Testing
 import Therapy
@@ -9,18 +13,76 @@ import Therapy
 @Suite("Emergency access", .serialized)
 struct CrisisAccessTests {
   private static let folder = try? Folder()
-  private static let homes: (plain: String, locked: String) = {
+  private static let homes: (plain: String, locked: String, spent: String, revoked: String) = {
     let path = (folder?.path ?? "/tmp") + "/homes"
     try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     let words = path + "/words"
     try? Data("correct horse\n".utf8).write(to: URL(fileURLWithPath: words))
     _ = try? Program.run("init", "--device", "laptop", "--no-passphrase", "--home", path + "/plain")
     _ = try? Program.run("init", "--device", "laptop", "--passphrase-file", words, "--home", path + "/locked")
-    for (home, extra) in [("/plain", []), ("/locked", ["--passphrase-file", words])] {
+    try? makeSpent(path + "/spent")
+    try? makeRevoked(path + "/revoked")
+    for (home, extra) in [("/plain", []), ("/locked", ["--passphrase-file", words]), ("/spent", []), ("/revoked", [])] {
       let process = try? Program.start(["plan", "edit", "coping=walk to the river", "--readable", "yes", "--home", path + home] + extra)
       process?.0.waitUntilExit()
     }
-    return (path + "/plain", path + "/locked")
+    return (path + "/plain", path + "/locked", path + "/spent", path + "/revoked")
+  }()
+
+  /// More operations today than the largest tier allows in a day.
+  private static func makeSpent(_ path: String) throws {
+    let store = try AccountSetup.create(at: HomeFolder(path: path), deviceName: "laptop", passphrase: nil).store
+    let today = SystemClock.now.wall / 86_400_000
+    try store.write { for _ in 0...(Tier.enterprise.operationsPerDay ?? 0) { try $0.countSyncOperation(onDay: today) } }
+  }
+
+  /// A device whose account does not know it.
+  private static func makeRevoked(_ path: String) throws {
+    var random = SystemRandomNumberGenerator()
+    let other = try AccountSetup.create(at: HomeFolder(path: path + "-other"), deviceName: "laptop", passphrase: nil).store
+    let ring = KeyRing(account: other.ring.account, device: DeviceID(using: &random), keys: try DeviceKeys(using: &random))
+    let log = try other.read { try $0.membership() }
+    _ = try Store.create(at: HomeFolder(path: path), ring: ring, membership: log, passphrase: nil)
+  }
+
+  /// A library that puts the wall clock of a process anywhere.
+  private static let clock: String? = {
+    let path = (folder?.path ?? "/tmp") + "/clock"
+    let source = """
+      #define _GNU_SOURCE
+      #include <dlfcn.h>
+      #include <stdlib.h>
+      #include <time.h>
+      #include <sys/time.h>
+      int clock_gettime(clockid_t clock, struct timespec *at) {
+        static int (*real)(clockid_t, struct timespec *);
+        if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+        int result = real(clock, at);
+        const char *said = getenv("WALL");
+        if (said && clock == CLOCK_REALTIME) at->tv_sec = atoll(said);
+        return result;
+      }
+      time_t time(time_t *at) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        if (at) *at = now.tv_sec;
+        return now.tv_sec;
+      }
+      int gettimeofday(struct timeval *at, void *zone) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        at->tv_sec = now.tv_sec;
+        at->tv_usec = now.tv_nsec / 1000;
+        return 0;
+      }
+      """
+    try? Data(source.utf8).write(to: URL(fileURLWithPath: path + ".c"))
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = ["clang", "-shared", "-fPIC", "-o", path + ".so", path + ".c", "-ldl"]
+    try? process.run()
+    process.waitUntilExit()
+    return process.terminationStatus == 0 ? path + ".so" : nil
   }()
 
   /// One way in which things are broken: shell words that bring it about, and options that name it.
@@ -33,6 +95,10 @@ struct CrisisAccessTests {
     var environment = ""
     var options = ""
     var isLocked = false
+    var isSpent = false
+    var isRevoked = false
+    /// Seconds since 1970.
+    var wall: Int?
     var closesOutput = false
     var keepsPlan = true
   }
@@ -51,6 +117,10 @@ struct CrisisAccessTests {
     Row(testDescription: "no TERM, no HOME, no locale", environment: "TERM= HOME= LANG= LC_ALL="),
     Row(testDescription: "a terminal of 20x6", environment: "COLUMNS=20 LINES=6"),
     Row(testDescription: "standard output closed", closesOutput: true),
+    Row(testDescription: "no quota left, as when a subscription has ended", isSpent: true),
+    Row(testDescription: "a device that the account does not know any more", isRevoked: true),
+    Row(testDescription: "a clock in 1970", wall: 5),
+    Row(testDescription: "a clock in 2200", wall: 7_258_118_400),
   ]
 
   static let pairs = rows.indices.flatMap { one in rows.indices.filter { $0 > one }.map { (one, $0) } }
@@ -63,13 +133,17 @@ struct CrisisAccessTests {
 
   private func opens(_ rows: [Row]) throws {
     let what = rows.map(\.testDescription).joined(separator: " + ")
-    let home = rows.contains(where: \.isLocked) ? Self.homes.locked : Self.homes.plain
+    let home =
+      rows.contains(where: \.isLocked) ? Self.homes.locked
+      : rows.contains(where: \.isRevoked) ? Self.homes.revoked : rows.contains(where: \.isSpent) ? Self.homes.spent : Self.homes.plain
+    var clock = ""
+    if let wall = rows.compactMap(\.wall).first { clock = "LD_PRELOAD=\(try #require(Self.clock)) WALL=\(wall)" }
     let copy = try #require(Self.folder).path + "/copy"
     let script = """
       rm -rf \(copy); cp -r \(home) \(copy); H=\(copy)
       \(rows.map(\.damage).joined(separator: "\n"))
       \(rows.map(\.prefix).joined(separator: " "))
-      exec env \(rows.map(\.environment).joined(separator: " ")) \(Program.path) crisis card --home \(copy) \
+      exec env \(clock) \(rows.map(\.environment).joined(separator: " ")) \(Program.path) crisis card --home \(copy) \
       \(rows.map(\.options).joined(separator: " ")) \(rows.contains(where: \.closesOutput) ? ">&-" : "")
       """
     let (process, out) = (Process(), Pipe())
@@ -87,6 +161,22 @@ struct CrisisAccessTests {
     if rows.contains(where: \.closesOutput) { return }
     #expect(text.contains("112") && text.contains("RIGHT NOW"), "\(what)")
     #expect(text.contains("walk to the river") == rows.allSatisfy(\.keepsPlan), "\(what): the plan the person opted into")
+  }
+
+  @Test("a crisis is raised, resolved and history with no quota, as a device nobody knows, and in 1970 and 2200", arguments: rows.suffix(4).indices)
+  func raising(_ index: Int) throws {
+    let row = Self.rows[index]
+    let home = try #require(Self.folder).path + "/raising"
+    try? FileManager.default.removeItem(atPath: home)
+    try FileManager.default.copyItem(atPath: row.isSpent ? Self.homes.spent : row.isRevoked ? Self.homes.revoked : Self.homes.plain, toPath: home)
+    var environment: [String: String] = [:]
+    if let wall = row.wall { environment = ["LD_PRELOAD": try #require(Self.clock), "WALL": "\(wall)"] }
+    let raised = try Program.run("crisis", "activate", "severe", "--home", home, environment: environment)
+    #expect(raised.status == 0 && raised.out.contains("112"), "\(raised.err)")
+    #expect(try Program.run("crisis", "status", "--json", "--home", home, environment: environment).out.contains(#""active":true"#))
+    #expect(try Program.run("crisis", "status", "--json", "--home", home).out.contains(#""active":true"#), "also when the clock is right again")
+    #expect(try Program.run("crisis", "resolve", "--yes", "--home", home).status == 0)
+    #expect(try Program.run("crisis", "status", "--json", "--home", home).out.contains(#""active":false"#), "whatever the clock said")
   }
 
   @Test("the plan is no plain text unless the person said so, and not any more when they take it back")

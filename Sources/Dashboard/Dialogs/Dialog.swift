@@ -12,6 +12,7 @@ package enum Dialog: Sendable, Hashable {
   case handOff(session: RecordID, selected: Int)
   case new(selected: Int)
   case form(Form)
+  case plan(PlanEditor)
   case questionnaire(Questionnaire)
   case practice
   case filter(String)
@@ -24,7 +25,6 @@ package enum Dialog: Sendable, Hashable {
 package struct Form: Sendable, Hashable {
   package enum Purpose: Sendable, Hashable {
     case record(kind: String, fixed: [String])
-    case plan
     case start
     case join
   }
@@ -52,15 +52,14 @@ package struct Form: Sendable, Hashable {
   private var kind: String? {
     switch purpose {
     case .record(let kind, _): kind
-    case .plan: RecordCatalogue.plan.kind
     case .start, .join: nil
     }
   }
 
-  /// What may be added to the safety plan; what is in it already stays.
-  package static let plan = Form(
-    purpose: .plan, title: "Safety plan: what would you add?",
-    fields: fields(RecordCatalogue.plan.fields.map(\.name), of: RecordCatalogue.plan))
+  /// Being a contact shares nothing: who is told of a crisis is chosen by an invitation.
+  package static let contact = Form(
+    purpose: .record(kind: "contact", fixed: []), title: "A contact of yours",
+    fields: fields(["name", "phone", "primary"], of: RecordCatalogue.contact))
 
   /// Offered when a crisis was resolved, and kept with it.
   package static func afterCrisis(_ activation: String, hour: Int) -> Form {
@@ -86,6 +85,7 @@ package struct Form: Sendable, Hashable {
       let hint =
         switch field.content {
         case .integer(let range): "\(range.lowerBound)–\(range.upperBound)"
+        case .flag: "yes or no"
         default: field.policy.isList ? "several with commas" : ""
         }
       return Field(name: field.name, hint: hint)

@@ -13,6 +13,7 @@ enum DialogFrame {
     case .handOff(_, let selected): box("Hand off to", handOff(state, selected), state, &frame)
     case .new(let selected): box("New", choices(DashboardState.beginnings, selected), state, &frame)
     case .form(let form): self.form(form, state, &frame)
+    case .plan(let editor): plan(editor, state, &frame)
     case .questionnaire(let questionnaire): box(questionnaire.instrument.name.uppercased(), self.questionnaire(questionnaire), state, &frame)
     case .practice: PracticeScreen.draw(state, &frame)
     case .filter(let text): box("Filter events", [Line([Span(text), Span(state.glyphs.cursor, .accent)]), .empty, Line("!word shows what does not contain it", .dim)], state, &frame)
@@ -99,6 +100,12 @@ enum DialogFrame {
         [Span(CellText.clean(device.name), .strong), Span("  \(CellText.clean(device.kind))", .dim)],
         right: [Span(device.presence.rawValue, device.presence == .here ? .good : .dim)], isSelected: index == selected)
     } + [.empty, Line("The session stays here until its receipt is back.", .dim)]
+  }
+
+  private static func plan(_ editor: PlanEditor, _ state: DashboardState, _ frame: inout Frame) {
+    let (columns, rows) = (min(76, state.size.columns - 6), max(1, state.size.rows - 6))
+    let plan = state.snapshot?.plan ?? SafetyPlan(plans: [], contacts: [])
+    box("Safety plan", editor.lines(plan, state.glyphs, columns: columns, rows: rows).map { $0.padded(to: columns) }, state, &frame)
   }
 
   private static func form(_ form: Form, _ state: DashboardState, _ frame: inout Frame) {

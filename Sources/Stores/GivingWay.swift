@@ -1,0 +1,39 @@
+import Causality
+import Replica
+
+/// In a crisis everything ordinary gives way: after each ordinary step the driver rests as long as the
+/// step took, so that at most half of a processor, a disk and a store belongs to anything but the crisis.
+/// What arrives meanwhile ends the rest.
+struct GivingWay: Sendable {
+  private var until: UInt64 = 0
+  /// Nanoseconds; longer steps do not earn a longer rest.
+  private static let longest: UInt64 = 20_000_000
+
+  /// Notes a step that was performed.
+  mutating func note(_ effect: ReplicaEffect, inCrisis: Bool, began: UInt64, now: UInt64) {
+    guard inCrisis, effect.isOrdinary else { return }
+    until = now + min(now - began, Self.longest)
+  }
+
+  /// Nanoseconds to rest before the next step; `nil` when it is its turn.
+  func rest(_ now: UInt64) -> UInt64? { until > now ? until - now : nil }
+
+  /// Something arrived: the rest is over.
+  mutating func end() { until = 0 }
+}
+
+extension ReplicaEffect {
+  /// Whether it can wait: everything but the crisis lane, membership, and saying where we are.
+  var isOrdinary: Bool {
+    switch self {
+    case .reconcile(let channel, _, _), .rewind(let channel), .append(let channel, _): channel.isOrdinary
+    case .cut(let lane, _): lane != .crisis
+    case .read(let stream, _), .apply(let stream, _): stream.channel.isOrdinary
+    case .survey, .readPresence, .writePresence, .wake, .report: false
+    }
+  }
+}
+
+extension Channel {
+  fileprivate var isOrdinary: Bool { lane.map { $0 != .crisis } ?? false }
+}

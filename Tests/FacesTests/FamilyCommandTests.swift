@@ -1,0 +1,68 @@
+import Foundation
+import Testing
+
+/// Whom a crisis is told to, with two people as processes.
+@Suite("Family", .serialized)
+struct FamilyCommandTests {
+  private let folder: Folder
+  private var home: String { folder.path + "/maya" }
+  private var relay: String { "folder:" + folder.path + "/relay" }
+
+  init() throws {
+    folder = try Folder()
+    try Program.run("init", "--device", "laptop", "--no-passphrase", "--home", home, "--relay", relay)
+    try Program.run("record", "add", "contact", "name=Ben", "phone=555", "--home", home)
+  }
+
+  private func invite() throws -> String {
+    let text = try Program.run("family", "invite", "ben", "--as", "Maya", "--home", home).out
+    let words = text.split(whereSeparator: \.isWhitespace).map(String.init)
+    return try #require(words.firstIndex(of: "follow").map { words[$0 + 1] })
+  }
+
+  private func follow(_ words: String...) throws -> Program.Outcome {
+    let (process, out, err) = try Program.start(["family", "follow"] + words + ["--once", "--home", folder.path + "/ben"])
+    let (output, errors) = (out.fileHandleForReading.readDataToEndOfFile(), err.fileHandleForReading.readDataToEndOfFile())
+    process.waitUntilExit()
+    return .init(status: process.terminationStatus, out: String(decoding: output, as: UTF8.self), err: String(decoding: errors, as: UTF8.self))
+  }
+
+  @Test("an invited contact is told once, sees no word of it, and the person sees that it was")
+  func told() throws {
+    let link = try invite()
+    #expect(try follow(link, "--relay", relay).out.isEmpty)
+    try Program.run("crisis", "activate", "moderate", "--now", "--home", home)
+    #expect(try follow().out.isEmpty, "only from severe upward")
+    #expect(try Program.run("crisis", "activate", "severe", "--now", "--home", home).out.contains("Told: Ben"))
+    #expect(try follow("--seen").out.contains("Maya asked for support"))
+    try Program.run("crisis", "activate", "emergency", "--now", "--home", home)
+    #expect(try follow().out.isEmpty, "not twice for one crisis")
+    #expect(try Program.run("crisis", "history", "--home", home).out.contains("1 told"))
+    try Program.run("crisis", "resolve", "--yes", "--home", home)
+    try Program.run("crisis", "activate", "severe", "--now", "--home", home)
+    #expect(try follow("--json").out.contains(#""event":"alert""#), "the next one is another")
+  }
+
+  @Test("who was not invited, or whose link was taken back, learns nothing")
+  func notTold() throws {
+    try Program.run("record", "add", "contact", "name=Ana", "alert=yes", "--home", home)
+    let link = try invite()
+    #expect(try follow(link, "--relay", relay).status == 0)
+    #expect(try Program.run("family", "withdraw", "Ben", "--home", home).status == 0)
+    #expect(try Program.run("family", "list", "--home", home).out.contains("Ana  agreed"))
+    let raised = try Program.run("crisis", "activate", "severe", "--now", "--home", home)
+    #expect(raised.status == 0 && !raised.out.contains("Told"))
+    #expect(try follow().out.isEmpty)
+  }
+
+  @Test("a link that leads nowhere is said to, at once")
+  func wrongLink() throws {
+    _ = try invite()
+    let other = try follow("00000-00000-00000-00000-00000-0", "--relay", relay)
+    #expect(other.status == 64 && other.err.contains("Nobody is found"), "\(other.status)")
+    #expect(try follow("nonsense", "--relay", relay).err.contains("not a link"))
+    #expect(try follow().err.contains("No link is followed"))
+    #expect(try Program.run("family", "invite", "Zoe", "--as", "Maya", "--home", home).err.contains("no contact"))
+    #expect(try Program.run("family", "grant", "Ben", "maybe", "--home", home).err.contains("no choice"))
+  }
+}
