@@ -117,7 +117,8 @@ package enum DashboardFrame {
     switch state.dialogs.last {
     case nil: break
     case .crisis?:
-      var keys = [("Esc", "back"), ("↓", "more")]
+      let isNew = state.snapshot.map { $0.crisis.isActive && !$0.crisis.isAcknowledgedHere } ?? false
+      var keys = [("Esc", isNew ? "I have seen it" : "back"), ("↓", "more")]
       if state.canUndoCrisis { keys.insert(("u", "take back (\(state.undoSeconds) s)"), at: 0) }
       if state.canTellNow { keys.insert(("Enter", "tell my contacts now"), at: 0) }
       if !(state.snapshot?.crisis.isActive ?? true) { keys.append(("h", "the last 90 days")) }

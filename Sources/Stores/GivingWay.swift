@@ -4,22 +4,24 @@ import Replica
 /// In a crisis everything ordinary gives way: after each ordinary step the driver rests as long as the
 /// step took, so that at most half of a processor, a disk and a store belongs to anything but the crisis.
 /// What arrives meanwhile ends the rest.
-struct GivingWay: Sendable {
+package struct GivingWay: Sendable {
   private var until: UInt64 = 0
+
+  package init() {}
   /// Nanoseconds; longer steps do not earn a longer rest.
   private static let longest: UInt64 = 20_000_000
 
   /// Notes a step that was performed.
-  mutating func note(_ effect: ReplicaEffect, inCrisis: Bool, began: UInt64, now: UInt64) {
+  package mutating func note(_ effect: ReplicaEffect, inCrisis: Bool, began: UInt64, now: UInt64) {
     guard inCrisis, effect.isOrdinary else { return }
     until = now + min(now - began, Self.longest)
   }
 
   /// Nanoseconds to rest before the next step; `nil` when it is its turn.
-  func rest(_ now: UInt64) -> UInt64? { until > now ? until - now : nil }
+  package func rest(_ now: UInt64) -> UInt64? { until > now ? until - now : nil }
 
   /// Something arrived: the rest is over.
-  mutating func end() { until = 0 }
+  package mutating func end() { until = 0 }
 }
 
 extension ReplicaEffect {

@@ -114,3 +114,27 @@ struct EscalationTests {
     #expect(late.look(crisis, contacts: [], own: Self.devices[1], others: [], isHere: { _ in false }, now: Moment(wall: 0, uptime: 0)) == [.take(.family)])
   }
 }
+
+@Suite("Giving way")
+struct GivingWayTests {
+  @Test("in a crisis an ordinary step earns a rest as long as it took, at most 20 ms; nothing else does")
+  func rests() {
+    let stream = RelayStream(tag: BlindTag(high: 1, low: 1), channel: Channel(.bulk))
+    let crisis = RelayStream(tag: BlindTag(high: 1, low: 1), channel: Channel(.crisis))
+    func rest(_ effect: ReplicaEffect, inCrisis: Bool = true, took: UInt64 = 5_000_000) -> UInt64? {
+      var giving = GivingWay()
+      giving.note(effect, inCrisis: inCrisis, began: 100, now: 100 + took)
+      return giving.rest(100 + took)
+    }
+    #expect(rest(.read(stream, from: .start)) == 5_000_000 && rest(.cut(.ordinary, counted: true)) == 5_000_000)
+    #expect(rest(.append(Channel(.session), after: 1), took: 90_000_000) == 20_000_000)
+    #expect(rest(.read(stream, from: .start), inCrisis: false) == nil)
+    for effect: ReplicaEffect in [.read(crisis, from: .start), .append(Channel(.crisis), after: 0), .append(.membership, after: 0), .survey] {
+      #expect(rest(effect) == nil)
+    }
+    var giving = GivingWay()
+    giving.note(.read(stream, from: .start), inCrisis: true, began: 0, now: 9)
+    giving.end()
+    #expect(giving.rest(9) == nil, "news ended it")
+  }
+}

@@ -151,6 +151,72 @@ struct FrameTests {
     #expect(DashboardFrame.render(small).text.contains("walk to the river"))
   }
 
+  @Test("the crisis screen says what is told to whom; Enter says now while somebody waits")
+  func tellings() {
+    var snapshot = Snapshot.sample().inCrisis()
+    typealias Telling = Snapshot.CrisisStatus.Telling
+    let states: [(Telling.State, String)] = [
+      (.later(8_000), "will be told in 8 s"), (.now, "is being told"), (.unanswered, "when nobody acknowledges"),
+      (.told(Snapshot.sampleWall), "was told now"), (.seen(told: 1_000, 9_000), "has seen it, 8.0 s after being told"), (.notInvited, "has no link"),
+    ]
+    snapshot.crisis.tellings = states.map { Telling(name: "Jo", phone: "", state: $0.0) }
+    var state = state(120, 40, snapshot)
+    state.crisisLines = ["TALK TO SOMEBODY NOW"]
+    let text = DashboardFrame.render(state).text
+    for (_, words) in states { #expect(text.contains(words), "\(words)") }
+    #expect(text.contains("tell my contacts now") && !text.contains("u takes it back"), "only where it was raised")
+    #expect(state.press(.enter) == [.tellContacts] && state.dialogs.last == .crisis)
+    snapshot.crisis.tellings = [Telling(name: "Jo", phone: "", state: .told(Snapshot.sampleWall))]
+    state.update(snapshot)
+    #expect(state.press(.enter) == [.acknowledgeCrisis], "nobody waits any more: it closes")
+  }
+
+  @Test("what is drawn is told once: the time a key took, and which crisis is on the screen")
+  func drawn() {
+    var state = state(80, 24)
+    _ = state.tick(Moment(wall: Snapshot.sampleWall, uptime: 1_000))
+    _ = state.press(.character("!"))
+    #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 4_000)) == [.time(.crisisScreen, nanoseconds: 3_000)])
+    #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 5_000)).isEmpty)
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.activation = "abc.7"
+    state.update(snapshot)
+    #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 6_000)) == [.crisisShown("abc.7")])
+    #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 7_000)).isEmpty)
+  }
+
+  @Test("the plan is edited entry by entry; nothing leaves it without a second key")
+  func planEditor() {
+    var snapshot = Snapshot.sample()
+    snapshot.plan.steps[0].entries = ["sleeping badly"]
+    snapshot.plan.contacts = [.init(record: RecordID(high: 1, low: 1), name: "Jo", phone: "1", isPrimary: true, consent: .never)]
+    var state = state(80, 24, snapshot)
+    _ = state.press(.character("n"))
+    #expect(state.press(.character("9")).isEmpty)
+    #expect(DashboardFrame.render(state).text.contains("How I notice that it begins"))
+    _ = state.press(.down)
+    #expect(state.press(.character("d")).isEmpty)
+    #expect(DashboardFrame.render(state).text.contains("take it out on every device?"))
+    #expect(state.press(.character("n")).isEmpty, "kept")
+    _ = state.press(.character("d"))
+    #expect(state.press(.character("y")) == [.editPlan(assignments: ["warnings-=sleeping badly"])])
+    _ = state.press(.down)
+    _ = state.press(.enter)
+    for character in "tea" { _ = state.press(.character(character)) }
+    #expect(state.press(.character("!")).isEmpty, "while it is typed")
+    _ = state.press(.backspace)
+    #expect(state.press(.enter) == [.editPlan(assignments: ["coping=tea"])])
+    #expect(state.press(.escape).isEmpty && state.dialogs.count == 1, "first the typing ends")
+    _ = state.press(.end)
+    _ = state.press(.character("d"))
+    #expect(state.press(.character("y")) == [.remove(record: RecordID(high: 1, low: 1).description)])
+    _ = state.press(.up)
+    _ = state.press(.enter)
+    #expect(DashboardFrame.render(state).text.contains("A contact of yours"))
+    _ = state.press(.escape)
+    #expect(state.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")])
+  }
+
   @Test("closing a crisis from elsewhere acknowledges it, once; resolving offers a check-in that is kept with it")
   func acknowledging() {
     var snapshot = Snapshot.sample().inCrisis()

@@ -58,7 +58,7 @@ enum CrisisScreen {
     switch telling {
     case .unanswered: ("will be told when nobody acknowledges", .dim)
     case .later(let milliseconds):
-      ("will be told in \((milliseconds - min(milliseconds, state.sinceSnapshot) + 999) / 1_000) s: Enter says now, u takes it back", .waiting)
+      ("will be told in \((milliseconds - min(milliseconds, state.sinceSnapshot) + 999) / 1_000) s: Enter says now\(state.canUndoCrisis ? ", u takes it back" : "")", .waiting)
     case .now: ("is being told; tried again until it is done", .waiting)
     case .told(let wall): ("was told \(Wording.ago(wall, now: state.now.wall))", .good)
     case .seen(let told, let seen): ("has seen it, \(Wording.seconds(Double(seen > told ? seen - told : 0) / 1_000)) after being told", .good)
