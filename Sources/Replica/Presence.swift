@@ -29,7 +29,15 @@ package struct Presence: Hashable, Sendable {
   package var stateHash: StateHash
   package var isLeaving: Bool
   /// The activation that is drawn on a screen of this device.
-  package var shown: OperationID?
+  package var shown: Shown?
+
+  package struct Shown: Hashable, Sendable {
+    package var activation: OperationID
+    /// Nanoseconds between drawing it and writing this presence.
+    package var held: UInt64
+
+    package init(activation: OperationID, held: UInt64) { (self.activation, self.held) = (activation, held) }
+  }
 
   package var bytes: [UInt8] {
     var wire = WirePresence()
@@ -49,8 +57,9 @@ package struct Presence: Hashable, Sendable {
     wire.stateHash = Data(stateHash.bytes)
     wire.leaving = isLeaving
     if let shown {
-      wire.shown.device = Data(shown.stream.device.bytes)
-      wire.shown.sequence = shown.sequence
+      wire.shown.device = Data(shown.activation.stream.device.bytes)
+      wire.shown.sequence = shown.activation.sequence
+      wire.shownHeldUs = shown.held / 1_000
     }
     return wire.encoded
   }
@@ -76,15 +85,16 @@ package struct Presence: Hashable, Sendable {
     }
     self.stateHash = stateHash
     isLeaving = wire.leaving
-    shown = DeviceID(bytes: wire.shown.device).map {
-      OperationID(stream: StreamID(device: $0, lane: .crisis), sequence: wire.shown.sequence)
+    if let device = DeviceID(bytes: wire.shown.device), wire.shownHeldUs < 1 << 50 {
+      let id = OperationID(stream: StreamID(device: device, lane: .crisis), sequence: wire.shown.sequence)
+      shown = Shown(activation: id, held: wire.shownHeldUs * 1_000)
     }
   }
 
   package init(
     device: DeviceID, incarnation: UInt64, counter: UInt64, wall: UInt64, heads: [StreamKey: UInt64],
     damaged: [StreamKey], echoes: [Echo], stateHash: StateHash, isLeaving: Bool,
-    shown: OperationID? = nil
+    shown: Shown? = nil
   ) {
     (self.device, self.incarnation, self.counter, self.wall) = (device, incarnation, counter, wall)
     (self.heads, self.damaged, self.echoes) = (heads, damaged, echoes)

@@ -43,7 +43,7 @@ package struct Replica: Sendable {
     var last: UInt64 = 0
     /// A crisis is confirmed at once.
     var isUrgent = false
-    var shown: OperationID?
+    var shown: (activation: OperationID, at: UInt64)?
   }
 
   /// - Parameters:
@@ -121,10 +121,10 @@ package struct Replica: Sendable {
       isBusy = false
       if isStopping { saidGoodbye = true }
     case .shown(let activation):
-      guard presence.shown != activation else { break }
-      presence.shown = activation
-      presence.isUrgent = true
-      schedulePresence(at: now.uptime)
+      guard presence.shown?.activation != activation else { break }
+      presence.shown = (activation, now.uptime)
+      // It says since when, so that it need not be in the way of a crisis that others still have to draw.
+      schedulePresence(at: max(now.uptime, presence.last + Self.confirmationGap))
     case .timer: break
     case .syncRequested:
       relay.retryAt = nil
@@ -236,7 +236,7 @@ package struct Replica: Sendable {
       .writePresence(
         PresenceContent(
           counter: presence.counter, damaged: damaged, echoes: peers.echoes(now: now), isLeaving: isStopping,
-          shown: presence.shown)))
+          shown: presence.shown.map { Presence.Shown(activation: $0.activation, held: now.uptime - $0.at) })))
   }
 
   /// Asks for a presence not before a moment; the earliest wish counts.

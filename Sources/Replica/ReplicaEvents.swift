@@ -103,7 +103,7 @@ package struct PresenceContent: Sendable, Hashable {
   package var damaged: [StreamKey]
   package var echoes: [Presence.Echo]
   package var isLeaving: Bool
-  package var shown: OperationID?
+  package var shown: Presence.Shown?
 }
 
 /// What people are told.

@@ -120,11 +120,12 @@ struct LiveState: Sendable {
       }
       waiting[index].receipts.insert(presence.device)
     }
-    if let raised, let drawn = presence.shown, drawn.stream.device == replica.device, drawn.sequence >= raised.sequence,
-      shown[presence.device] == nil
+    if let raised, let drawn = presence.shown, drawn.activation.stream.device == replica.device,
+      drawn.activation.sequence >= raised.sequence, shown[presence.device] == nil
     {
-      shown[presence.device] = now.uptime - raised.at
-      time(.crisisShown, nanoseconds: now.uptime - raised.at, now)
+      let elapsed = now.uptime - raised.at
+      shown[presence.device] = elapsed - min(elapsed, drawn.held)
+      time(.crisisShown, nanoseconds: elapsed - min(elapsed, drawn.held), now)
     }
     let others = replica.others.filter { replica.peers.state(of: $0, now: now.uptime) == .here }
     waiting.removeAll { write in others.allSatisfy { write.receipts.contains($0) } && !write.receipts.isEmpty }

@@ -333,6 +333,9 @@ package nonisolated struct WirePresence: Sendable {
   /// Clears the value of `shown`. Subsequent reads from it will return its default value.
   package mutating func clearShown() {self._shown = nil}
 
+  /// how long before this was written
+  package var shownHeldUs: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1009,7 +1012,7 @@ nonisolated extension WireStreamCursor: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WirePresence: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Presence"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}device\0\u{1}incarnation\0\u{1}counter\0\u{3}wall_ms\0\u{1}cursors\0\u{1}damaged\0\u{1}echoes\0\u{3}state_hash\0\u{1}leaving\0\u{1}shown\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}device\0\u{1}incarnation\0\u{1}counter\0\u{3}wall_ms\0\u{1}cursors\0\u{1}damaged\0\u{1}echoes\0\u{3}state_hash\0\u{1}leaving\0\u{1}shown\0\u{3}shown_held_us\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1027,6 +1030,7 @@ nonisolated extension WirePresence: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 8: try { try decoder.decodeSingularBytesField(value: &self.stateHash) }()
       case 9: try { try decoder.decodeSingularBoolField(value: &self.leaving) }()
       case 10: try { try decoder.decodeSingularMessageField(value: &self._shown) }()
+      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.shownHeldUs) }()
       default: break
       }
     }
@@ -1067,6 +1071,9 @@ nonisolated extension WirePresence: SwiftProtobuf.Message, SwiftProtobuf._Messag
     try { if let v = self._shown {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
     } }()
+    if self.shownHeldUs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.shownHeldUs, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1081,6 +1088,7 @@ nonisolated extension WirePresence: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if lhs.stateHash != rhs.stateHash {return false}
     if lhs.leaving != rhs.leaving {return false}
     if lhs._shown != rhs._shown {return false}
+    if lhs.shownHeldUs != rhs.shownHeldUs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
