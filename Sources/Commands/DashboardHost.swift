@@ -180,14 +180,14 @@ final class DashboardHost: Sendable {
   }
 
   /// Neither the driver nor a relay that hangs can hold this up: a queue of its own, a courier of its own.
-  private func crisis(pressed: UInt64? = nil, _ body: @escaping @Sendable (Actions) throws -> Void) {
+  private func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) {
     crisisQueue.async { [self] in
       let (store, courier, household, watched) = state.withLock { ($0.store, $0.courier, $0.household, $0.watched) }
       guard let store = household?.devices[watched].store ?? store else { return send(.crisis(body)) }
       do {
         try body(Actions(store, courier: household == nil ? courier : nil))
         // It shares our connection, so that without a ping nothing would tell it of the commit.
-        driver?.send(pressed.map { .noticeCrisis(pressed: $0) } ?? .perform { _ in })
+        driver?.send(.perform { _ in })
       } catch {
         let actionable = Output.actionable(error)
         notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
@@ -198,8 +198,9 @@ final class DashboardHost: Sendable {
   /// Raised: saved and on its way before anything else is even looked at; timed from the key.
   private func raise(_ level: CrisisLevel, _ source: String) {
     let (pressed, wall) = (SystemClock.now.uptime, SystemClock.wallMicroseconds)
-    crisis(pressed: pressed) { [self] actions in
+    crisis { [self] actions in
       let change = try actions.activateCrisis(level, source: source)
+      send(.noticeCrisis(change.operation.id, pressed: pressed))
       send(.time(.crisisDurable, nanoseconds: (change.saved > wall ? change.saved - wall : 0) * 1_000))
     }
   }

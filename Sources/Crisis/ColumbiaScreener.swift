@@ -35,10 +35,10 @@ public enum ColumbiaScreener {
   /// The highest risk among the answers. Where it is unknown how long ago something was, it counts as
   /// recent: unknown is not harmless.
   public static func risk(_ answers: [Yes]) -> Risk {
-    answers.map { answer in
+    answers.flatMap { answer in
       rows.filter { row in
         row.question == answer.question && (row.isRecent == nil || row.isRecent == answer.isRecent ?? true)
-      }.map(\.risk).max() ?? .none
+      }.map(\.risk)
     }.max() ?? .none
   }
 }

@@ -70,7 +70,7 @@ public struct CrisisDetection: Sendable, Hashable {
     if hasThoughts { return CrisisOffer(level: .severe, reason: .thoughts) }
     if load >= Self.phq9Severe { return CrisisOffer(level: .severe, reason: .heavyLoad) }
     if worry >= Self.gad7Severe { return CrisisOffer(level: .moderate, reason: .muchWorry) }
-    if load >= Self.phq9Support, max(worry, latestGAD7 ?? 0) >= Self.gad7Worry {
+    if load >= Self.phq9Support, max(worry, latestGAD7 ?? worry) >= Self.gad7Worry {
       return CrisisOffer(level: .none, reason: .loadAndWorry)
     }
     if load >= Self.phq9Support { return CrisisOffer(level: .none, reason: .considerableLoad) }

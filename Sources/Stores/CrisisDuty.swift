@@ -9,8 +9,8 @@ import Therapy
 /// whom the person agreed to tell.
 struct CrisisDuty: Sendable {
   private(set) var watch = CrisisWatch()
-  /// Whether the crisis may be another one than when it was last looked at.
-  var mayDiffer = true
+  /// When the crisis is looked at because it may be another one; `nil` when it was.
+  private var lookAt: UInt64? = 0
   /// When contacts who were told said that they have seen it, by their clocks.
   private(set) var seen: [RecordID: UInt64] = [:]
   private var nextReading: UInt64?
@@ -22,14 +22,17 @@ struct CrisisDuty: Sendable {
   private static let retryGap: UInt64 = 1_000_000_000
 
   /// Uptime at which there is something to do although nothing changes; `nil` while there is not.
-  var due: UInt64? { [watch.due, nextReading].compactMap { $0 }.min() }
+  var due: UInt64? { [watch.due, nextReading, lookAt].compactMap { $0 }.min() }
+
+  /// The crisis may be another one. What has to be done about it has seconds: the processor belongs to
+  /// those who still have to draw it.
+  mutating func change(_ now: Moment) { lookAt = lookAt ?? now.uptime + Self.calm }
+  private static let calm: UInt64 = 60_000_000
 
   struct Result {
     var isActive = false
     /// What another process of this device shows, if that is news.
     var shown: OperationID?
-    /// The newest activation of this device.
-    var raised: OperationID?
     /// Whether something was written here.
     var hasWritten = false
     var news: [String] = []
@@ -42,14 +45,13 @@ struct CrisisDuty: Sendable {
   mutating func perform(_ store: Store, _ replica: Replica, relay: (any Relay)?, pingPath: String, _ now: Moment) throws -> Result {
     let actions = Actions(store)
     let (crisis, contacts) = try store.read { (CrisisState(try $0.record(actions.crisisRecord)), try SafetyPlan.contacts($0)) }
-    mayDiffer = false
+    lookAt = nil
     let kept = try watch.follow(crisis, now) { try store.read { try $0.crisisSeen() }.map(CrisisWatch.Kept.init) }
     if let kept { try store.write { try $0.setCrisisSeen(kept.activation, wall: kept.wall) } }
     let duties = watch.look(
       crisis, contacts: contacts, own: replica.device, others: replica.others,
       isHere: { replica.peers.state(of: $0, now: now.uptime) == .here }, now: now)
     var result = Result(isActive: crisis.isActive)
-    result.raised = crisis.activations.last { $0.id.stream.device == replica.device }?.id
     guard let relay else { return result }
     if crisis.isActive, let kept = try store.read({ try $0.crisisShown() }), kept != shownElsewhere {
       (shownElsewhere, result.shown) = (kept, kept)

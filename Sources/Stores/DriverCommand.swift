@@ -21,8 +21,8 @@ extension ReplicaDriver {
     case offer(RecordID, to: DeviceID)
     /// Like `perform`, ahead of everything that waits.
     case crisis(@Sendable (Actions) throws -> Void)
-    /// A crisis was changed by another thread of this process, when a key was pressed at that uptime.
-    case noticeCrisis(pressed: UInt64)
+    /// A crisis was raised by another thread of this process, for a key that was pressed at that uptime.
+    case noticeCrisis(OperationID, pressed: UInt64)
     /// A step of the crisis path took so many nanoseconds.
     case time(GuaranteedOperation, nanoseconds: UInt64)
     /// An activation is drawn on the screen of this process.

@@ -23,8 +23,6 @@ struct LiveState: Sendable {
   /// How long after the key the crisis was drawn on a screen of each device, in nanoseconds.
   var shown: [DeviceID: UInt64] = [:]
   var duty = CrisisDuty()
-  /// Uptime of the key that raised the crisis whose commit is about to be noticed.
-  var pressed: UInt64?
   /// The last crisis that was raised on this device, and when.
   private var raised: (sequence: UInt64, at: UInt64)?
   private var acknowledged = Set<DeviceID>()
@@ -59,17 +57,16 @@ struct LiveState: Sendable {
     let known = counted[lane] ?? 0
     counted[lane] = max(known, through)
     guard through > known, known > 0 || lane == .crisis else { return }
-    let made = lane == .crisis ? pressed ?? now.uptime : now.uptime
+    // An activation is timed from its key, where that is known.
+    let made = raised.flatMap { lane == .crisis && $0.sequence == through ? $0.at : nil } ?? now.uptime
     waiting.append(OwnWrite(lane: lane, through: through, noticed: made))
     if waiting.count > 256 { waiting.removeFirst() }
     if lane == .crisis { receipts = [:] }
   }
 
-  /// Notices a crisis that was raised on this device.
-  mutating func noteRaised(_ activation: OperationID, _ now: Moment) {
-    guard raised.map({ $0.sequence < activation.sequence }) ?? true else { return }
-    (raised, shown, acknowledged) = ((activation.sequence, pressed ?? now.uptime), [:], [])
-    pressed = nil
+  /// A crisis was raised on this device, for a key that was pressed at that uptime.
+  mutating func noteRaised(_ activation: OperationID, at pressed: UInt64) {
+    (raised, shown, acknowledged) = ((activation.sequence, pressed), [:], [])
   }
 
   /// Times a step of the crisis path. Slow ones are told; nothing is ever switched off because of them.

@@ -182,10 +182,9 @@ package final class ReplicaDriver: @unchecked Sendable {
       case .commit(let drafts):
         _ = try Actions(store).commit(drafts, pinging: pingPath)
         committed(now)
-      case .noticeCrisis(let pressed):
-        live.pressed = pressed
+      case .noticeCrisis(let activation, let pressed):
+        live.noteRaised(activation, at: pressed)
         committed(now)
-        doCrisisDuty(now)
       case .time(let operation, let nanoseconds): live.time(operation, nanoseconds: nanoseconds, now)
       case .shown(let activation): try show(activation)
       case .publish: needsPublishing = true
@@ -238,7 +237,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       let heads = try store.read { try $0.heads(of: store.ring.device) }
       events.insert(.committed(heads), at: 0)
       live.noteOwnWrites(heads, now: now)
-      live.duty.mayDiffer = true
+      live.duty.change(now)
     } catch { observer.failed(error) }
   }
 
@@ -314,24 +313,24 @@ package final class ReplicaDriver: @unchecked Sendable {
   }
 
   private func crisisChanged(_ changes: [AppliedChange]) {
-    (live.duty.mayDiffer, crisisIsNews, needsPublishing) = (true, true, true)
+    (crisisIsNews, needsPublishing) = (true, true)
+    live.duty.change(SystemClock.now)
     live.acknowledged(changes, SystemClock.now)
     if changes.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) }
   }
 
   /// Takes stages and tells people, where this process exchanges.
   private func doCrisisDuty(_ now: Moment) {
-    guard live.duty.mayDiffer || live.duty.due.map({ $0 <= now.uptime }) ?? false else { return }
+    guard let due = live.duty.due, due <= now.uptime else { return }
     do {
       let result = try live.duty.perform(store, replica, relay: lock >= 0 ? performer.relay : nil, pingPath: pingPath, now)
       live.isCrisisActive = result.isActive
       for news in result.news { live.add(.alarm, news, now) }
       if !result.news.isEmpty { needsPublishing = true }
-      if let raised = result.raised { live.noteRaised(raised, now) }
       if let shown = result.shown { events.insert(.shown(shown), at: 0) }
       if result.hasWritten { committed(now) }
     } catch {
-      live.duty.mayDiffer = true  // a full disk, for instance: tried again with the next wake-up
+      live.duty.change(now)  // a full disk, for instance
       observer.failed(error)
     }
   }
@@ -341,7 +340,8 @@ package final class ReplicaDriver: @unchecked Sendable {
   private func takeLock(_ now: Moment) {
     nextLockTry = now.uptime + Self.lockGap
     lock = fm_lock(store.home.exchangeLock, 0)
-    (live.isExchanging, live.duty.mayDiffer) = (lock >= 0, true)
+    live.isExchanging = lock >= 0
+    live.duty.change(now)
     guard lock >= 0 else { return }
     watch = performer.relay.watch()
     do {
