@@ -166,7 +166,13 @@ final class DashboardHost: Sendable {
     case .add(let kind, let assignments): send(.perform { _ = try $0.add(kind: kind, assignments) })
     case .editPlan(let assignments): send(.perform { try $0.editPlan(assignments) })
     case .remove(let record): if let id = RecordID(record) { send(.perform { try $0.remove(id) }) }
-    case .resolve(let record, let field, let version): resolve(record, field, version)
+    case .resolve(let record, let field, let version):
+      if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, keeping: version) }) }
+    case .resolveKeepingAll(let record, let field):
+      if let id = RecordID(record) { send(.perform { try $0.resolveKeepingAll(id, field: field) }) }
+    case .resolveWith(let record, let field, let text):
+      if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, with: text) }) }
+    case .resolveAll(let type): send(.perform { _ = try $0.resolveAll(type: type) })
     case .invite: invite()
     case .admit: state.withLock { $0.invitation = .admit }
     case .cancelInvitation: state.withLock { $0.invitation = .cancel }
@@ -225,13 +231,6 @@ final class DashboardHost: Sendable {
   private func save(_ session: String, _ elapsed: Double, _ phase: String?) {
     guard let id = RecordID(session) else { return }
     send(.perform { _ = try $0.progress(id, to: elapsed, phase: phase.flatMap(SessionState.Phase.init(rawValue:))) })
-  }
-
-  private func resolve(_ record: String, _ field: String, _ version: Int) {
-    let conflict = state.withLock { $0.latest }?.conflicts.first { $0.record.description == record && $0.field == field }
-    guard let conflict, conflict.versions.indices.contains(version) else { return }
-    let choice = conflict.versions[version].id
-    send(.perform { try $0.resolve(conflict.record, field: field, keeping: choice) })
   }
 
   private func slowly(_ body: @escaping @Sendable () throws -> Void) {

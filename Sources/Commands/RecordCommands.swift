@@ -10,7 +10,7 @@ import Therapy
 struct RecordCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "record", abstract: "Add, change, show and list records.",
-    subcommands: [Add.self, Set.self, Show.self, List.self, Remove.self, History.self])
+    subcommands: [Add.self, Set.self, Show.self, List.self, Remove.self, History.self, Restore.self])
 
   struct Add: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -57,14 +57,22 @@ struct RecordCommand: ParsableCommand {
   }
 
   struct Show: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show one record.")
+    static let configuration = CommandConfiguration(abstract: "Show one record, now or as it was at a moment.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Argument(help: "The id, or its beginning.") var id: String
+    @Option(help: ArgumentHelp("As it was then: 2026-11-24T13:00:00, in local time, or milliseconds since 1970.", valueName: "time")) var at: String?
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
-        let record = try Actions(try location.openStore()).record(beginningWith: id)
+        let store = try location.openStore()
+        var record = try Actions(store).record(beginningWith: id)
+        if let at {
+          guard let then = try RecordHistory(store).state(of: record.id, at: try RecordCommand.moment(at)) else {
+            throw InputError.unknownRecord
+          }
+          record = then
+        }
         guard record.isVisible else { throw InputError.unknownRecord }
         if output.json { try Output.json(RecordReport(record)) } else { RecordReport.print(record) }
       }
@@ -85,7 +93,7 @@ struct RecordCommand: ParsableCommand {
         let records = try store.read { try $0.records(kind: kind, limit: max(1, limit)) }
         if output.json { return try Output.json(RecordList(records: records.map(RecordReport.init))) }
         for record in records {
-          Output.line("\(record.id)  \(Self.time(record.latest))  \(record.title)\(record.openFields.isEmpty ? "" : "  (provisional)")")
+          Output.line("\(record.id)  \(Self.time(record.latest))  \(record.title)\(record.openConflicts.isEmpty ? "" : "  (provisional)")")
         }
       }
     }
@@ -128,12 +136,46 @@ struct RecordCommand: ParsableCommand {
             change: write.mutation.word, value: write.mutation.value?.text)
         }
         if output.json { return try Output.json(["history": rows]) }
-        for (row, write) in zip(rows, writes) {
-          Output.line("\(List.time(write.timestamp))  \(row.device.suffix(6))  \(row.change) \(row.field)\(row.value.map { " = \($0)" } ?? "")")
+        for (number, (row, write)) in zip(rows, writes).enumerated() {
+          Output.line("\(number + 1)  \(List.time(write.timestamp))  \(row.device.suffix(6))  \(row.change) \(row.field)\(row.value.map { " = \($0)" } ?? "")")
         }
       }
     }
     private struct Row: Encodable { var at: UInt64; var device, field, change: String; var value: String? }
+  }
+
+  struct Restore: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Write an earlier version anew. What is there now stays in the history.")
+    @OptionGroup var location: Location
+    @Argument(help: "The id, or its beginning.") var id: String
+    @Argument(help: "The number of the write, as `record history` prints it.") var number: Int
+
+    func run() throws {
+      try Output.reporting {
+        let store = try location.openStore()
+        let actions = location.actions(store)
+        let writes = try RecordHistory(store).writes(of: try actions.record(beginningWith: id).id)
+        guard writes.indices.contains(number - 1) else {
+          throw InputError.invalid("The history has no such number. Nothing was changed.", remedy: "See `fullmind record history \(id)`.")
+        }
+        try actions.restore(writes[number - 1])
+      }
+    }
+  }
+
+  /// Milliseconds since 1970.
+  static func moment(_ text: String) throws -> UInt64 {
+    if let milliseconds = UInt64(text) { return milliseconds }
+    let formatter = DateFormatter()
+    formatter.locale = Locale(identifier: "en_US_POSIX")
+    for format in ["yyyy-MM-dd'T'HH:mm:ss", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd'T'HH:mm", "yyyy-MM-dd HH:mm", "yyyy-MM-dd"] {
+      formatter.dateFormat = format
+      // To the end of the second, minute or day that was named.
+      let length: Double = format.hasSuffix("ss") ? 1 : format.hasSuffix("mm") ? 60 : 86_400
+      if let date = formatter.date(from: text) { return UInt64(max(0, (date.timeIntervalSince1970 + length) * 1_000 - 1)) }
+    }
+    throw InputError.invalid("“\(text)” is no time. Nothing was changed.", remedy: "Write it like 2026-11-24T13:00:00.")
   }
 }
 
@@ -192,13 +234,14 @@ struct RecordReport: Encodable {
       if isList, !entries.isEmpty { fields[field.name] = .list(entries) }
       if let value = view.chosen?.value { fields[field.name] = .one(value) }
     }
-    provisional = record.openFields.map(\.field)
+    provisional = record.openConflicts.map(\.field)
   }
 
   static func print(_ record: RecordState) {
     Output.line("\(record.title)   \(record.id)")
     for field in record.dataFields {
       let view = record.view(field.name)
+      if RecordCatalogue.policy(of: field.name, kind: record.kind) == .counter { Output.line("  \(field.name): \(view.sum)") }
       let isOpen = view.isOpen ? "   (provisional; also \(view.others.compactMap { $0.value?.text }.joined(separator: " / ")))" : ""
       if let value = view.chosen?.value { Output.line("  \(field.name): \(value.text)\(isOpen)") }
       for entry in view.entries { Output.line("  \(field.name): \(entry.value?.text ?? "")") }

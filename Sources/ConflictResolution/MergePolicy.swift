@@ -14,6 +14,10 @@ package enum MergePolicy: String, Sendable, CaseIterable {
   case set
   /// Every entry, in the order of writing; nothing but an explicit removal takes one out.
   case unionList
+  /// The sum of everything that was added.
+  case counter
+  /// What was there first, provisionally; the person is asked. For what an exchange must never overwrite.
+  case kept
   /// The largest number. For progress, which never goes back.
   case maximum
   /// The number that stands for more risk, provisionally; the person is asked.
@@ -32,13 +36,17 @@ package struct FieldView: Hashable, Sendable {
   package var others: [Dot]
   /// Whether the person has to decide; ``chosen`` is provisional until then.
   package var isOpen: Bool
+  /// For a counter: what it counts to.
+  package var sum: Int64 = 0
 }
 
 extension MergePolicy {
   package var isList: Bool { self == .set || self == .unionList }
+  /// Whether writes stand beside each other instead of taking each other's place.
+  package var isAdditive: Bool { isList || self == .counter }
 
   /// Whether different concurrent values are put before the person.
-  package var asksThePerson: Bool { self == .multiValue || self == .highestRisk }
+  package var asksThePerson: Bool { [.multiValue, .highestRisk, .kept].contains(self) }
 
   /// Looks at the live writes of a field.
   ///
@@ -46,6 +54,10 @@ extension MergePolicy {
   ///   single-valued fields.
   package func view(_ dots: [Dot]) -> FieldView {
     if isList { return listView(dots) }
+    if self == .counter {
+      let sum = dots.reduce(Int64(0)) { $0.addingReportingOverflow(Int64($1.value?.number ?? 0)).partialValue }
+      return FieldView(chosen: nil, entries: [], others: [], isOpen: false, sum: sum)
+    }
     let ranked = dots.sorted { isLess($1, than: $0) }
     let chosen = ranked.first
     let others = Array(ranked.dropFirst())
@@ -64,22 +76,23 @@ extension MergePolicy {
   private func isLess(_ one: Dot, than other: Dot) -> Bool {
     switch self {
     case .maximum, .highestRisk, .mostSevere:
-      let (left, right) = (one.value?.magnitude ?? -.infinity, other.value?.magnitude ?? -.infinity)
+      let (left, right) = (one.value?.number ?? -.infinity, other.value?.number ?? -.infinity)
       if left != right { return left < right }
-    case .latest, .multiValue, .set, .unionList: break
+    case .kept: return other.isEarlier(than: one)
+    case .latest, .multiValue, .set, .unionList, .counter: break
     }
     return one.isEarlier(than: other)
   }
 }
 
 extension Value {
-  /// The number to compare by; text has none and counts as the least.
-  fileprivate var magnitude: Double {
+  /// The number to compare by; `nil` for text, and for what is no number.
+  package var number: Double? {
     switch self {
     case .integer(let integer): Double(integer)
-    case .decimal(let decimal): decimal.isNaN ? -.infinity : decimal
+    case .decimal(let decimal): decimal.isNaN ? nil : decimal
     case .flag(let flag): flag ? 1 : 0
-    case .text: -.infinity
+    case .text: nil
     }
   }
 }

@@ -133,7 +133,8 @@ package enum DashboardFrame {
     case .practice?: return [crisis, ("h", "hand off"), ("p", "pause"), ("Esc", "panels")]
     case .invitation(_, let digits, _)?: return digits == nil ? [crisis, ("Esc", "cancel")] : [crisis, ("y", "same digits"), ("n", "different")]
     case .help?, .note?: return [crisis, ("Esc", "back")]
-    case .conflict?, .handOff?, .new?: return [crisis, ("Enter", "choose"), ("Esc", "back")]
+    case .conflict(let dialog)?: return dialog.keys(dialog.conflict(in: state.snapshot))
+    case .handOff?, .new?: return [crisis, ("Enter", "choose"), ("Esc", "back")]
     }
     if !state.problem.isEmpty { return [crisis, ("q", "quit")] }
     if state.snapshot == nil { return [crisis, ("Enter", "start here"), ("j", "join"), ("d", "demo"), ("q", "quit")] }

@@ -80,7 +80,8 @@ package struct DashboardState: Sendable {
     let session = sessions[selected(.sessions)]
     let isRecent = now.wall < session.written + SessionResumption.life
     let isWorthIt = session.elapsed >= session.seconds * SessionResumption.leastProgress
-    return session.isOwn && session.phase == "paused" && session.seconds > 0 && isRecent && isWorthIt ? session : nil
+    let isFresh = session.resumed < SessionResumption.most
+    return session.isOwn && session.phase == "paused" && session.seconds > 0 && isRecent && isWorthIt && isFresh ? session : nil
   }
 
   /// How far the own session is at this very moment.
@@ -227,6 +228,7 @@ package struct DashboardState: Sendable {
     switch dialogs.last {
     case .form(let form): !form.fields[form.index].text.isEmpty
     case .plan(let editor): !(editor.typing ?? "").isEmpty
+    case .conflict(let dialog): !(dialog.typing ?? "").isEmpty
     case .palette(let query, _): !query.isEmpty
     case .filter(let text): !text.isEmpty
     default: false
@@ -378,7 +380,10 @@ package struct DashboardState: Sendable {
       return [.saveProgress(session: session.id.description, elapsed: session.elapsed, phase: "running")]
     }
     switch focus {
-    case .conflicts: dialogs.append(.conflict(index: selected(.conflicts), selected: 0))
+    case .conflicts:
+      if let conflicts = snapshot?.conflicts, conflicts.indices.contains(selected(.conflicts)) {
+        dialogs.append(.conflict(ConflictDialog(conflicts[selected(.conflicts)])))
+      }
     case .sessions: dialogs.append(.practice)
     case .crisis: dialogs.append(.crisis)
     case .sync, .devices, .quota, .guarantees, .events: isZoomed.toggle()

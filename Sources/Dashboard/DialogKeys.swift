@@ -9,6 +9,10 @@ extension DashboardState {
   mutating func press(_ key: Key, in dialog: Dialog) -> [Intent] {
     if key == .control("x") { return raiseCrisis() }
     if key == .escape, dialog != .crisis {
+      if case .conflict(var open) = dialog, open.typing != nil || open.isSettlingAll {
+        (open.typing, open.isSettlingAll) = (nil, false)
+        return replaceTop(.conflict(open))
+      }
       if case .plan(var editor) = dialog, editor.typing != nil || editor.isRemoving {
         (editor.typing, editor.isRemoving) = (nil, false)
         return replaceTop(.plan(editor))
@@ -23,7 +27,7 @@ extension DashboardState {
     case .palette(let query, let selected): return palette(key, query, selected)
     case .crisis: return crisis(key)
     case .confirmResolve: return confirm(key)
-    case .conflict(let index, let selected): return conflict(key, index, selected)
+    case .conflict(let dialog): return conflict(key, dialog)
     case .handOff(let session, let selected): return handOff(key, session, selected)
     case .new(let selected): return new(key, selected)
     case .form(let form): return self.form(key, form)
@@ -93,20 +97,24 @@ extension DashboardState {
     }
   }
 
-  private mutating func conflict(_ key: Key, _ index: Int, _ selected: Int) -> [Intent] {
-    guard let conflicts = snapshot?.conflicts, conflicts.indices.contains(index) else {
+  private mutating func conflict(_ key: Key, _ dialog: ConflictDialog) -> [Intent] {
+    guard let conflict = dialog.conflict(in: snapshot) else {
       dialogs.removeLast()
       return []
     }
-    let conflict = conflicts[index]
-    if let next = moved(key, selected, of: conflict.versions.count) { return replaceTop(.conflict(index: index, selected: next)) }
-    if case .character(let digit) = key, let number = digit.wholeNumberValue, conflict.versions.indices.contains(number - 1) {
-      return replaceTop(.conflict(index: index, selected: number - 1))
-    }
-    guard key == .enter else { return [] }
+    var dialog = dialog
+    let answer = dialog.press(key, conflict)
+    _ = replaceTop(.conflict(dialog))
+    guard let answer else { return [] }
     dialogs.removeLast()
-    tell("Settled. The other version stays in the history.")
-    return [.resolve(record: conflict.record.description, field: conflict.field, version: selected)]
+    tell("Settled. The other version stays in the history; `fullmind conflicts undo` opens it again.")
+    let record = conflict.record.description
+    switch answer {
+    case .keep(let version): return [.resolve(record: record, field: conflict.field, keeping: version)]
+    case .keepAll: return [.resolveKeepingAll(record: record, field: conflict.field)]
+    case .write(let text): return [.resolveWith(record: record, field: conflict.field, text: text)]
+    case .settleAll: return [.resolveAll(type: conflict.type)]
+    }
   }
 
   /// The other devices, as the hand-off dialog lists them.

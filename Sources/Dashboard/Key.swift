@@ -1,3 +1,4 @@
+import Causality
 import Crisis
 import Stores
 
@@ -30,7 +31,10 @@ package enum Intent: Sendable, Hashable {
   case add(kind: String, assignments: [String])
   case editPlan(assignments: [String])
   case remove(record: String)
-  case resolve(record: String, field: String, version: Int)
+  case resolve(record: String, field: String, keeping: OperationID)
+  case resolveKeepingAll(record: String, field: String)
+  case resolveWith(record: String, field: String, text: String)
+  case resolveAll(type: String)
   case invite
   case admit
   case cancelInvitation

@@ -208,7 +208,7 @@ package struct Ledger<Transaction: StoreTransaction> {
       operation, hasArrived: { $0.sequence <= heads[StreamKey($0.stream)]?.applied ?? 0 }, hash: &hash)
     records[operation.record] = state
     if (state[operation.field]?.dots.count ?? 0) > 1,
-      !RecordCatalogue.policy(of: operation.field, kind: state.kind).isList
+      !RecordCatalogue.policy(of: operation.field, kind: state.kind).isAdditive
     { concurrent += 1 }
   }
 

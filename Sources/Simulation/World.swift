@@ -377,7 +377,7 @@ package struct World {
     let contents = devices[index].store.contents
     for id in Set(outcome.changes.map(\.record)) {
       guard let record = contents.records[id] else { continue }
-      if !record.openFields.isEmpty { probes.count(.openConflict) }
+      if !record.openConflicts.isEmpty { probes.count(.openConflict) }
       if record.fields.contains(where: { !$0.awaited.isEmpty }) { probes.count(.replacedBeforeArrival) }
       if !record.erasures.isEmpty, record.isVisible { probes.count(.eraseAgainstEdit) }
       if record.kind == RecordCatalogue.crisis.kind, CrisisState(record).activations.count > 1 { probes.count(.concurrentCrisis) }

@@ -33,7 +33,7 @@ package struct SQLiteTransaction: StoreTransaction {
   }
 
   package mutating func put(_ record: RecordState) throws {
-    let flags = (record.openFields.isEmpty ? 0 : 1) | (record.isVisible ? 2 : 0)
+    let flags = (record.openConflicts.isEmpty ? 0 : 1) | (record.isVisible ? 2 : 0)
     let body = seals.records.seal(record.encoded, column: Column.body, row: record.id.bytes)
     try database.run(
       """

@@ -30,7 +30,7 @@ package struct Actions: Sendable {
     try saving(pinging: own) { try save(drafts, in: &$0) }.operations
   }
 
-  private struct Saved {
+  struct Saved {
     var operations: [Causality.Operation]
     /// What can leave at once.
     var departures: [Departure] = []
@@ -41,7 +41,7 @@ package struct Actions: Sendable {
 
   /// Stamps and saves; in an idle lane the change is cut into a batch in the same transaction, so that
   /// nothing is left to do but to send it. Under load the changes gather, as ``Pacing`` decides.
-  private func save(_ drafts: [Draft], in transaction: inout SQLiteTransaction) throws -> Saved {
+  func save(_ drafts: [Draft], in transaction: inout SQLiteTransaction) throws -> Saved {
     let now = SystemClock.now
     let waiting = try transaction.pendingCounts()
     var saved = Saved(
@@ -65,7 +65,7 @@ package struct Actions: Sendable {
   private static let relayMustTake = 250
 
   /// Runs a transaction, sends what it cut, and tells the other processes of this device.
-  private func saving(pinging own: String? = nil, _ body: (inout SQLiteTransaction) throws -> Saved) throws -> Saved {
+  func saving(pinging own: String? = nil, _ body: (inout SQLiteTransaction) throws -> Saved) throws -> Saved {
     var saved = try store.write(body)
     saved.at = SystemClock.wallMicroseconds
     defer { if saved.operations.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) } }
@@ -255,23 +255,6 @@ package struct Actions: Sendable {
 
   package func session(_ id: RecordID) throws -> SessionState? {
     try store.read { try $0.record(id) }.flatMap(SessionState.init)
-  }
-
-  // MARK: Conflicts
-
-  /// Settles a field by writing one of its versions anew, in place of all of them.
-  ///
-  /// - Parameter choice: The operation whose value is kept.
-  package func resolve(_ id: RecordID, field: String, keeping choice: OperationID) throws {
-    let record = try store.read { try $0.record(id) }
-    guard let record, let dots = record[field]?.dots, let kept = dots.first(where: { $0.id == choice }),
-      let value = kept.value
-    else { throw InputError.unknownRecord }
-    let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
-    _ = try commit([
-      Draft(
-        record: id, kind: record.kind, field: field, mutation: .set(value), lane: lane, replaces: dots.map(\.id))
-    ])
   }
 
   /// Names a device for everybody.

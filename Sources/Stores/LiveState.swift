@@ -18,6 +18,8 @@ struct LiveState: Sendable {
   var bytesDown: UInt64 = 0
   var events: [Snapshot.Event] = []
   var isCrisisActive = false
+  /// Conflicts that were settled without asking, since this process began.
+  var settled: [ConflictMethod: Int] = [:]
   /// How long after a crisis was raised here each device had it, in nanoseconds.
   var receipts: [DeviceID: UInt64] = [:]
   /// How long after the key the crisis was drawn on a screen of each device, in nanoseconds.
@@ -139,6 +141,9 @@ struct LiveState: Sendable {
   }
 
   mutating func offering(_ session: RecordID, now: Moment) { offered[session] = now.uptime }
+
+  /// A conflict was settled here by a rule that had to write something.
+  mutating func noteSettled(_ method: ConflictMethod) { settled[method, default: 0] += 1 }
 
   // MARK: Telling
 

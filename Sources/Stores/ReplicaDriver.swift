@@ -279,28 +279,15 @@ package final class ReplicaDriver: @unchecked Sendable {
     observer.report(report, now)
     live.note(report, replica, names: names, now: now)
     if case .applied(_, let changes) = report {
-      takeOfferedSessions(changes)
+      do {
+        if try Arrivals.settle(changes, store, pingPath: pingPath, &live) { committed(SystemClock.now) }
+      } catch { observer.failed(error) }
       if changes.contains(where: { $0.id.stream.lane == .crisis }) { crisisChanged(changes) }
     }
     if case .applied(_, let changes) = report, changes.contains(where: { $0.kind == RecordCatalogue.device.kind }) {
       knownNames = nil
     }
     if case .admitted = report { knownNames = nil }
-  }
-
-  /// A session that was handed to this device is taken up as soon as it is seen.
-  private func takeOfferedSessions(_ changes: [AppliedChange]) {
-    let records = Set(changes.filter { $0.kind == RecordCatalogue.session.kind }.map(\.record))
-    for id in records.sorted() {
-      do {
-        let actions = Actions(store)
-        guard let session = try actions.session(id) else { continue }
-        live.sessionChanged(session, own: store.ring.device)
-        guard session.isOffered(to: store.ring.device, wall: SystemClock.now.wall) else { continue }
-        _ = try actions.commit(session.taking(by: store.ring.device), pinging: pingPath)
-        committed(SystemClock.now)
-      } catch { observer.failed(error) }
-    }
   }
 
   // MARK: Crisis

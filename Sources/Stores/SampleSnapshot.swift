@@ -38,11 +38,13 @@ extension Snapshot {
         id: OperationID(stream: stream, sequence: 1), value: version.0, device: version.1, timestamp: sampleWall - 5_000,
         isChosen: index == 0)
     }
-    let description = ConflictDescription.describe(kind: "assessment", field: "item9")
+    let rule = ConflictRule.rule(kind: "assessment", field: "item9")
     return Conflict(
       record: RecordID(using: &random), kind: "assessment", title: "Assessment: phq9", field: "item9",
-      type: description.type, impact: description.impact.rawValue, isProvisional: true, versions: versions,
-      why: description.guidance)
+      type: rule.type.rawValue, impact: rule.impact.name, urgency: rule.urgency.rawValue, area: rule.area.rawValue,
+      happened: "Two devices wrote this apart from each other.",
+      meanwhile: "The one that stands for more risk is shown until you decide.", why: rule.why, versions: versions,
+      canKeepBoth: false)
   }
 
   private static func sampleSession(_ random: inout SeededRandom) -> Session {

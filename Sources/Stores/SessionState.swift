@@ -24,6 +24,8 @@ package struct SessionState: Sendable, Hashable {
   package var elapsed: Double
   /// When that was.
   package var written: Timestamp
+  /// How often it was taken up again, on whichever device.
+  package var resumed: Int64
   package var started: Timestamp
 
   /// How long an offer stands. (PROTOCOL.md, *Handoff*.)
@@ -44,6 +46,7 @@ package struct SessionState: Sendable, Hashable {
     fence = record.integer("fence") ?? 0
     elapsed = record.decimal("elapsed") ?? 0
     // Going on after a pause, or on another device, begins where the time was left.
+    resumed = record.view("resumed").sum
     written = ["elapsed", "state"].compactMap { record.view($0).chosen?.timestamp }.max() ?? .zero
     started = record.fields.flatMap(\.dots).map(\.timestamp).min() ?? .zero
   }
@@ -73,6 +76,12 @@ package struct SessionState: Sendable, Hashable {
     let elapsed = (elapsed * 1_000).rounded() / 1_000
     if elapsed > self.elapsed { drafts.append(Self.draft(id, "elapsed", .decimal(elapsed))) }
     if let phase, phase != self.phase { drafts.append(Self.draft(id, "state", .text(phase.rawValue))) }
+    if phase == .running, self.phase == .paused {
+      drafts.append(
+        Draft(
+          record: id, kind: RecordCatalogue.session.kind, field: "resumed", mutation: .add(.integer(1)),
+          lane: RecordCatalogue.session.lane, replaces: []))
+    }
     return drafts
   }
 

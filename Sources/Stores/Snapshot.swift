@@ -107,12 +107,20 @@ package struct Snapshot: Sendable, Hashable {
     package var record: RecordID
     package var kind: String
     package var title: String
+    /// ``Operation/recordField`` for the record as a whole.
     package var field: String
+    package var isWhole: Bool { field == Operation.recordField }
     package var type: String
     package var impact: String
-    package var isProvisional: Bool
-    package var versions: [Version]
+    package var urgency: String
+    package var area: String
+    /// What happened, what is shown meanwhile, and why it matters, in plain words.
+    package var happened: String
+    package var meanwhile: String
     package var why: String
+    package var versions: [Version]
+    /// Whether both texts can be kept, one after the other.
+    package var canKeepBoth: Bool
 
     package struct Version: Sendable, Hashable {
       package var id: OperationID
@@ -120,6 +128,8 @@ package struct Snapshot: Sendable, Hashable {
       package var device: String
       package var timestamp: UInt64
       package var isChosen: Bool
+      /// What keeping it would mean.
+      package var consequence = ""
     }
   }
 
@@ -134,6 +144,8 @@ package struct Snapshot: Sendable, Hashable {
     package var elapsed: Double
     package var seconds: Double
     package var stage: String
+    /// How often it was taken up again.
+    package var resumed: Int64 = 0
     /// Wall clock, in milliseconds, when it was last written.
     package var written: UInt64
   }

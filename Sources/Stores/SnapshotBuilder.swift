@@ -64,7 +64,7 @@ package struct SnapshotBuilder {
       devices: devices(names, heads, hash, peers, replica, now),
       sync: try sync(transaction, live, replica, heads, peers, now),
       crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
-      conflicts: open.flatMap { conflicts($0, names) }, conflictCount: open.reduce(0) { $0 + $1.openFields.count },
+      conflicts: open.flatMap { conflicts($0, names) }, conflictCount: open.reduce(0) { $0 + $1.openConflicts.count },
       sessions: try sessions(transaction, names, now),
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
@@ -209,18 +209,7 @@ package struct SnapshotBuilder {
   }
 
   private func conflicts(_ record: RecordState, _ names: [DeviceID: String]) -> [Snapshot.Conflict] {
-    record.openFields.map { open in
-      let description = ConflictDescription.describe(kind: record.kind, field: open.field)
-      let dots = [open.view.chosen].compactMap { $0 } + open.view.others
-      return Snapshot.Conflict(
-        record: record.id, kind: record.kind, title: record.title, field: open.field, type: description.type,
-        impact: description.impact.rawValue, isProvisional: true,
-        versions: dots.map { dot in
-          Snapshot.Conflict.Version(
-            id: dot.id, value: dot.value?.text ?? "", device: names[dot.id.stream.device] ?? "device",
-            timestamp: dot.timestamp.milliseconds, isChosen: dot.id == open.view.chosen?.id)
-        }, why: description.guidance)
-    }
+    record.openConflicts.map { Snapshot.Conflict(record, $0, names) }
   }
 
   private func sessions(_ transaction: SQLiteTransaction, _ names: [DeviceID: String], _ now: Moment) throws
@@ -239,7 +228,7 @@ package struct SnapshotBuilder {
         return Snapshot.Session(
           id: session.id, type: session.type, phase: session.phase.rawValue,
           owner: session.owner.flatMap { names[$0] } ?? "nobody", isOwn: isOwn,
-          offeredTo: session.offer.flatMap { names[$0.device] }, elapsed: elapsed, seconds: total, stage: stage,
+          offeredTo: session.offer.flatMap { names[$0.device] }, elapsed: elapsed, seconds: total, stage: stage, resumed: session.resumed,
           written: session.written.milliseconds)
       }
   }

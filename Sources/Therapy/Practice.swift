@@ -44,4 +44,6 @@ package enum SessionResumption {
   package static let life: UInt64 = 24 * 3_600_000
   /// Share that must have been done; less is quicker begun anew.
   package static let leastProgress = 0.1
+  /// How often one session is taken up again.
+  package static let most: Int64 = 5
 }

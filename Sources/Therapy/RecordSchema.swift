@@ -95,6 +95,7 @@ package enum RecordCatalogue {
       FieldSchema("elapsed", .decimal(0...86_400), .maximum),
       FieldSchema("owner", .text, .latest), FieldSchema("offered", .text, .latest),
       FieldSchema("fence", .integer(0...Int64.max), .maximum),
+      FieldSchema("resumed", .integer(1...1), .counter),
     ], isAddedByHand: false)
 
   package static let journal = RecordSchema(
@@ -114,9 +115,9 @@ package enum RecordCatalogue {
   package static let contact = RecordSchema(
     kind: "contact", title: "Emergency contact", lane: .crisis,
     fields: [
-      FieldSchema("name", .text, isTitle: true), FieldSchema("phone", .text),
-      FieldSchema("primary", .flag, .mostSevere),
-      FieldSchema("alert", .choice(AlertConsent.allCases.map(\.rawValue)), .latest),
+      FieldSchema("name", .text, .kept, isTitle: true), FieldSchema("phone", .text, .kept),
+      FieldSchema("primary", .flag, .kept),
+      FieldSchema("alert", .choice(AlertConsent.allCases.map(\.rawValue)), .kept),
       // What opens the alerts for this contact, and the name it knows the person by.
       FieldSchema("link", .text, .latest), FieldSchema("person", .text, .latest),
     ], isNeverCounted: true)

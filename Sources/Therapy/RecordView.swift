@@ -1,26 +1,17 @@
 import Causality
 import ConflictResolution
 
-/// A field of a record that the person has to decide about.
-package struct OpenField: Hashable, Sendable {
-  package var field: String
-  package var view: FieldView
-}
-
 extension RecordState {
   /// A field as a person sees it.
   package func view(_ field: String) -> FieldView {
     RecordCatalogue.policy(of: field, kind: kind).view(self[field]?.dots ?? [])
   }
 
-  /// The fields whose value is provisional until the person decides.
-  package var openFields: [OpenField] {
-    guard isVisible else { return [] }
-    return dataFields.compactMap { state in
-      guard state.dots.count > 1 else { return nil }
-      let view = view(state.name)
-      return view.isOpen ? OpenField(field: state.name, view: view) : nil
-    }
+  /// What the person has to decide about.
+  package var openConflicts: [Conflict] {
+    // Most records have nothing of the kind, and are looked at with every write.
+    guard fields.contains(where: { $0.dots.count > 1 || $0.name == Operation.recordField }) else { return [] }
+    return conflicts.filter { $0.state == .open }
   }
 
   /// The chosen value of a single-valued field.

@@ -105,10 +105,10 @@ struct ReplicationTests {
     #expect(try eventually { try agree() && a.store.read { try $0.record(id)?["item9"]?.dots.count ?? 0 } >= 1 })
     let record = try #require(try a.store.read { try $0.record(id) })
     // Whether they really collided depends on the threads; what is shown must be safe in either case.
-    if let open = record.openFields.first {
-      #expect(open.view.chosen?.value == .integer(3))
-      try a.actions.resolve(id, field: "item9", keeping: try #require(open.view.chosen).id)
-      #expect(try eventually { try b.store.read { try $0.record(id) }?.openFields.isEmpty == true })
+    if let open = record.openConflicts.first {
+      #expect(open.chosen?.value == .integer(3))
+      try a.actions.resolve(id, field: "item9", keeping: try #require(open.chosen).id)
+      #expect(try eventually { try b.store.read { try $0.record(id) }?.openConflicts.isEmpty == true })
     }
   }
 

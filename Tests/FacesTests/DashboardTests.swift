@@ -109,7 +109,7 @@ struct FrameTests {
   func crisisKey() {
     let dialogs: [Dialog] = [
       .help, .palette(query: "", selected: 0), .new(selected: 0), .form(.journal), .questionnaire(Questionnaire(.phq9)),
-      .filter(""), .note(title: "t", text: []), .confirmResolve, .practice, .conflict(index: 0, selected: 0),
+      .filter(""), .note(title: "t", text: []), .confirmResolve, .practice, .conflict(ConflictDialog(Snapshot.sample().conflicts[0])),
       .invitation(code: "c", digits: nil, name: ""),
     ]
     for dialog in dialogs {

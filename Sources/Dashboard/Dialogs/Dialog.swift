@@ -8,7 +8,7 @@ package enum Dialog: Sendable, Hashable {
   case help
   case palette(query: String, selected: Int)
   case crisis
-  case conflict(index: Int, selected: Int)
+  case conflict(ConflictDialog)
   case handOff(session: RecordID, selected: Int)
   case new(selected: Int)
   case form(Form)

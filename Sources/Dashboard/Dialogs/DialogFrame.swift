@@ -9,7 +9,7 @@ enum DialogFrame {
     case .palette(let query, let selected): box("Commands", palette(state, query, selected), state, &frame)
     case .crisis: CrisisScreen.draw(state, &frame)
     case .confirmResolve: box("Resolve", [Line("Is it over for now?"), .empty, Line([Span("y", .key), Span(" yes, resolve it on every device")]), Line([Span("any other key", .key), Span(" not yet")])], state, &frame)
-    case .conflict(let index, let selected): box("Conflict", conflict(state, index, selected), state, &frame)
+    case .conflict(let dialog): conflict(dialog, state, &frame)
     case .handOff(_, let selected): box("Hand off to", handOff(state, selected), state, &frame)
     case .new(let selected): box("New", choices(DashboardState.beginnings, selected), state, &frame)
     case .form(let form): self.form(form, state, &frame)
@@ -73,25 +73,13 @@ enum DialogFrame {
       }
   }
 
-  private static func conflict(_ state: DashboardState, _ index: Int, _ selected: Int) -> [Line] {
-    guard let conflicts = state.snapshot?.conflicts, conflicts.indices.contains(index) else {
-      return [Line("It is settled already.")]
+  private static func conflict(_ dialog: ConflictDialog, _ state: DashboardState, _ frame: inout Frame) {
+    let (columns, rows) = (min(100, state.size.columns - 6), max(1, state.size.rows - 4))
+    guard let conflict = dialog.conflict(in: state.snapshot) else {
+      box("Conflict", [Line("It is settled."), .empty, Line("Esc goes back.", .dim)], state, &frame)
+      return
     }
-    let conflict = conflicts[index]
-    var lines = [
-      Line([Span(CellText.clean(conflict.title), .strong), Span("  \(CellText.clean(conflict.field))")], right: [Span("\(conflict.type), \(conflict.impact)", .dim)])
-    ]
-    lines += CellText.wrap(conflict.why, 68).map { Line($0, .dim) } + [.empty]
-    for (number, version) in conflict.versions.enumerated() {
-      lines.append(
-        Line(
-          [Span("\(number + 1) ", .key), Span(CellText.fit(CellText.clean(version.value), 36), .strong)],
-          right: [
-            Span("\(CellText.clean(version.device)), \(Wording.ago(version.timestamp, now: state.now.wall))", .dim),
-            Span(version.isChosen ? "  shown for now" : "", .waiting),
-          ], isSelected: number == selected))
-    }
-    return lines + [.empty, Line("Enter keeps the marked version; the other stays in the history.", .dim)]
+    box("Conflict", dialog.lines(conflict, state, columns: columns, rows: rows).map { $0.padded(to: columns) }, state, &frame)
   }
 
   private static func handOff(_ state: DashboardState, _ selected: Int) -> [Line] {

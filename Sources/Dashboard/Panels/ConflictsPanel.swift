@@ -9,7 +9,7 @@ enum ConflictsPanel {
       let role: Role = conflict.impact == "critical" ? .critical : conflict.impact == "significant" ? .bad : .waiting
       let newest = conflict.versions.map(\.timestamp).max()
       return Line(
-        [Span("\(conflict.impact) ", role), Span(CellText.clean("\(conflict.title) \(conflict.field)"))],
+        [Span("\(conflict.impact) ", role), Span(CellText.clean("\(conflict.title) \(conflict.isWhole ? "removed or kept?" : conflict.field)"))],
         right: [Span("\(conflict.versions.count) versions \(Wording.ago(newest, now: context.wall))", .dim)],
         isSelected: index == context.selected)
     }

@@ -1,0 +1,187 @@
+import Causality
+import ConflictResolution
+import Foundation
+import Replica
+import Storage
+import Therapy
+
+extension Snapshot.Conflict {
+  init(_ record: RecordState, _ conflict: Conflict, _ names: [DeviceID: String]) {
+    let isWhole = conflict.field == Causality.Operation.recordField
+    let dots = [conflict.chosen].compactMap { $0 } + conflict.others
+    let texts = dots.compactMap { dot in if case .text(let text)? = dot.value { text } else { nil } }
+    self.init(
+      record: record.id, kind: record.kind, title: record.title, field: conflict.field, type: conflict.rule.type.rawValue,
+      impact: conflict.impact.name, urgency: conflict.rule.urgency.rawValue, area: conflict.rule.area.rawValue,
+      happened: conflict.happened, meanwhile: conflict.meanwhile, why: conflict.rule.why,
+      versions: dots.map { dot in
+        Version(
+          id: dot.id, value: isWhole ? (dot.value == nil ? "removed" : "kept") : dot.value?.text ?? "",
+          device: names[dot.id.stream.device] ?? "device", timestamp: dot.timestamp.milliseconds,
+          isChosen: dot.id == conflict.chosen?.id, consequence: conflict.consequence(of: dot))
+      },
+      canKeepBoth: !isWhole && texts.count == dots.count && RecordCatalogue[record.kind]?[conflict.field]?.content == .text)
+  }
+}
+
+/// Settling what was written apart, and taking that back: every one is a write like any other, and nothing
+/// that was ever written is gone.
+extension Actions {
+  /// Settles a field by writing one of its versions anew, in place of all of them; the record as a whole
+  /// by removing it again, or by bringing it back.
+  ///
+  /// - Parameter choice: The write that is kept.
+  /// - Throws: ``InputError/unknownRecord`` when it is not open any more; ``StorageError``.
+  package func resolve(_ id: RecordID, field: String, keeping choice: OperationID) throws {
+    try settle(id, field) { record, dots in
+      guard let kept = dots.first(where: { $0.id == choice }) else { throw InputError.unknownRecord }
+      if let value = kept.value { return .set(value) }
+      return .erase
+    }
+  }
+
+  /// Settles a field with a value that the person gives.
+  package func resolve(_ id: RecordID, field: String, with text: String) throws {
+    try settle(id, field) { record, _ in
+      guard let schema = RecordCatalogue[record.kind]?[field] else {
+        throw InputError.unknownField(field, kind: record.kind, known: RecordCatalogue[record.kind]?.fields.map(\.name) ?? [])
+      }
+      return .set(try schema.value(from: text))
+    }
+  }
+
+  /// Settles a text by keeping all versions, oldest first, one after the other.
+  package func resolveKeepingAll(_ id: RecordID, field: String) throws {
+    try settle(id, field) { record, dots in
+      let texts = dots.sorted { $0.isEarlier(than: $1) }.compactMap { $0.value?.text }
+      var seen = Set<String>()
+      guard let schema = RecordCatalogue[record.kind]?[field], schema.content == .text else { throw InputError.unknownRecord }
+      return .set(try schema.value(from: texts.filter { seen.insert($0).inserted }.joined(separator: "\n")))
+    }
+  }
+
+  /// Settles every open conflict of one type with the version that is shown.
+  ///
+  /// - Returns: How many.
+  package func resolveAll(type: String) throws -> Int {
+    var count = 0
+    for record in try store.read({ try $0.openRecords(limit: Limits.listedConflicts) }) {
+      for conflict in record.openConflicts where conflict.rule.type.rawValue == type {
+        guard let chosen = conflict.chosen else { continue }
+        try resolve(record.id, field: conflict.field, keeping: chosen.id)
+        count += 1
+      }
+    }
+    return count
+  }
+
+  /// Read and write are one transaction: nothing that arrives in between is lost from sight.
+  private func settle(_ id: RecordID, _ field: String, _ choose: (RecordState, [Dot]) throws -> Mutation) throws {
+    _ = try saving { transaction in
+      guard let record = try transaction.record(id) else { throw InputError.unknownRecord }
+      let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
+      if field == Causality.Operation.recordField {
+        let isRemoval = try choose(record, record.erasures + record.dataFields.flatMap(\.dots)) == .erase
+        let draft = Draft(
+          record: id, kind: record.kind, field: field, mutation: isRemoval ? .erase : .restore, lane: lane,
+          replaces: isRemoval ? record.liveOperations : record.erasures.map(\.id))
+        return try save([draft], in: &transaction)
+      }
+      guard let dots = record[field]?.dots else { throw InputError.unknownRecord }
+      let draft = Draft(
+        record: id, kind: record.kind, field: field, mutation: try choose(record, dots), lane: lane,
+        replaces: dots.map(\.id))
+      return try save([draft], in: &transaction)
+    }
+  }
+
+  // MARK: Taking back
+
+  /// Opens a conflict again that was settled, however long ago, by writing its versions anew.
+  ///
+  /// - Throws: ``InputError`` when the field was never in conflict, or still is.
+  package func undoResolution(of id: RecordID, field: String) throws {
+    let writes = try RecordHistory(store).writes(of: id).filter { $0.field == field }
+    let byID = Dictionary(uniqueKeysWithValues: writes.map { ($0.id, $0) })
+    let settled = writes.last { write in Set(write.replaces.compactMap { byID[$0]?.mutation.value }).count > 1 }
+    guard let settled else {
+      throw InputError.invalid("Nothing was settled here. Nothing was changed.", remedy: "See `fullmind record history \(id)`.")
+    }
+    var seen = Set<Value>()
+    let values = settled.replaces.compactMap { byID[$0]?.mutation.value }.filter { seen.insert($0).inserted }
+    _ = try saving { transaction in
+      guard let record = try transaction.record(id), let live = record[field]?.dots else { throw InputError.unknownRecord }
+      guard Set(live.compactMap(\.value)).count < 2 else {
+        throw InputError.invalid("It is still open. Nothing was changed.", remedy: "Settle it with `fullmind conflicts resolve`.")
+      }
+      let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
+      // The first takes the place of the decision; the others stand beside it, as they did before.
+      let drafts = values.enumerated().map { index, value in
+        Draft(
+          record: id, kind: record.kind, field: field, mutation: .set(value), lane: lane,
+          replaces: index == 0 ? live.map(\.id) : [])
+      }
+      return try save(drafts, in: &transaction)
+    }
+  }
+
+  /// Writes an earlier version anew: a value in place of what is there, an entry beside the others.
+  ///
+  /// - Parameter version: A write of the record's history.
+  package func restore(_ version: Causality.Operation) throws {
+    guard let value = version.mutation.value else {
+      throw InputError.invalid("This entry of the history holds no value. Nothing was changed.", remedy: "Choose one that wrote something.")
+    }
+    _ = try saving { transaction in
+      guard let record = try transaction.record(version.record) else { throw InputError.unknownRecord }
+      let isAdditive = RecordCatalogue.policy(of: version.field, kind: record.kind).isAdditive
+      let live = record[version.field]?.dots ?? []
+      let replaced = isAdditive ? live.filter { $0.value == value } : live
+      let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
+      let draft = Draft(
+        record: record.id, kind: record.kind, field: version.field, mutation: isAdditive ? .add(value) : .set(value),
+        lane: lane, replaces: replaced.map(\.id))
+      return try save([draft], in: &transaction)
+    }
+  }
+
+  /// Merges the texts of a field where their edits do not touch each other.
+  ///
+  /// - Returns: Whether it was settled.
+  package func mergeTexts(_ id: RecordID, field: String) throws -> Bool {
+    guard let record = try store.read({ try $0.record(id) }), let dots = record[field]?.dots, dots.count == 2,
+      case .text(let one)? = dots[0].value, case .text(let other)? = dots[1].value, one != other
+    else { return false }
+    let writes = try RecordHistory(store).writes(of: id)
+    let replaced = dots.map { dot in Set(writes.first { $0.id == dot.id }?.replaces ?? []) }
+    // What both began with: the latest write that both have replaced.
+    let base = writes.last { replaced[0].contains($0.id) && replaced[1].contains($0.id) }
+    guard case .text(let text)? = base?.mutation.value, let merged = TextMerge.merge(base: text, one, other),
+      merged.count <= Limits.textCharacters
+    else { return false }
+    var isSettled = false
+    try settle(id, field) { _, live in
+      // Something may have arrived meanwhile: then its author decides.
+      guard live.map(\.id) == dots.map(\.id) else { throw InputError.unknownRecord }
+      isSettled = true
+      return .set(.text(merged))
+    }
+    return isSettled
+  }
+}
+
+extension RecordHistory {
+  /// A record as it was at a moment, from every write stamped until then.
+  ///
+  /// - Parameter wall: Milliseconds since 1970.
+  package func state(of id: RecordID, at wall: UInt64) throws -> RecordState? {
+    let writes = try writes(of: id).filter { $0.timestamp.milliseconds <= wall }
+    guard let first = writes.first else { return nil }
+    var (state, hash, seen) = (RecordState(id: id, kind: first.kind), StateHash(), Set<OperationID>())
+    for write in writes {
+      state.apply(write, hasArrived: { seen.contains($0) }, hash: &hash)
+      seen.insert(write.id)
+    }
+    return state
+  }
+}
