@@ -1,0 +1,174 @@
+import Foundation
+import Testing
+
+/// Two devices as processes that wrote apart from each other.
+@Suite("Conflicts between two processes", .serialized)
+struct ConflictCommandTests {
+  private let folder: Folder
+  private var a: String { folder.path + "/a" }
+  private var b: String { folder.path + "/b" }
+
+  init() throws {
+    folder = try Folder()
+    let relay = "folder:" + folder.path + "/relay"
+    try Program.run("init", "--device", "laptop", "--no-passphrase", "--home", a, "--relay", relay)
+    let (process, out, _) = try Program.start(["devices", "invite", "--yes", "--home", a])
+    let code = String(decoding: out.fileHandleForReading.availableData, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    let joined = try Program.run("join", code, "--device", "phone", "--no-passphrase", "--yes", "--home", b, "--relay", relay)
+    #expect(joined.status == 0, "\(joined.err)")
+    process.waitUntilExit()
+  }
+
+  private func sync() throws {
+    for home in [a, b, a, b] { #expect(try Program.run("sync", "--home", home).status == 0) }
+  }
+
+  private func json(_ words: String..., home: String) throws -> [String: Any] {
+    let (process, out, _) = try Program.start(words + ["--json", "--home", home])
+    let data = out.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any], "\(words)")
+  }
+
+  private func fields(_ id: String, home: String) throws -> [String: Any] {
+    try #require(try json("record", "show", id, home: home)["fields"] as? [String: Any])
+  }
+
+  private func conflicts(_ home: String) throws -> [[String: Any]] {
+    try #require(try json("conflicts", "list", home: home)["conflicts"] as? [[String: Any]])
+  }
+
+  private func add(_ words: String...) throws -> String {
+    let (process, out, _) = try Program.start(["record", "add"] + words + ["--home", a])
+    let text = String(decoding: out.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    try sync()
+    return text.trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  private func same() throws {
+    #expect(try json("status", home: a)["stateHash"] as? String == json("status", home: b)["stateHash"] as? String)
+  }
+
+  @Test("21 with thoughts of being better off dead is not replaced by a newer 4")
+  func assessment() throws {
+    let id = try add("assessment", "instrument=phq9")
+    try Program.run("record", "set", id, "item1=3", "item2=3", "item3=3", "item4=3", "item5=3", "item6=3", "item9=3", "--home", a)
+    try Program.run("record", "set", id, "item1=1", "item2=1", "item3=1", "item4=1", "item5=0", "item6=0", "item9=0", "--home", b)
+    try sync()
+    for home in [a, b] {
+      let shown = try fields(id, home: home)
+      #expect((1...6).allSatisfy { shown["item\($0)"] as? Int == 3 } && shown["item9"] as? Int == 3)
+      let open = try conflicts(home)
+      #expect(open.count == 7 && open.first { $0["field"] as? String == "item9" }?["impact"] as? String == "critical")
+    }
+    #expect(try Program.run("conflicts", "resolve", id, "item9", "2", "--home", b).status == 0, "the person may say so")
+    #expect(try Program.run("conflicts", "resolve-all", "assessment conflict", "--home", b).out.contains("Settled 6"))
+    try sync()
+    #expect(try fields(id, home: a)["item9"] as? Int == 0 && conflicts(a).isEmpty)
+    #expect(try Program.run("conflicts", "undo", id, "item9", "--home", a).status == 0)
+    try sync()
+    #expect(try fields(id, home: b)["item9"] as? Int == 3 && conflicts(b).count == 1, "open again everywhere, with the safer value")
+    #expect(try Program.run("conflicts", "undo", id, "item9", "--home", b).err.contains("still open"))
+    #expect(try Program.run("conflicts", "undo", id, "note", "--home", b).err.contains("Nothing was settled"))
+    try same()
+  }
+
+  @Test("mild, raised a moment later, does not lower an emergency")
+  func emergency() throws {
+    try Program.run("crisis", "activate", "emergency", "--json", "--home", a)
+    try Program.run("crisis", "activate", "mild", "--json", "--home", b)
+    try sync()
+    for home in [a, b] { #expect(try json("crisis", "status", home: home)["level"] as? String == "emergency") }
+    #expect(try conflicts(a).isEmpty, "nobody is asked")
+    try same()
+  }
+
+  @Test("a contact that was removed here and edited there stays until the person decides, and the decision counts")
+  func contact() throws {
+    let id = try add("contact", "name=Jo", "phone=1")
+    try Program.run("record", "remove", id, "--home", a)
+    try Program.run("record", "set", id, "phone=2", "--home", b)
+    try sync()
+    for home in [a, b] {
+      #expect(try fields(id, home: home)["phone"] as? String == "2")
+      #expect(try conflicts(home).first?["field"] as? String == "record")
+    }
+    let shown = try Program.run("conflicts", "show", id, "--home", a).out
+    #expect(shown.contains("removed on one device and written on another") && shown.contains("it stays on every device"))
+    #expect(try Program.run("conflicts", "resolve", id, "record", "2", "--home", a).status == 0)
+    try sync()
+    #expect(try Program.run("record", "show", id, "--home", b).status != 0 && conflicts(b).isEmpty, "removed, as decided")
+    try same()
+  }
+
+  @Test("keeping a contact that was removed elsewhere keeps it")
+  func contactKept() throws {
+    let id = try add("contact", "name=Jo", "phone=1")
+    try Program.run("record", "remove", id, "--home", a)
+    try Program.run("record", "set", id, "phone=2", "--home", b)
+    try sync()
+    #expect(try Program.run("conflicts", "resolve", id, "record", "1", "--home", b).status == 0)
+    try sync()
+    #expect(try fields(id, home: a)["phone"] as? String == "2" && conflicts(a).isEmpty)
+  }
+
+  @Test("plan entries that were added apart are all there; what one took out and the other did not touch is gone")
+  func plan() throws {
+    try Program.run("plan", "edit", "coping=walk", "coping=tea", "--home", a)
+    try sync()
+    try Program.run("plan", "edit", "coping=river", "coping-=tea", "--home", a)
+    try Program.run("plan", "edit", "coping=music", "--home", b)
+    try sync()
+    for home in [a, b] {
+      let steps = try #require(try json("plan", "show", home: home)["steps"] as? [[String: Any]])
+      let entries = try #require(steps.first { $0["field"] as? String == "coping" }?["entries"] as? [String])
+      #expect(Set(entries) == ["walk", "river", "music"])
+    }
+    try same()
+  }
+
+  @Test("practice that was done is not taken back: 0.6 stands against a later 0.4")
+  func progress() throws {
+    let (process, _, _) = try Program.start(["practice", "breathing", "--home", a])
+    Thread.sleep(forTimeInterval: 1.5)
+    process.interrupt()
+    process.waitUntilExit()
+    try sync()
+    let sessions = try #require(try json("sessions", "list", home: a)["sessions"] as? [[String: Any]])
+    let id = try #require(sessions.first?["id"] as? String)
+    try Program.run("record", "set", id, "progress=0.6", "--home", a)
+    try Program.run("record", "set", id, "progress=0.4", "--home", b)
+    try sync()
+    for home in [a, b] { #expect(try fields(id, home: home)["progress"] as? Double == 0.6) }
+    #expect(try conflicts(b).isEmpty)
+  }
+
+  @Test("a journal that was edited in two places is merged; in the same place both are shown, kept, and found again")
+  func journal() throws {
+    let id = try add("journal", "title=Tuesday", "text=I slept well and then I went to the river")
+    try Program.run("record", "set", id, "text=I slept badly and then I went to the river", "--home", a)
+    try Program.run("record", "set", id, "text=I slept well and then I went to the sea", "--home", b)
+    try sync()
+    for home in [a, b] { #expect(try fields(id, home: home)["text"] as? String == "I slept badly and then I went to the sea") }
+    #expect(try conflicts(a).isEmpty)
+    let moment = String(UInt64(Date().timeIntervalSince1970 * 1_000))
+    Thread.sleep(forTimeInterval: 0.01)
+    try Program.run("record", "set", id, "title=Wednesday", "--home", a)
+    try Program.run("record", "set", id, "title=Thursday", "--home", b)
+    try sync()
+    #expect(try conflicts(b).count == 1)
+    #expect(try Program.run("conflicts", "resolve", id, "title", "--both", "--home", b).status == 0)
+    try sync()
+    #expect(try fields(id, home: a)["title"] as? String == "Wednesday\nThursday")
+    #expect(try Program.run("record", "show", id, "--at", moment, "--home", a).out.contains("title: Tuesday"))
+    let history = try Program.run("record", "history", id, "--home", a).out.split(separator: "\n")
+    let number = try #require(history.firstIndex { $0.contains("title = Wednesday") && !$0.contains("Thursday") }) + 1
+    #expect(try Program.run("record", "restore", id, "\(number)", "--home", a).status == 0)
+    #expect(try fields(id, home: a)["title"] as? String == "Wednesday")
+    #expect(try Program.run("record", "restore", id, "99", "--home", a).err.contains("no such number"))
+    #expect(try Program.run("record", "show", id, "--at", "yesterday", "--home", a).err.contains("no time"))
+    try sync()
+    try same()
+  }
+}
