@@ -10,6 +10,7 @@
     acceptance.py screens [--tries 200]      ! in one dashboard -> drawn in four others (five real processes)
     acceptance.py busy [--tries 100]         the same while each writes 500/s and one catches up on 100,000
     acceptance.py gone [--tries 20]          the relay goes away, a crisis is raised, the relay comes back
+    acceptance.py resolve [--tries 300]      kill -9 of whoever settles a conflict, at any moment
     acceptance.py all
 
 Exit status 0 when everything held. The program: FULLMIND, or the one that scripts/run builds.
@@ -469,7 +470,36 @@ def busy(tries):
     return missed == 0 and percentile(last, .99) <= 50
 
 
-RUNS = {"latency": (latency, 1000), "catch-up": (catch_up, 100), "kill": (kill, 200), "relay": (relay, 40), "canary": (canary, 1), "damage": (damage, 300),
+def resolve(tries):
+    pair = Pair()
+    run("bench", "fill", "--conflicts", "--count", str(tries), "--home", pair.a)
+    pair.settle()
+    listed = json.loads(run("conflicts", "list", "--json", "--home", pair.b).stdout)["conflicts"]
+    finished, began = 0, time.time()
+    run("status", "--home", pair.b)
+    usual = time.time() - began
+    for conflict in listed:
+        # Mostly in the few milliseconds in which it opens, writes and sends; sometimes an exchange instead.
+        words = ["sync"] if random.random() < 0.2 else ["conflicts", "resolve", conflict["record"], "title", random.choice("12")]
+        victim = subprocess.Popen([PROGRAM, *words, "--home", random.choice((pair.a, pair.b))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0.3, 1.8) * usual)
+        victim.kill()
+        finished += victim.wait() == 0
+    settled = pair.settle()
+    views = []
+    for home in (pair.a, pair.b):
+        still = json.loads(run("conflicts", "list", "--json", "--home", home).stdout)["conflicts"]
+        records = json.loads(run("record", "list", "--json", "--limit", "100000", "--home", home).stdout)["records"]
+        views.append((sorted(entry["record"] for entry in still), {entry["id"]: entry["fields"] for entry in records}))
+    whole = all("title" in fields for fields in views[0][1].values()) and len(views[0][1]) == tries
+    doctor = [run("doctor", "--home", home, check=False).returncode for home in (pair.a, pair.b)]
+    pair.remove()
+    print(f"resolve: {len(listed)} kills, {finished} had finished before; {tries - len(views[0][0])} resolved on both, {len(views[0][0])} open on both; "
+          f"same views {views[0] == views[1]}, nothing missing {whole}, doctor {doctor}")
+    return settled and views[0] == views[1] and whole and doctor == [0, 0]
+
+
+RUNS = {"resolve": (resolve, 300), "latency": (latency, 1000), "catch-up": (catch_up, 100), "kill": (kill, 200), "relay": (relay, 40), "canary": (canary, 1), "damage": (damage, 300),
         "gone": (gone, 20), "screens": (screens, 200), "busy": (busy, 100)}
 
 

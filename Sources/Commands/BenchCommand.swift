@@ -16,8 +16,9 @@ struct BenchCommand: ParsableCommand {
         open         opening a store with 1,000 and with 100,000 operations
         frame        drawing the dashboard's picture
         card         the crisis card, from start to exit
+        conflicts    conflicts found and settled by rule, on one core
         fill         writes --count check-in operations into the store of --home, for measuring with it;
-                     with --rate, so many a second
+                     with --rate, so many a second; with --conflicts, open conflicts instead
       Without a name: all but fill.
       """)
   @Argument(help: "Which one.") var name: String?
@@ -25,9 +26,10 @@ struct BenchCommand: ParsableCommand {
   @Option(help: ArgumentHelp("For fill: the store.", valueName: "dir")) var home: String?
   @Option(help: "For fill: how many operations (1-10000000).") var count = 100_000
   @Option(help: "For fill: operations a second; as fast as it goes without.") var rate: Int?
+  @Flag(help: "For fill: open conflicts instead.") var conflicts = false
   @Option(help: .hidden) var peer: String?
 
-  static let names = ["store", "relay-floor", "open", "frame", "card"]
+  static let names = ["store", "relay-floor", "open", "frame", "card", "conflicts"]
 
   func run() throws {
     if let peer { return RelayFloor.runPeer(folder: peer) }
@@ -45,6 +47,7 @@ struct BenchCommand: ParsableCommand {
           case "relay-floor": try RelayFloor.run()
           case "open": try StoreBench.runOpen()
           case "frame": FrameBench.run()
+          case "conflicts": ConflictBench.run()
           default: RelayFloor.runCard()
           }
         if !output.json { for row in found { Output.line(row.text) } }
@@ -65,6 +68,7 @@ struct BenchCommand: ParsableCommand {
     }
     let store = try Store.open(at: HomeFolder(path: home)) { nil }
     let seconds = try BenchClock.seconds {
+      if conflicts { return try ConflictBench.fill(store, count: count) }
       guard let rate else { return try StoreBench.fill(store, count: count) }
       let began = fm_uptime_ns()
       let group = max(1, rate / 20)
@@ -74,7 +78,7 @@ struct BenchCommand: ParsableCommand {
         if due > now { Thread.sleep(forTimeInterval: Double(due - now) / 1e9) }
       }
     }
-    Output.line("\(count) operations in \(String(format: "%.1f", seconds)) s")
+    Output.line("\(count) \(conflicts ? "conflicts" : "operations") in \(String(format: "%.1f", seconds)) s")
   }
 }
 

@@ -24,7 +24,7 @@ struct ConflictsCommand: ParsableCommand {
         if output.json { return try Output.json(["conflicts": conflicts.map(ConflictReport.init)]) }
         if conflicts.isEmpty { Output.line("No conflicts are open.") }
         for conflict in conflicts {
-          Output.line("\(conflict.record)  \(conflict.name)  \(conflict.type), \(conflict.impact), \(conflict.urgency): \(conflict.versions.count) versions")
+          Output.line("\(conflict.record)  \(conflict.name)  \(conflict.type), \(conflict.impact.name), \(conflict.urgency): \(conflict.versions.count) versions")
         }
       }
     }
@@ -43,7 +43,7 @@ struct ConflictsCommand: ParsableCommand {
         if output.json { return try Output.json(["conflicts": conflicts.map(ConflictReport.init)]) }
         if conflicts.isEmpty { Output.line("Nothing about this record waits for a decision.") }
         for conflict in conflicts {
-          Output.line("\(conflict.title) — \(conflict.name) (\(conflict.type), \(conflict.impact))")
+          Output.line("\(conflict.title) — \(conflict.name) (\(conflict.type), \(conflict.impact.name))")
           Output.line("  \(conflict.happened) \(conflict.meanwhile) \(conflict.why)")
           for (number, version) in conflict.versions.enumerated() {
             let time = RecordCommand.List.time(Timestamp(milliseconds: version.timestamp))
@@ -139,7 +139,7 @@ private struct ConflictReport: Encodable {
 
   init(_ conflict: Snapshot.Conflict) {
     (record, kind, field) = (conflict.record.description, conflict.kind, conflict.name)
-    (type, impact, urgency, area) = (conflict.type, conflict.impact, conflict.urgency, conflict.area)
+    (type, impact, urgency, area) = (conflict.type, conflict.impact.name, conflict.urgency, conflict.area)
     versions = conflict.versions.map {
       Version(value: $0.value, device: $0.device, at: $0.timestamp, shown: $0.isChosen)
     }

@@ -1,6 +1,7 @@
 import Causality
 import ConflictResolution
 import Replica
+import Sealing
 import Therapy
 
 extension World {
@@ -81,6 +82,52 @@ extension World {
           throw Violation(
             promise: "no acknowledged operation is lost", detail: stuck(stream, sequence, owner, at: index))
         }
+      }
+    }
+  }
+
+  /// Everything that was acknowledged can be read again from the sealed log of any device, as it was written.
+  mutating func checkHistory() throws {
+    let index = random.number(0...devices.count - 1)
+    let device = devices[index]
+    let sealer = device.ring.account.sealer
+    var found: [OperationID: UInt64] = [:]
+    for (stream, batches) in device.store.contents.batches {
+      guard let lane = stream.channel.lane, let key = device.performer.members.signingKey(of: stream.device) else { continue }
+      for batch in batches {
+        guard case .operations(let content) = try sealer.open(batch.frame, signingKey: key).content else { continue }
+        let identities = OperationCodec.Identities.run(stream: StreamID(device: stream.device, lane: lane), first: batch.first)
+        for operation in try OperationCodec.decode(content, identities) { found[operation.id] = Self.digest(operation) }
+      }
+    }
+    for owner in devices {
+      for (stream, last) in owner.acknowledged {
+        guard let lane = stream.channel.lane else { continue }
+        for sequence in 1...last {
+          let id = OperationID(stream: StreamID(device: stream.device, lane: lane), sequence: sequence)
+          guard let digest = found[id], written[id].map({ $0 == digest }) ?? true else {
+            throw Violation(promise: "nothing that was acknowledged is missing from the history", detail: "device \(index), \(sequence)")
+          }
+        }
+      }
+    }
+  }
+
+  /// What is shown of writes that did not know of each other is the safest of them.
+  func checkProvisional() throws {
+    for record in devices[0].store.contents.records.values {
+      for conflict in record.conflicts where conflict.field != Operation.recordField {
+        let dots = record[conflict.field]?.dots ?? []
+        let isSafest: Bool
+        switch RecordCatalogue.policy(of: conflict.field, kind: record.kind) {
+        case .highestRisk, .maximum, .mostSevere:
+          isSafest = dots.allSatisfy { ($0.value?.number ?? -.infinity) <= (conflict.chosen?.value?.number ?? -.infinity) }
+        case .kept: isSafest = dots.allSatisfy { $0.id == conflict.chosen?.id || conflict.chosen?.isEarlier(than: $0) ?? false }
+        case .latest, .multiValue:
+          isSafest = dots.allSatisfy { $0.id == conflict.chosen?.id || $0.isEarlier(than: conflict.chosen ?? $0) }
+        case .set, .unionList, .counter: isSafest = true
+        }
+        guard isSafest else { throw Violation(promise: "what is shown is the safest", detail: "\(record.kind).\(conflict.field)") }
       }
     }
   }

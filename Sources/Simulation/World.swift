@@ -214,6 +214,8 @@ package struct World {
     try settle(for: 40_000_000_000)
     try check()
     try checkAgreement()
+    try checkProvisional()
+    try checkHistory()
     try checkAlerts()
   }
 

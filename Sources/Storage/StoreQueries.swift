@@ -52,6 +52,11 @@ extension SQLiteTransaction {
     try records("SELECT id, body FROM records WHERE flags & 1 ORDER BY latest DESC LIMIT ?", [limit])
   }
 
+  /// How many records have something for the person to decide.
+  package func openRecordCount() throws -> Int {
+    try Int.fetchOne(database.cachedStatement(sql: "SELECT count(*) FROM records WHERE flags & 1")) ?? 0
+  }
+
   package func quarantinedCount() throws -> Int {
     try Int.fetchOne(database.cachedStatement(sql: "SELECT count(*) FROM quarantine")) ?? 0
   }

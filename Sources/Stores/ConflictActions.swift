@@ -12,7 +12,7 @@ extension Snapshot.Conflict {
     let texts = dots.compactMap { dot in if case .text(let text)? = dot.value { text } else { nil } }
     self.init(
       record: record.id, kind: record.kind, title: record.title, field: conflict.field, type: conflict.rule.type.rawValue,
-      impact: conflict.impact.name, urgency: conflict.rule.urgency.rawValue, area: conflict.rule.area.rawValue,
+      impact: conflict.impact, urgency: conflict.rule.urgency.rawValue, area: conflict.rule.area.rawValue,
       happened: conflict.happened, meanwhile: conflict.meanwhile, why: conflict.rule.why,
       versions: dots.map { dot in
         Version(

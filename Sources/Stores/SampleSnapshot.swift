@@ -41,7 +41,7 @@ extension Snapshot {
     let rule = ConflictRule.rule(kind: "assessment", field: "item9")
     return Conflict(
       record: RecordID(using: &random), kind: "assessment", title: "Assessment: phq9", field: "item9",
-      type: rule.type.rawValue, impact: rule.impact.name, urgency: rule.urgency.rawValue, area: rule.area.rawValue,
+      type: rule.type.rawValue, impact: rule.impact, urgency: rule.urgency.rawValue, area: rule.area.rawValue,
       happened: "Two devices wrote this apart from each other.",
       meanwhile: "The one that stands for more risk is shown until you decide.", why: rule.why, versions: versions,
       canKeepBoth: false)

@@ -111,7 +111,7 @@ package struct Snapshot: Sendable, Hashable {
     package var field: String
     package var isWhole: Bool { field == Operation.recordField }
     package var type: String
-    package var impact: String
+    package var impact: ConflictImpact
     package var urgency: String
     package var area: String
     /// What happened, what is shown meanwhile, and why it matters, in plain words.

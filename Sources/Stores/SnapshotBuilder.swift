@@ -59,12 +59,13 @@ package struct SnapshotBuilder {
       plans: transaction.records(kind: RecordCatalogue.plan.kind, limit: 50),
       contacts: transaction.records(kind: RecordCatalogue.contact.kind, limit: 50))
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
+    let listed = open.flatMap { conflicts($0, names) }.sorted(by: Self.order)
     return Snapshot(
       moment: now, account: Self.accountName(ring), device: ring.device,
       devices: devices(names, heads, hash, peers, replica, now),
       sync: try sync(transaction, live, replica, heads, peers, now),
       crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
-      conflicts: open.flatMap { conflicts($0, names) }, conflictCount: open.reduce(0) { $0 + $1.openConflicts.count },
+      conflicts: listed, conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(),
       sessions: try sessions(transaction, names, now),
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
@@ -210,6 +211,12 @@ package struct SnapshotBuilder {
 
   private func conflicts(_ record: RecordState, _ names: [DeviceID: String]) -> [Snapshot.Conflict] {
     record.openConflicts.map { Snapshot.Conflict(record, $0, names) }
+  }
+
+  /// The weightiest first, then the newest.
+  private static func order(_ one: Snapshot.Conflict, _ other: Snapshot.Conflict) -> Bool {
+    let (left, right) = (one.versions.map(\.timestamp).max() ?? 0, other.versions.map(\.timestamp).max() ?? 0)
+    return (one.impact, left, one.record, one.field) > (other.impact, right, other.record, other.field)
   }
 
   private func sessions(_ transaction: SQLiteTransaction, _ names: [DeviceID: String], _ now: Moment) throws

@@ -79,7 +79,7 @@ package struct ConflictDialog: Sendable, Hashable {
 
   func lines(_ conflict: Snapshot.Conflict, _ state: DashboardState, columns: Int, rows: Int) -> [Line] {
     let name = conflict.isWhole ? "the whole record" : conflict.field
-    var lines = [Line([Span(CellText.clean(conflict.title), .strong), Span("  \(CellText.clean(name))")], right: [Span("\(conflict.type), \(conflict.impact)", .dim)])]
+    var lines = [Line([Span(CellText.clean(conflict.title), .strong), Span("  \(CellText.clean(name))")], right: [Span("\(conflict.type), \(conflict.impact.name)", .dim)])]
     lines += CellText.wrap("\(conflict.happened) \(conflict.meanwhile) \(conflict.why)", columns).map { Line($0, .dim) } + [.empty]
     if isSettlingAll {
       return lines + CellText.wrap("Settle every open “\(conflict.type)” with the version that is shown for now?", columns).map { Line($0, .strong) }
@@ -103,6 +103,16 @@ package struct ConflictDialog: Sendable, Hashable {
       + [Line("  \(version.consequence)", .dim)]
   }
 
+  /// Changed words with nothing but spaces between them are one piece.
+  private static func joined(_ pieces: [TextMerge.Piece]) -> [TextMerge.Piece] {
+    var joined = [TextMerge.Piece]()
+    for (index, piece) in pieces.enumerated() {
+      let isGap = !piece.isChanged && piece.text.allSatisfy(\.isWhitespace) && index > 0 && index + 1 < pieces.count
+      if isGap || piece.isChanged, joined.last?.isChanged ?? false { joined[joined.count - 1].text += piece.text } else { joined.append(piece) }
+    }
+    return joined
+  }
+
   /// Both in columns; words that the other does not have stand in brackets.
   private func beside(_ conflict: Snapshot.Conflict, _ state: DashboardState, _ columns: Int, room: Int) -> [Line] {
     let width = (columns - 3) / 2
@@ -110,7 +120,7 @@ package struct ConflictDialog: Sendable, Hashable {
     let sides = [pieces.left, pieces.right].enumerated().map { number, pieces -> [(String, Role)] in
       let version = conflict.versions[number]
       let isWhole = pieces.allSatisfy(\.isChanged)
-      let text = pieces.map { $0.isChanged && !isWhole ? "[\($0.text)]" : $0.text }.joined()
+      let text = Self.joined(pieces).map { $0.isChanged && !isWhole ? "[\($0.text)]" : $0.text }.joined()
       let value = CellText.wrap(CellText.clean(text.replacing("\n", with: " ")), width)
       let shown = value.count > max(1, room - 5) ? Array(value.prefix(max(1, room - 6))) + ["…"] : value
       return [(head(number, version, state), number == selected ? .accent : .dim), (version.isChosen ? "shown for now" : "", .waiting)]

@@ -1,4 +1,5 @@
 import Stores
+import Therapy
 
 /// What two devices wrote apart from each other and the person has to decide.
 enum ConflictsPanel {
@@ -6,10 +7,10 @@ enum ConflictsPanel {
     let conflicts = context.snapshot.conflicts
     if conflicts.isEmpty { return [Line([Span("none open", .good), Span("  routine settles itself", .dim)])] }
     return conflicts.enumerated().map { index, conflict in
-      let role: Role = conflict.impact == "critical" ? .critical : conflict.impact == "significant" ? .bad : .waiting
+      let role: Role = conflict.impact == .critical ? .critical : conflict.impact == .significant ? .bad : .waiting
       let newest = conflict.versions.map(\.timestamp).max()
       return Line(
-        [Span("\(conflict.impact) ", role), Span(CellText.clean("\(conflict.title) \(conflict.isWhole ? "removed or kept?" : conflict.field)"))],
+        [Span("\(conflict.impact.name) ", role), Span(CellText.clean("\(conflict.title) \(conflict.isWhole ? "removed or kept?" : conflict.field)"))],
         right: [Span("\(conflict.versions.count) versions \(Wording.ago(newest, now: context.wall))", .dim)],
         isSelected: index == context.selected)
     }
