@@ -75,7 +75,20 @@ struct StatusReport: Encodable {
     }
   }
   struct Crisis: Encodable { var level: String; var active: Bool; var since: UInt64? }
-  struct Conflicts: Encodable { var open: Int }
+  struct Conflicts: Encodable {
+    var open: Int
+    var detected, churn, asked: UInt64
+    var settled: [String: UInt64]
+    var oldestOpen_ms: UInt64?
+
+    init(_ snapshot: Snapshot) {
+      let tally = snapshot.conflictTally
+      (open, detected, churn, asked) = (snapshot.conflictCount, tally.detected, tally.churn, tally.asked)
+      settled = Dictionary(uniqueKeysWithValues: tally.settled.map { ($0.key.rawValue, $0.value) })
+      let oldest = snapshot.conflicts.compactMap { $0.versions.map(\.timestamp).max() }.min()
+      oldestOpen_ms = oldest.map { snapshot.moment.wall > $0 ? snapshot.moment.wall - $0 : 0 }
+    }
+  }
   struct Quota: Encodable { var tier: String; var used: Int; var limit: Int?; var percent: Int }
   struct Guarantee: Encodable {
     var operation, mode: String
@@ -106,7 +119,7 @@ struct StatusReport: Encodable {
     sync = Sync(snapshot.sync)
     crisis = Crisis(
       level: snapshot.crisis.level.name, active: snapshot.crisis.isActive, since: snapshot.crisis.since)
-    conflicts = Conflicts(open: snapshot.conflictCount)
+    conflicts = Conflicts(snapshot)
     quota = Quota(
       tier: snapshot.quota.tier.name, used: snapshot.quota.used, limit: snapshot.quota.tier.operationsPerDay,
       percent: snapshot.quota.percent)

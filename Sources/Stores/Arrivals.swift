@@ -19,7 +19,7 @@ enum Arrivals {
     }
     for text in Set(changes.compactMap(Text.init)).sorted(by: { ($0.record, $0.field) < ($1.record, $1.field) }) {
       if try mergeIsOurs(text, store), try actions.mergeTexts(text.record, field: text.field) {
-        live.noteSettled(.fieldMerge)
+        live.conflicts.noteMerged()
         hasWritten = true
       }
     }

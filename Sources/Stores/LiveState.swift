@@ -18,8 +18,7 @@ struct LiveState: Sendable {
   var bytesDown: UInt64 = 0
   var events: [Snapshot.Event] = []
   var isCrisisActive = false
-  /// Conflicts that were settled without asking, since this process began.
-  var settled: [ConflictMethod: Int] = [:]
+  var conflicts: ConflictTally
   /// How long after a crisis was raised here each device had it, in nanoseconds.
   var receipts: [DeviceID: UInt64] = [:]
   /// How long after the key the crisis was drawn on a screen of each device, in nanoseconds.
@@ -41,9 +40,11 @@ struct LiveState: Sendable {
     var receipts: Set<DeviceID> = []
   }
 
-  init(tier: Tier, measurements: Measurements) {
+  /// With what earlier runs measured and counted.
+  init(tier: Tier, _ transaction: SQLiteTransaction) throws {
     self.tier = tier
-    self.measurements = measurements
+    measurements = try Measurements(restoring: transaction)
+    conflicts = try ConflictTally(restoring: transaction)
   }
 
   private var mode: GuaranteeMode { isCrisisActive ? .crisis : .normal }
@@ -134,6 +135,13 @@ struct LiveState: Sendable {
     if outcome.concurrent > 0 { measurements.record(.conflictResolution, mode, nanoseconds: nanoseconds) }
   }
 
+  /// Counts what became of writes that met others.
+  mutating func count(_ changes: [AppliedChange], in store: Store) throws {
+    for (id, changes) in Dictionary(grouping: changes, by: \.record) {
+      if let record = try store.read({ try $0.record(id) }) { conflicts.take(record, fields: Set(changes.map(\.field))) }
+    }
+  }
+
   /// Times a handoff from the offer made here to the moment that the other device's receipt is seen.
   mutating func sessionChanged(_ session: SessionState, own: DeviceID) {
     guard session.owner != own, let began = offered.removeValue(forKey: session.id) else { return }
@@ -141,9 +149,6 @@ struct LiveState: Sendable {
   }
 
   mutating func offering(_ session: RecordID, now: Moment) { offered[session] = now.uptime }
-
-  /// A conflict was settled here by a rule that had to write something.
-  mutating func noteSettled(_ method: ConflictMethod) { settled[method, default: 0] += 1 }
 
   // MARK: Telling
 

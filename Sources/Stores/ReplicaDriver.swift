@@ -70,7 +70,7 @@ package final class ReplicaDriver: @unchecked Sendable {
         device: device, members: tags,
         heads: try transaction.heads(of: device), remembered: peers, tier: tier,
         usedToday: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay), now: now)
-      return (replica, LiveState(tier: tier, measurements: try Measurements(restoring: transaction)))
+      return (replica, try LiveState(tier: tier, transaction))
     }
   }
 
@@ -265,6 +265,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       guard let answer else { return }
       if case .applied(_, let outcome) = answer {
         live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime)
+        if outcome.concurrent > 0 { try live.count(outcome.changes, in: store) }
       }
       events.insert(answer, at: 0)
     } catch {
@@ -389,6 +390,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     let measurements = live.measurements.takeChanged()
     let progress = replica.outbox.queues.mapValues(\.accepted)
     let peers = replica.peers.all
+    var tally = live.conflicts
     do {
       try store.write { transaction in
         for (device, presence) in presences.sorted(by: { $0.key < $1.key }) {
@@ -399,7 +401,9 @@ package final class ReplicaDriver: @unchecked Sendable {
           try transaction.setMeasurement(measurement.operation, measurement.mode, measurement.bytes)
         }
         try transaction.setRelayProgress(progress)
+        try tally.keep(&transaction)
       }
+      live.conflicts = tally
       if !presences.isEmpty || !measurements.isEmpty { store.pingOthers(except: pingPath) }
     } catch { observer.failed(error) }
   }

@@ -173,6 +173,7 @@ package struct Snapshot: Sendable, Hashable {
   package var sync: Sync
   package var crisis: CrisisStatus
   package var conflicts: [Conflict]
+  package var conflictTally = ConflictTally()
   package var conflictCount: Int
   package var sessions: [Session]
   package var quota: Quota

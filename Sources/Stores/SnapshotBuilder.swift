@@ -25,7 +25,7 @@ package struct SnapshotBuilder {
       var members = Members(rootKey: store.ring.account.rootKey)
       for entry in try transaction.membership() { _ = try members.accept(entry) }
       let builder = SnapshotBuilder(ring: store.ring, members: members, relay: relay)
-      let live = LiveState(tier: .selfHosted, measurements: try Measurements(restoring: transaction))
+      let live = try LiveState(tier: .selfHosted, transaction)
       return try builder.build(transaction, live: live, replica: nil, now: SystemClock.now)
     }
   }
@@ -65,7 +65,7 @@ package struct SnapshotBuilder {
       devices: devices(names, heads, hash, peers, replica, now),
       sync: try sync(transaction, live, replica, heads, peers, now),
       crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
-      conflicts: listed, conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(),
+      conflicts: listed, conflictTally: live.conflicts, conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(),
       sessions: try sessions(transaction, names, now),
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),

@@ -62,6 +62,8 @@ struct ConflictCommandTests {
       let open = try conflicts(home)
       #expect(open.count == 7 && open.first { $0["field"] as? String == "item9" }?["impact"] as? String == "critical")
     }
+    let counted = try #require(try json("status", home: b)["conflicts"] as? [String: Any])
+    #expect(counted["detected"] as? Int == 7 && counted["asked"] as? Int == 7 && counted["open"] as? Int == 7)
     #expect(try Program.run("conflicts", "resolve", id, "item9", "2", "--home", b).status == 0, "the person may say so")
     #expect(try Program.run("conflicts", "resolve-all", "assessment conflict", "--home", b).out.contains("Settled 6"))
     try sync()

@@ -185,6 +185,52 @@ struct FrameTests {
     #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 7_000)).isEmpty)
   }
 
+  @Test("a conflict shows both versions with their differences marked, and is settled by its own name")
+  func conflictDialog() throws {
+    var snapshot = Snapshot.sample()
+    snapshot.conflicts[0].versions[0].value = "I slept well and went to the river"
+    snapshot.conflicts[0].versions[1].value = "I slept badly and went to the river"
+    snapshot.conflicts[0].canKeepBoth = true
+    let conflict = snapshot.conflicts[0]
+    let record = conflict.record.description
+    func open(_ columns: Int = 120, _ rows: Int = 40) -> DashboardState {
+      var opened = state(columns, rows, snapshot)
+      _ = opened.press(.character("5"))
+      _ = opened.press(.enter)
+      return opened
+    }
+    for (columns, rows) in [(120, 40), (80, 24)] {
+      let text = DashboardFrame.render(open(columns, rows)).text
+      for words in ["1 laptop", "2 phone", "shown for now", "[well]", "[badly]", "stands for more risk"] { #expect(text.contains(words), "\(columns): \(words)") }
+    }
+    var dialog = open()
+    _ = dialog.press(.right)
+    #expect(dialog.press(.enter) == [.resolve(record: record, field: "item9", keeping: conflict.versions[1].id)])
+    dialog = open()
+    #expect(dialog.press(.character("m")) == [.resolveKeepingAll(record: record, field: "item9")])
+    dialog = open()
+    _ = dialog.press(.character("e"))
+    _ = dialog.press(.control("u"))
+    for character in "2" { _ = dialog.press(.character(character)) }
+    #expect(dialog.press(.enter) == [.resolveWith(record: record, field: "item9", text: "2")])
+    dialog = open()
+    _ = dialog.press(.character("e"))
+    #expect(dialog.press(.enter).isEmpty, "words are no answer to item 9: it says so, and stays open")
+    #expect(DashboardFrame.render(dialog).text.contains("item9"))
+    _ = dialog.press(.escape)
+    _ = dialog.press(.character("A"))
+    #expect(dialog.press(.character("n")).isEmpty && dialog.dialogs.count == 1)
+    _ = dialog.press(.character("A"))
+    #expect(dialog.press(.character("y")) == [.resolveAll(type: "assessment conflict")])
+    dialog = open()
+    snapshot.conflicts = []
+    dialog.update(snapshot)
+    #expect(DashboardFrame.render(dialog).text.contains("It is settled."), "by another device meanwhile")
+    #expect(dialog.press(.enter).isEmpty && dialog.dialogs.isEmpty)
+    dialog = open()
+    #expect(dialog.dialogs.isEmpty)
+  }
+
   @Test("the plan is edited entry by entry; nothing leaves it without a second key")
   func planEditor() {
     var snapshot = Snapshot.sample()
