@@ -133,7 +133,9 @@ package struct AlertReader: Sendable, Hashable {
       guard let notice = board.open(found.sealed, number: found.number) else { continue }
       if !notice.person.isEmpty { person = notice.person } else if person == nil { person = "" }
       guard notice.kind == .alert else { continue }
-      if notice.marks.isDisjoint(with: told) { news.append(notice) }
+      // One that is also about something new is news: on a relay that was wiped it may have been put up for
+      // a crisis that goes on, and hiding it could hide a cry for help.
+      if !notice.marks.isSubset(of: told) { news.append(notice) }
       told.formUnion(notice.marks)
     }
     return news

@@ -226,7 +226,10 @@ extension World {
     for (index, contact) in household.contacts.enumerated() where contact.consent == .prompt || state.stages.contains(.family) {
       let times = contact.times(state)
       guard times == 1 || times > 1 && !isRelayFaithful else {
-        throw Violation(promise: "a contact is told exactly once", detail: "contact \(index), \(times) times")
+        let words = contact.posted.map { about in
+          about.map { "\($0.stream.device.low % 1_000).\($0.sequence)\(perhapsResolved.contains($0) ? "-" : "+")" }.joined(separator: " ")
+        }
+        throw Violation(promise: "a contact is told exactly once", detail: "contact \(index), \(times) times; put up \(words), told \(state.told.contains(contact.record))")
       }
       guard state.told.contains(contact.record) else {
         throw Violation(promise: "what was told is on every device", detail: "contact \(index)")

@@ -17,6 +17,8 @@ enum Arrivals {
       _ = try actions.commit(session.taking(by: store.ring.device), pinging: pingPath)
       hasWritten = true
     }
+    // Merging texts is a feature of a tier; keeping both versions is not.
+    guard live.tier.conflictResolution != .basic else { return hasWritten }
     for text in Set(changes.compactMap(Text.init)).sorted(by: { ($0.record, $0.field) < ($1.record, $1.field) }) {
       if try mergeIsOurs(text, store), try actions.mergeTexts(text.record, field: text.field) {
         live.conflicts.noteMerged()

@@ -30,7 +30,7 @@ enum CrisisScreen {
     let have = others.filter(\.hasIt).count
     var lines = [
       Line(
-        others.isEmpty ? "Raised on \(CellText.clean(snapshot.crisis.source))." : "\(have) of \(others.count) other devices of yours show this now.",
+        others.isEmpty ? "Raised on \(CellText.clean(snapshot.crisis.source))." : "\(have) of \(others.count) other devices of yours have this now.",
         .strong)
     ]
     for receipt in others {

@@ -10,7 +10,7 @@ enum GuaranteesPanel {
     var lines = [Line([Span("milliseconds", .dim)], right: [Span(header, .dim)])]
     if rows.isEmpty { lines.append(Line("nothing measured yet: write something with another device around", .dim)) }
     for row in rows { lines.append(line(row, isWide: isWide)) }
-    let path = context.snapshot.crisisPath.filter { $0.count > 0 && $0.operation != .crisisPropagation || context.isZoomed }
+    let path = context.snapshot.crisisPath.filter { $0.operation != .crisisPropagation && ($0.count > 0 || context.isZoomed) }
     if !path.isEmpty { lines += [Line("from a key to help", .dim)] + path.map { line($0, isWide: isWide) } }
     if context.isZoomed {
       let all = GuaranteedOperation.guaranteed + GuaranteedOperation.crisisPath.filter { $0 != .crisisPropagation }
