@@ -29,8 +29,10 @@ package enum Limits {
 
   /// Devices of the largest tier; tables are sized for it, nothing is refused at it.
   package static let devices = 50
-  /// Conflicts listed at once.
-  package static let listedConflicts = 500
+  /// Conflicts listed at once: the newest ones, which cost 4 ms of the first picture at most.
+  package static let listedConflicts = 100
+  /// Conflicts counted at most: more are "1000+", for counting 10,000 takes 10 ms.
+  package static let countedConflicts = 1_000
   /// Events the dashboard keeps for its list.
   package static let keptEvents = 500
   /// Frames per second the screen is drawn at most.

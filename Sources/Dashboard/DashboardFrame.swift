@@ -1,3 +1,4 @@
+import Causality
 import Stores
 
 /// Draws the dashboard: equal states give equal frames.
@@ -52,7 +53,7 @@ package enum DashboardFrame {
       let name = snapshot.devices.first { $0.isThisOne }?.name ?? ""
       left += "  \(CellText.clean(name))  account \(snapshot.account)"
       if isCrisis { left += "  CRISIS: \(snapshot.crisis.level.name)" }
-      if snapshot.conflictCount > 0, !isCrisis { left += "  \(snapshot.conflictCount) to decide" }
+      if snapshot.conflictCount > 0, !isCrisis { left += "  \(Wording.count(snapshot.conflictCount, Limits.countedConflicts)) to decide" }
     }
     var right = state.isDemo ? "demo \(state.network)" : ""
     if state.pausedAt != nil, let shown = state.shown {
@@ -86,7 +87,7 @@ package enum DashboardFrame {
 
   private static func note(_ panel: Panel, _ state: DashboardState, _ snapshot: Snapshot) -> String {
     switch panel {
-    case .conflicts: snapshot.conflictCount > 0 ? "\(snapshot.conflictCount)" : ""
+    case .conflicts: snapshot.conflictCount > 0 ? Wording.count(snapshot.conflictCount, Limits.countedConflicts) : ""
     case .events: state.filter.isEmpty ? "" : "filter: \(state.filter)"
     case .devices: "\(snapshot.devices.filter { $0.presence == .here }.count) of \(snapshot.devices.count) here"
     default: ""

@@ -27,6 +27,9 @@ package enum Wording {
   }
 
   /// `now`, `12 s ago`, `3 h ago`; times ahead of ours read as now.
+  /// A number that was counted up to a limit.
+  package static func count(_ number: Int, _ limit: Int) -> String { number >= limit ? "\(limit)+" : "\(number)" }
+
   package static func ago(_ wall: UInt64?, now: UInt64) -> String {
     guard let wall, wall > 0 else { return "never" }
     let age = now > wall ? now - wall : 0

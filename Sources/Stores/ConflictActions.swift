@@ -64,34 +64,43 @@ extension Actions {
   ///
   /// - Returns: How many.
   package func resolveAll(type: String) throws -> Int {
-    var count = 0
-    for record in try store.read({ try $0.openRecords(limit: Limits.listedConflicts) }) {
-      for conflict in record.openConflicts where conflict.rule.type.rawValue == type {
-        guard let chosen = conflict.chosen else { continue }
-        try resolve(record.id, field: conflict.field, keeping: chosen.id)
-        count += 1
+    let records = try store.read { try $0.openRecords(limit: .max - 1) }
+    let drafts = records.flatMap { record in
+      record.openConflicts.filter { $0.rule.type.rawValue == type }.compactMap { conflict -> Draft? in
+        guard let chosen = conflict.chosen else { return nil }
+        return Self.draft(record, conflict.field, chosen.value.map { .set($0) } ?? .erase)
       }
     }
-    return count
+    // What arrives meanwhile was not seen, is not replaced, and so stays open.
+    for start in stride(from: 0, to: drafts.count, by: 500) {
+      _ = try commit(Array(drafts[start..<min(start + 500, drafts.count)]))
+    }
+    return drafts.count
+  }
+
+  /// The write that settles a field, or the record as a whole, for everything that is live now.
+  private static func draft(_ record: RecordState, _ field: String, _ mutation: Mutation) -> Draft {
+    let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
+    guard field == Causality.Operation.recordField else {
+      return Draft(
+        record: record.id, kind: record.kind, field: field, mutation: mutation, lane: lane,
+        replaces: record[field]?.dots.map(\.id) ?? [])
+    }
+    let isRemoval = mutation == .erase
+    return Draft(
+      record: record.id, kind: record.kind, field: field, mutation: isRemoval ? .erase : .restore, lane: lane,
+      replaces: isRemoval ? record.liveOperations : record.erasures.map(\.id))
   }
 
   /// Read and write are one transaction: nothing that arrives in between is lost from sight.
   private func settle(_ id: RecordID, _ field: String, _ choose: (RecordState, [Dot]) throws -> Mutation) throws {
     _ = try saving { transaction in
       guard let record = try transaction.record(id) else { throw InputError.unknownRecord }
-      let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
-      if field == Causality.Operation.recordField {
-        let isRemoval = try choose(record, record.erasures + record.dataFields.flatMap(\.dots)) == .erase
-        let draft = Draft(
-          record: id, kind: record.kind, field: field, mutation: isRemoval ? .erase : .restore, lane: lane,
-          replaces: isRemoval ? record.liveOperations : record.erasures.map(\.id))
-        return try save([draft], in: &transaction)
+      let isWhole = field == Causality.Operation.recordField
+      guard let dots = isWhole ? record.erasures + record.dataFields.flatMap(\.dots) : record[field]?.dots else {
+        throw InputError.unknownRecord
       }
-      guard let dots = record[field]?.dots else { throw InputError.unknownRecord }
-      let draft = Draft(
-        record: id, kind: record.kind, field: field, mutation: try choose(record, dots), lane: lane,
-        replaces: dots.map(\.id))
-      return try save([draft], in: &transaction)
+      return try save([Self.draft(record, field, try choose(record, dots))], in: &transaction)
     }
   }
 

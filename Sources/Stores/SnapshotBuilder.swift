@@ -65,7 +65,7 @@ package struct SnapshotBuilder {
       devices: devices(names, heads, hash, peers, replica, now),
       sync: try sync(transaction, live, replica, heads, peers, now),
       crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
-      conflicts: listed, conflictTally: live.conflicts, conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(),
+      conflicts: listed, conflictTally: live.conflicts, conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(limit: Limits.countedConflicts),
       sessions: try sessions(transaction, names, now),
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
