@@ -19,7 +19,15 @@ package enum ConflictImpact: Int, Sendable, CaseIterable, Comparable {
   case none, minimal, moderate, significant, critical
 
   package static func < (one: Self, other: Self) -> Bool { one.rawValue < other.rawValue }
-  package var name: String { "\(self)" }
+  package var name: String {
+    switch self {
+    case .none: "none"
+    case .minimal: "minimal"
+    case .moderate: "moderate"
+    case .significant: "significant"
+    case .critical: "critical"
+    }
+  }
 }
 
 /// What it touches in a person's life.
