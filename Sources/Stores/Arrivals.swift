@@ -18,7 +18,8 @@ enum Arrivals {
       hasWritten = true
     }
     // Merging texts is a feature of a tier; keeping both versions is not.
-    guard live.tier.conflictResolution != .basic else { return hasWritten }
+    // And almost nothing that arrives meets other writes: a long catch-up must not look at every text.
+    guard live.hasMetOthers, live.tier.conflictResolution != .basic else { return hasWritten }
     for text in Set(changes.compactMap(Text.init)).sorted(by: { ($0.record, $0.field) < ($1.record, $1.field) }) {
       if try mergeIsOurs(text, store), try actions.mergeTexts(text.record, field: text.field) {
         live.conflicts.noteMerged()

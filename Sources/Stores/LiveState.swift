@@ -19,6 +19,8 @@ struct LiveState: Sendable {
   var events: [Snapshot.Event] = []
   var isCrisisActive = false
   var conflicts: ConflictTally
+  /// Whether something of what was applied last met other writes.
+  private(set) var hasMetOthers = false
   /// How long after a crisis was raised here each device had it, in nanoseconds.
   var receipts: [DeviceID: UInt64] = [:]
   /// How long after the key the crisis was drawn on a screen of each device, in nanoseconds.
@@ -132,6 +134,7 @@ struct LiveState: Sendable {
   }
 
   mutating func applied(_ outcome: ApplyOutcome, nanoseconds: UInt64) {
+    hasMetOthers = outcome.concurrent > 0
     if outcome.concurrent > 0 { measurements.record(.conflictResolution, mode, nanoseconds: nanoseconds) }
   }
 
