@@ -107,7 +107,7 @@ extension DashboardState {
     _ = replaceTop(.conflict(dialog))
     guard let answer else { return [] }
     dialogs.removeLast()
-    tell("Settled. The other version stays in the history; `fullmind conflicts undo` opens it again.")
+    tell("Settled. `fullmind conflicts undo` opens it again.")
     let record = conflict.record.description
     switch answer {
     case .keep(let version): return [.resolve(record: record, field: conflict.field, keeping: version)]
