@@ -388,6 +388,12 @@ def raise_on(boards, tries, pause):
     return own, last, missed
 
 
+def report(name, own, last, missed, limit):
+    print(f"{name}: {len(last)} crises, own screen p50 {percentile(own, .5):.1f} p99 {percentile(own, .99):.1f} ms; "
+          f"all four others p50 {percentile(last, .5):.1f}, p99 {percentile(last, .99):.1f}, max {max(last):.1f} ms; missed {missed}")
+    return missed == 0 and percentile(last, .99) <= limit
+
+
 def screens(tries):
     pair, homes = household(5)
     boards = [Dashboard(home) for home in homes]
@@ -396,9 +402,7 @@ def screens(tries):
     for board in boards:
         board.quit()
     pair.remove()
-    print(f"screens: {len(last)} crises, own screen p50 {percentile(own, .5):.1f} p99 {percentile(own, .99):.1f} ms; "
-          f"all four others p50 {percentile(last, .5):.1f}, p99 {percentile(last, .99):.1f}, max {max(last):.1f} ms; missed {missed}")
-    return missed == 0 and percentile(last, .99) <= 25
+    return report("screens", own, last, missed, 25)
 
 
 def gone(tries):
@@ -465,9 +469,7 @@ def busy(tries):
         for board in boards:
             board.quit()
     pair.remove()
-    print(f"busy: {len(last)} crises, own screen p50 {percentile(own, .5):.1f} p99 {percentile(own, .99):.1f} ms; "
-          f"all four others p50 {percentile(last, .5):.1f}, p99 {percentile(last, .99):.1f}, max {max(last):.1f} ms; missed {missed}")
-    return missed == 0 and percentile(last, .99) <= 50
+    return report("busy", own, last, missed, 50)
 
 
 def resolve(tries):

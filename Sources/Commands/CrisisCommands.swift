@@ -2,6 +2,7 @@ import ArgumentParser
 import Causality
 import Crisis
 import Foundation
+import Replica
 import Storage
 import Stores
 import Synchronization
@@ -61,8 +62,11 @@ struct CrisisCommand: ParsableCommand {
       if !now {
         Output.line("\(names): told in 10 s. `fullmind crisis resolve`, here or on any device, takes it back.")
         Thread.sleep(forTimeInterval: Double(CrisisAlert.undoMilliseconds) / 1_000)
+        // It may have been taken back on another device: then nobody is told.
+        try? ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: "").run(timeout: 5)
       }
-      let told = try Actions(store).tellNow(try location.openRelay(store))
+      var told = [String]()
+      do { told = try Actions(store).tellNow(try location.openRelay(store)) } catch is RelayError {}
       guard !output.json else { return }
       let state = try CrisisReport.state(of: store)
       if !state.isActive { return Output.line("Taken back. Nobody was told.") }

@@ -2,6 +2,7 @@ import ArgumentParser
 import CSystem
 import Causality
 import Crisis
+import Dashboard
 import Foundation
 import Relays
 import Replica
@@ -60,7 +61,7 @@ struct FamilyCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting {
-        let person = try FamilyCommand.checked(person)
+        let person = try ShortName.checked(person, "name", limit: Limits.personCharacters)
         let store = try location.openStore()
         let contact = try FamilyCommand.contact(contact, in: store)
         var random = SystemRandomNumberGenerator()
@@ -218,7 +219,8 @@ struct FamilyCommand: ParsableCommand {
   // MARK: Words
 
   static func name(_ reader: AlertReader) -> String {
-    reader.person.flatMap { $0.isEmpty ? nil : $0 } ?? "Somebody who trusts you"
+    // Whoever has the link can put up a notice: what it says must not disturb the terminal.
+    reader.person.map(CellText.clean).flatMap { $0.isEmpty ? nil : $0 } ?? "Somebody who trusts you"
   }
 
   static func moment(_ consent: AlertConsent) -> String {
@@ -235,17 +237,6 @@ struct FamilyCommand: ParsableCommand {
     case (let consent, nil): "agreed (told \(moment(consent))), but not invited: `fullmind family invite` makes a link"
     case (let consent, _): "told \(moment(consent))"
     }
-  }
-
-  static func checked(_ person: String) throws -> String {
-    let person = person.trimmingCharacters(in: .whitespaces)
-    guard !person.isEmpty, person.count <= Limits.personCharacters, person.utf8.count <= 4 * Limits.personCharacters,
-      !person.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
-    else {
-      throw InputError.invalid(
-        "This name cannot be used. Nothing was changed.", remedy: "Give 1 to \(Limits.personCharacters) printable characters.")
-    }
-    return person
   }
 
   /// A contact by its name, or by the beginning of its identifier.

@@ -78,7 +78,7 @@ package struct CrisisWatch: Sendable {
     ).step
     alert = CrisisAlert.decide(
       level: crisis.level, elapsed: elapsed, saidNow: false, rank: rank, isUnanswered: taken.contains(.family),
-      agreed: contacts.filter { $0.link != nil }.map { ($0.record, $0.consent) }, told: crisis.told)
+      agreed: contacts.agreed, told: crisis.told)
     // Counted in this run alone: it is about what is under way now.
     isPatient = (now.uptime - seen) / 1_000_000 < CrisisAlert.undoMilliseconds + UInt64(rank) * CrisisEscalation.turn + Self.patience
     var duties = alert.now.map(Duty.tell)

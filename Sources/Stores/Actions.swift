@@ -191,7 +191,7 @@ package struct Actions: Sendable {
     }
     let decision = CrisisAlert.decide(
       level: crisis.level, elapsed: 0, saidNow: true, rank: 0, isUnanswered: crisis.stages.contains(.family),
-      agreed: contacts.filter { $0.link != nil }.map { ($0.record, $0.consent) }, told: crisis.told)
+      agreed: contacts.agreed, told: crisis.told)
     let outreach = CrisisOutreach(ring: store.ring, relay: relay, accepted: .max, isPatient: true) {
       heads[StreamKey(device: $0, channel: Channel(.crisis))]?.applied ?? 0
     }
@@ -268,19 +268,24 @@ package struct Actions: Sendable {
   }
 }
 
-/// Device names as people may choose them.
-package enum DeviceName {
+/// Short names as people may choose them, for devices and for themselves.
+package enum ShortName {
   /// - Throws: ``InputError`` when it is empty, too long, or holds control characters.
-  package static func checked(_ name: String) throws(InputError) -> String {
+  package static func checked(_ name: String, _ what: String, limit: Int) throws(InputError) -> String {
     let name = name.trimmingCharacters(in: .whitespaces)
-    guard !name.isEmpty, name.count <= Limits.deviceNameCharacters, name.utf8.count <= 4 * Limits.deviceNameCharacters,
+    guard !name.isEmpty, name.count <= limit, name.utf8.count <= 4 * limit,
       !name.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
     else {
-      throw .invalid(
-        "This device name cannot be used. Nothing was changed.",
-        remedy: "Give 1 to \(Limits.deviceNameCharacters) printable characters.")
+      throw .invalid("This \(what) cannot be used. Nothing was changed.", remedy: "Give 1 to \(limit) printable characters.")
     }
     return name
+  }
+}
+
+package enum DeviceName {
+  /// - Throws: ``InputError``; see ``ShortName/checked(_:_:limit:)``.
+  package static func checked(_ name: String) throws(InputError) -> String {
+    try ShortName.checked(name, "device name", limit: Limits.deviceNameCharacters)
   }
 
   /// The kind that a name or a machine suggests.

@@ -113,9 +113,3 @@ struct CrisisDuty: Sendable {
   }
 }
 
-extension SafetyPlan {
-  /// The contacts in a store.
-  package static func contacts(_ transaction: SQLiteTransaction) throws -> [Contact] {
-    SafetyPlan(plans: [], contacts: try transaction.records(kind: RecordCatalogue.contact.kind, limit: 50)).contacts
-  }
-}

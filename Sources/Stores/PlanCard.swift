@@ -38,15 +38,25 @@ package enum PlanCard {
   }
 
   package static func plan(in store: Store) throws -> SafetyPlan {
-    try store.read { transaction in
-      SafetyPlan(
-        plans: try transaction.records(kind: RecordCatalogue.plan.kind, limit: 50),
-        contacts: try transaction.records(kind: RecordCatalogue.contact.kind, limit: 50))
-    }
+    try store.read { try SafetyPlan($0) }
   }
 
   private static func write(_ plan: SafetyPlan, _ home: HomeFolder) throws {
     let text = plan.lines.joined(separator: "\n")
     try HomeFolder.writePrivate(Array((text.isEmpty ? "" : text + "\n").utf8), to: path(home))
+  }
+}
+
+extension SafetyPlan {
+  /// The plan in a store.
+  package init(_ transaction: SQLiteTransaction) throws {
+    self.init(
+      plans: try transaction.records(kind: RecordCatalogue.plan.kind, limit: 50),
+      contacts: try transaction.records(kind: RecordCatalogue.contact.kind, limit: 50))
+  }
+
+  /// The contacts alone.
+  package static func contacts(_ transaction: SQLiteTransaction) throws -> [Contact] {
+    SafetyPlan(plans: [], contacts: try transaction.records(kind: RecordCatalogue.contact.kind, limit: 50)).contacts
   }
 }

@@ -55,9 +55,7 @@ package struct SnapshotBuilder {
     let remembered = replica == nil ? try transaction.rememberedPeers() : []
     let peers = replica?.peers.all ?? Self.peers(remembered)
     let crisis = CrisisState(try transaction.record(CrisisState.record(ofAccount: ring.account.account)))
-    let plan = try SafetyPlan(
-      plans: transaction.records(kind: RecordCatalogue.plan.kind, limit: 50),
-      contacts: transaction.records(kind: RecordCatalogue.contact.kind, limit: 50))
+    let plan = try SafetyPlan(transaction)
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
     let listed = open.flatMap { conflicts($0, names) }.sorted(by: Self.order)
     return Snapshot(

@@ -88,3 +88,8 @@ package struct SafetyPlan: Sendable, Hashable {
     return RecordID(high: base.high ^ 0x706C_616E_0000_0001, low: base.low)
   }
 }
+
+extension [SafetyPlan.Contact] {
+  /// Who can be told of a crisis, and when: only who was invited.
+  package var agreed: [(id: RecordID, consent: AlertConsent)] { filter { $0.link != nil }.map { ($0.record, $0.consent) } }
+}

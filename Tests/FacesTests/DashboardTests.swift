@@ -109,7 +109,7 @@ struct FrameTests {
   func crisisKey() {
     let dialogs: [Dialog] = [
       .help, .palette(query: "", selected: 0), .new(selected: 0), .form(.journal), .questionnaire(Questionnaire(.phq9)),
-      .filter(""), .note(title: "t", text: []), .confirmResolve, .practice, .conflict(ConflictDialog(Snapshot.sample().conflicts[0])),
+      .filter(""), .plan(PlanEditor()), .note(title: "t", text: []), .confirmResolve, .practice, .conflict(ConflictDialog(Snapshot.sample().conflicts[0])),
       .invitation(code: "c", digits: nil, name: ""),
     ]
     for dialog in dialogs {
@@ -131,6 +131,7 @@ struct FrameTests {
     var snapshot = Snapshot.sample().inCrisis()
     snapshot.crisis.acknowledgements = [.init(device: "phone", after: 12_000)]
     snapshot.crisis.step = .wait(.family, milliseconds: 40_000)
+    snapshot.crisis.tellings = [.init(name: "Ana", phone: "", state: .unanswered)]
     snapshot.crisis.showsContacts = true
     snapshot.plan.steps[1].entries = ["walk to the river"]
     snapshot.plan.contacts = [.init(record: RecordID(high: 1, low: 1), name: "Jo", phone: "555 0100", isPrimary: true, consent: .prompt)]
@@ -143,6 +144,8 @@ struct FrameTests {
         #expect(text.contains(words), "\(words)")
       }
     }
+    snapshot.crisis.tellings = []
+    #expect(DashboardFrame.render(state(120, 40, snapshot)).text.contains("told by itself"), "what nobody agreed to is not promised")
     var small = DashboardState(size: CellSize(rows: 12, columns: 60), glyphs: .unicode, themeName: "monochrome")
     small.crisisLines = (1...9).map { "line \($0)" }
     small.update(snapshot)

@@ -55,6 +55,25 @@ struct FamilyCommandTests {
     #expect(try follow().out.isEmpty)
   }
 
+  @Test("what was taken back on another device within ten seconds is told to nobody")
+  func takenBackElsewhere() throws {
+    let link = try invite()
+    #expect(try follow(link, "--relay", relay).status == 0)
+    let (inviting, out, _) = try Program.start(["devices", "invite", "--yes", "--home", home])
+    let code = String(decoding: out.fileHandleForReading.availableData, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    let phone = folder.path + "/phone"
+    #expect(try Program.run("join", code, "--device", "phone", "--no-passphrase", "--yes", "--home", phone, "--relay", relay).status == 0)
+    inviting.waitUntilExit()
+    let (raising, said, _) = try Program.start(["crisis", "activate", "severe", "--home", home])
+    Thread.sleep(forTimeInterval: 2)
+    try Program.run("sync", "--home", phone)
+    #expect(try Program.run("crisis", "resolve", "--yes", "--home", phone).out.contains("Resolved"))
+    let text = String(decoding: said.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    raising.waitUntilExit()
+    #expect(raising.terminationStatus == 0 && text.contains("Taken back. Nobody was told."), "\(text.suffix(200))")
+    #expect(try follow().out.isEmpty)
+  }
+
   @Test("a link that leads nowhere is said to, at once")
   func wrongLink() throws {
     _ = try invite()

@@ -71,7 +71,7 @@ enum CrisisScreen {
     var lines = snapshot.crisis.acknowledgements.map { entry in
       Line("  acknowledged on \(CellText.clean(entry.device)) after \(Wording.seconds(Double(entry.after) / 1_000))", .good)
     }
-    if let next = nextStep(snapshot.crisis.step, since: state.sinceSnapshot) { lines.append(Line(next, .dim)) }
+    if let next = nextStep(snapshot, since: state.sinceSnapshot) { lines.append(Line(next, .dim)) }
     if snapshot.crisis.showsContacts, !snapshot.plan.contacts.isEmpty {
       lines += [.empty, Line("CALL ONE OF THEM", .strong)]
       lines += snapshot.plan.contacts.map { Line("  \(CellText.clean($0.name))  \(CellText.clean($0.phone))", .strong) }
@@ -80,12 +80,16 @@ enum CrisisScreen {
   }
 
   /// What happens next by itself, in words.
-  static func nextStep(_ step: CrisisEscalation.Step, since: UInt64) -> String? {
-    switch step {
+  static func nextStep(_ snapshot: Snapshot, since: UInt64) -> String? {
+    switch snapshot.crisis.step {
     case .wait(let stage, let milliseconds):
-      "Next, in \((milliseconds - min(milliseconds, since) + 999) / 1_000) s, unless you acknowledge: \(stage.meaning)."
-    case .stopped: "Acknowledged on half of your devices: nothing follows by itself."
-    case .take, .complete, .notNeeded: nil
+      let waits = snapshot.crisis.tellings.contains { $0.state == .unanswered }
+      // What nobody agreed to is not promised.
+      let follows = stage == .contacts ? !snapshot.plan.contacts.isEmpty : waits
+      guard follows else { return "Nobody else is told by itself. The help lines above are always there." }
+      return "Next, in \((milliseconds - min(milliseconds, since) + 999) / 1_000) s, unless you acknowledge: \(stage.meaning)."
+    case .stopped: return "Acknowledged on half of your devices: nothing follows by itself."
+    case .take, .complete, .notNeeded: return nil
     }
   }
 

@@ -28,7 +28,7 @@ enum CrisisPanel {
         case .later, .now, .unanswered, .notInvited: nil
         }
       }
-      + (CrisisScreen.nextStep(crisis.step, since: 0).map { [Line($0, .dim)] } ?? [])
+      + (CrisisScreen.nextStep(context.snapshot, since: 0).map { [Line($0, .dim)] } ?? [])
       + [Line([Span("Enter", .key), Span(" help lines and plan")])]
   }
 }
