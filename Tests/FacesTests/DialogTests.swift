@@ -1,0 +1,292 @@
+import Causality
+import Crisis
+import Dashboard
+import Foundation
+import Stores
+import Testing
+import Therapy
+
+/// What keys do in the dialogs, and what the dialogs show.
+@Suite("Dialogs")
+struct DialogTests {
+  @Test("the crisis key works in every dialog, blank, and before there is a store")
+  func crisisKey() {
+    let dialogs: [Dialog] = [
+      .help, .palette(query: "", selected: 0), .new(selected: 0), .form(.journal), .questionnaire(Questionnaire(.phq9)),
+      .filter(""), .plan(PlanEditor()), .note(title: "t", text: []), .confirmResolve, .practice, .conflict(ConflictDialog(Snapshot.sample().conflicts[0])),
+      .invitation(code: "c", digits: nil, name: ""),
+    ]
+    for dialog in dialogs {
+      var state = dashboard(80, 24)
+      state.dialogs = [dialog]
+      #expect(state.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")], "\(dialog)")
+      #expect(state.dialogs.last == .crisis)
+    }
+    var blank = dashboard(80, 24)
+    blank.isBlank = true
+    #expect(blank.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")])
+    var newcomer = dashboard(80, 24, nil)
+    _ = newcomer.press(.character("!"))
+    #expect(DashboardFrame.render(newcomer).text.contains("112"))
+  }
+
+  @Test("the crisis screen says who has it, who acknowledged, what follows, and has plan and contacts")
+  func crisisScreen() {
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.acknowledgements = [.init(device: "phone", after: 12_000)]
+    snapshot.crisis.step = .wait(.family, milliseconds: 40_000)
+    snapshot.crisis.tellings = [.init(name: "Ana", phone: "", state: .unanswered)]
+    snapshot.crisis.showsContacts = true
+    snapshot.plan.steps[1].entries = ["walk to the river"]
+    snapshot.plan.contacts = [.init(record: RecordID(high: 1, low: 1), name: "Jo", phone: "555 0100", isPrimary: true, consent: .prompt)]
+    for glyphs in [Glyphs.unicode, .ascii] {
+      var state = DashboardState(size: CellSize(rows: 40, columns: 120), glyphs: glyphs, themeName: "monochrome")
+      state.crisisLines = ["TALK TO SOMEBODY NOW"]
+      state.update(snapshot)
+      let text = DashboardFrame.render(state).text
+      for words in ["1 of 2 other devices", "acknowledged on phone after 12 s", "in 40 s", "CALL ONE OF THEM", "Jo  555 0100", "walk to the river"] {
+        #expect(text.contains(words), "\(words)")
+      }
+    }
+    snapshot.crisis.tellings = []
+    #expect(DashboardFrame.render(dashboard(120, 40, snapshot)).text.contains("told by itself"), "what nobody agreed to is not promised")
+    var small = DashboardState(size: CellSize(rows: 12, columns: 60), glyphs: .unicode, themeName: "monochrome")
+    small.crisisLines = (1...9).map { "line \($0)" }
+    small.update(snapshot)
+    #expect(!DashboardFrame.render(small).text.contains("walk to the river"))
+    for _ in 0..<9 { _ = small.press(.down) }
+    #expect(DashboardFrame.render(small).text.contains("walk to the river"))
+  }
+
+  @Test("the crisis screen says what is told to whom; Enter says now while somebody waits")
+  func tellings() {
+    var snapshot = Snapshot.sample().inCrisis()
+    typealias Telling = Snapshot.CrisisStatus.Telling
+    let states: [(Telling.State, String)] = [
+      (.later(8_000), "will be told in 8 s"), (.now, "is being told"), (.unanswered, "when nobody acknowledges"),
+      (.told(Snapshot.sampleWall), "was told now"), (.seen(told: 1_000, 9_000), "has seen it, 8.0 s after being told"), (.notInvited, "has no link"),
+    ]
+    snapshot.crisis.tellings = states.map { Telling(name: "Jo", phone: "", state: $0.0) }
+    var state = dashboard(120, 40, snapshot)
+    state.crisisLines = ["TALK TO SOMEBODY NOW"]
+    let text = DashboardFrame.render(state).text
+    for (_, words) in states { #expect(text.contains(words), "\(words)") }
+    #expect(text.contains("tell my contacts now") && !text.contains("u takes it back"), "only where it was raised")
+    #expect(state.press(.enter) == [.tellContacts] && state.dialogs.last == .crisis)
+    snapshot.crisis.tellings = [Telling(name: "Jo", phone: "", state: .told(Snapshot.sampleWall))]
+    state.update(snapshot)
+    #expect(state.press(.enter) == [.acknowledgeCrisis], "nobody waits any more: it closes")
+  }
+
+  @Test("what is drawn is told once: the time a key took, and which crisis is on the screen")
+  func drawn() {
+    var state = dashboard(80, 24)
+    _ = state.tick(Moment(wall: Snapshot.sampleWall, uptime: 1_000))
+    _ = state.press(.character("!"))
+    #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 4_000)) == [.time(.crisisScreen, nanoseconds: 3_000)])
+    #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 5_000)).isEmpty)
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.activation = "abc.7"
+    state.update(snapshot)
+    #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 6_000)) == [.crisisShown("abc.7")])
+    #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 7_000)).isEmpty)
+  }
+
+  @Test("a conflict shows both versions with their differences marked, and is settled by its own name")
+  func conflictDialog() throws {
+    var snapshot = Snapshot.sample()
+    snapshot.conflicts[0].versions[0].value = "I slept well and went to the river"
+    snapshot.conflicts[0].versions[1].value = "I slept badly and went to the river"
+    snapshot.conflicts[0].canKeepBoth = true
+    let conflict = snapshot.conflicts[0]
+    let record = conflict.record.description
+    func open(_ columns: Int = 120, _ rows: Int = 40) -> DashboardState {
+      var opened = dashboard(columns, rows, snapshot)
+      _ = opened.press(.character("5"))
+      _ = opened.press(.enter)
+      return opened
+    }
+    for (columns, rows) in [(120, 40), (80, 24)] {
+      let text = DashboardFrame.render(open(columns, rows)).text
+      for words in ["1 laptop", "2 phone", "shown for now", "[well]", "[badly]", "stands for more risk"] { #expect(text.contains(words), "\(columns): \(words)") }
+    }
+    var dialog = open()
+    _ = dialog.press(.right)
+    #expect(dialog.press(.enter) == [.resolve(record: record, field: "item9", keeping: conflict.versions[1].id)])
+    dialog = open()
+    #expect(dialog.press(.character("m")) == [.resolveKeepingAll(record: record, field: "item9")])
+    dialog = open()
+    _ = dialog.press(.character("e"))
+    _ = dialog.press(.control("u"))
+    for character in "2" { _ = dialog.press(.character(character)) }
+    #expect(dialog.press(.enter) == [.resolveWith(record: record, field: "item9", text: "2")])
+    dialog = open()
+    _ = dialog.press(.character("e"))
+    #expect(dialog.press(.enter).isEmpty, "words are no answer to item 9: it says so, and stays open")
+    #expect(DashboardFrame.render(dialog).text.contains("item9"))
+    _ = dialog.press(.escape)
+    _ = dialog.press(.character("A"))
+    #expect(dialog.press(.character("n")).isEmpty && dialog.dialogs.count == 1)
+    _ = dialog.press(.character("A"))
+    #expect(dialog.press(.character("y")) == [.resolveAll(type: "assessment conflict")])
+    dialog = open()
+    snapshot.conflicts = []
+    dialog.update(snapshot)
+    #expect(DashboardFrame.render(dialog).text.contains("It is settled."), "by another device meanwhile")
+    #expect(dialog.press(.enter).isEmpty && dialog.dialogs.isEmpty)
+    dialog = open()
+    #expect(dialog.dialogs.isEmpty)
+  }
+
+  @Test("the plan is edited entry by entry; nothing leaves it without a second key")
+  func planEditor() {
+    var snapshot = Snapshot.sample()
+    snapshot.plan.steps[0].entries = ["sleeping badly"]
+    snapshot.plan.contacts = [.init(record: RecordID(high: 1, low: 1), name: "Jo", phone: "1", isPrimary: true, consent: .never)]
+    var state = dashboard(80, 24, snapshot)
+    _ = state.press(.character("n"))
+    #expect(state.press(.character("9")).isEmpty)
+    #expect(DashboardFrame.render(state).text.contains("How I notice that it begins"))
+    _ = state.press(.down)
+    #expect(state.press(.character("d")).isEmpty)
+    #expect(DashboardFrame.render(state).text.contains("take it out on every device?"))
+    #expect(state.press(.character("n")).isEmpty, "kept")
+    _ = state.press(.character("d"))
+    #expect(state.press(.character("y")) == [.editPlan(assignments: ["warnings-=sleeping badly"])])
+    _ = state.press(.down)
+    _ = state.press(.enter)
+    for character in "tea" { _ = state.press(.character(character)) }
+    #expect(state.press(.character("!")).isEmpty, "while it is typed")
+    _ = state.press(.backspace)
+    #expect(state.press(.enter) == [.editPlan(assignments: ["coping=tea"])])
+    #expect(state.press(.escape).isEmpty && state.dialogs.count == 1, "first the typing ends")
+    _ = state.press(.end)
+    _ = state.press(.character("d"))
+    #expect(state.press(.character("y")) == [.remove(record: RecordID(high: 1, low: 1).description)])
+    _ = state.press(.up)
+    _ = state.press(.enter)
+    #expect(DashboardFrame.render(state).text.contains("A contact of yours"))
+    _ = state.press(.escape)
+    #expect(state.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")])
+  }
+
+  @Test("closing a crisis from elsewhere acknowledges it, once; resolving offers a check-in that is kept with it")
+  func acknowledging() {
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.activation = "abc.7"
+    var state = dashboard(80, 24, snapshot)
+    #expect(state.dialogs.last == .crisis)
+    #expect(state.press(.escape) == [.acknowledgeCrisis])
+    snapshot.crisis.isAcknowledgedHere = true
+    state.update(snapshot)
+    _ = state.press(.character("3"))
+    _ = state.press(.enter)
+    #expect(state.press(.escape).isEmpty)
+    _ = state.press(.enter)
+    _ = state.press(.character("r"))
+    #expect(state.press(.character("y")) == [.resolveCrisis])
+    _ = state.press(.character("4"))
+    for _ in 0..<4 { _ = state.press(.enter) }
+    guard case .add("check-in", let words)? = state.press(.enter).first else {
+      Issue.record("no check-in was saved")
+      return
+    }
+    #expect(words.contains("crisis=abc.7") && words.contains("mood=4"))
+  }
+
+  @Test("a session is not interrupted by a crisis; p pauses it with its progress")
+  func sessionInCrisis() {
+    var snapshot = Snapshot.sample()
+    snapshot.sessions[0].isOwn = true
+    var state = dashboard(80, 24, snapshot)
+    state.update(snapshot.inCrisis())
+    #expect(state.dialogs == [.practice, .crisis])
+    #expect(state.ownSession != nil)
+    guard case .saveProgress(_, let elapsed, "paused")? = state.press(.character("p")).first else {
+      Issue.record("the session was not paused")
+      return
+    }
+    #expect(elapsed >= 67)
+  }
+
+  @Test("a crisis can be taken back for ten seconds, not longer")
+  func undo() {
+    var state = dashboard(80, 24)
+    _ = state.tick(Moment(wall: 1, uptime: 1_000_000_000))
+    _ = state.press(.character("!"))
+    _ = state.tick(Moment(wall: 1, uptime: 10_900_000_000))
+    #expect(state.canUndoCrisis)
+    _ = state.tick(Moment(wall: 1, uptime: 11_100_000_000))
+    #expect(!state.canUndoCrisis)
+    #expect(state.press(.character("u")).isEmpty)
+  }
+
+  @Test("a mistake in a form costs nothing: it says what is wrong and keeps what was typed")
+  func formMistake() {
+    var state = dashboard(80, 24)
+    _ = state.press(.character("n"))
+    _ = state.press(.enter)
+    for key in "eleven" { _ = state.press(.character(key)) }
+    for _ in 0..<6 { _ = state.press(.enter) }
+    #expect(state.press(.enter).isEmpty)
+    let text = DashboardFrame.render(state).text
+    #expect(text.contains("eleven") && text.contains("could not be read"))
+  }
+
+  @Test("a questionnaire proposes help as the answer is given, and the person decides")
+  func questionnaire() {
+    var state = dashboard(100, 30)
+    state.dialogs = [.questionnaire(Questionnaire(.phq9))]
+    for _ in 0..<8 { _ = state.press(.character("0")) }
+    _ = state.press(.character("1"))
+    #expect(DashboardFrame.render(state).text.contains("You decide"))
+    _ = state.press(.character("x"))
+    #expect(DashboardFrame.render(state).text.contains("Total 1"))
+    #expect(state.press(.enter).count == 1)
+  }
+
+  @Test("a session that arrives opens its guide; one that leaves closes it")
+  func sessionMoves() {
+    var snapshot = Snapshot.sample()
+    var state = dashboard(80, 24, snapshot)
+    snapshot.sessions[0].isOwn = true
+    state.update(snapshot)
+    #expect(state.dialogs == [.practice])
+    #expect(DashboardFrame.render(state).text.contains("gathering"))
+    snapshot.sessions[0].isOwn = false
+    state.update(snapshot)
+    #expect(state.dialogs.isEmpty)
+  }
+
+  @Test("a newcomer's three ways open their forms, and what is typed there quits nothing")
+  func newcomer() {
+    var joining = dashboard(80, 24, nil)
+    _ = joining.press(.character("j"))
+    for key in "0qj5!d" { _ = joining.press(.character(key)) }
+    #expect(!joining.isFinished)
+    #expect(DashboardFrame.render(joining).text.contains("0qj5!d"))
+    _ = joining.press(.tab)
+    #expect(joining.press(.enter) == [.join(code: "0qj5!d", deviceName: "laptop")])
+    var starting = dashboard(80, 24, nil)
+    _ = starting.press(.enter)
+    #expect(starting.press(.enter) == [.start(deviceName: "laptop")])
+    var demo = dashboard(80, 24, nil)
+    #expect(demo.press(.character("d")) == [.demo])
+  }
+
+  @Test("a session paused here can be taken up again for a day, if enough of it was done")
+  func resume() {
+    var snapshot = Snapshot.sample()
+    (snapshot.sessions[0].isOwn, snapshot.sessions[0].phase) = (true, "paused")
+    var state = dashboard(80, 24, snapshot)
+    state.focus = .sessions
+    let intents = state.press(.enter)
+    #expect(intents == [.saveProgress(session: snapshot.sessions[0].id.description, elapsed: 67, phase: "running")])
+    _ = state.tick(Moment(wall: Snapshot.sampleWall + 86_400_001, uptime: 5))
+    #expect(state.pausedSession == nil)
+    snapshot.sessions[0].elapsed = 17
+    var early = dashboard(80, 24, snapshot)
+    early.focus = .sessions
+    #expect(early.press(.enter).isEmpty)
+  }
+}
