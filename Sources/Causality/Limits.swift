@@ -33,6 +33,13 @@ package enum Limits {
   package static let listedConflicts = 100
   /// Conflicts counted at most: more are "1000+", for counting 10,000 takes 10 ms.
   package static let countedConflicts = 1_000
+  /// Versions of one conflict that are listed; a field that more devices wrote apart says how many more there are.
+  package static let listedVersions = 8
+  /// Conflicts of one record that are listed; a record of a newer version may have any number of fields.
+  package static let conflictsPerRecord = 16
+  /// Reasons that a decision carries, and the bytes of one: a sentence each.
+  package static let reasons = 4
+  package static let reasonBytes = 240
   /// Events the dashboard keeps for its list.
   package static let keptEvents = 500
   /// Frames per second the screen is drawn at most.

@@ -30,10 +30,12 @@ package struct Operation: Hashable, Sendable {
   package var mutation: Mutation
   /// The writes that the writer had seen in this field and that this one takes the place of.
   package var replaces: [OperationID]
+  /// Why it was made, where it settles what was written apart.
+  package var decision: Decision?
 
   package init(
     id: OperationID, timestamp: Timestamp, record: RecordID, kind: String, field: String, mutation: Mutation,
-    replaces: [OperationID]
+    replaces: [OperationID], decision: Decision? = nil
   ) {
     self.id = id
     self.timestamp = timestamp
@@ -42,6 +44,7 @@ package struct Operation: Hashable, Sendable {
     self.field = field
     self.mutation = mutation
     self.replaces = replaces
+    self.decision = decision
   }
 
   /// The name of the pseudo-field that erasures are kept in.
@@ -57,10 +60,11 @@ package struct Draft: Hashable, Sendable {
   package var lane: Lane
   /// What it replaces; `nil` for "whatever the field holds when it is committed".
   package var replaces: [OperationID]?
+  package var decision: Decision?
 
   package init(
     record: RecordID, kind: String, field: String, mutation: Mutation, lane: Lane,
-    replaces: [OperationID]? = nil
+    replaces: [OperationID]? = nil, decision: Decision? = nil
   ) {
     self.record = record
     self.kind = kind
@@ -68,6 +72,7 @@ package struct Draft: Hashable, Sendable {
     self.mutation = mutation
     self.lane = lane
     self.replaces = replaces
+    self.decision = decision
   }
 }
 

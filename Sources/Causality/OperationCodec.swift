@@ -60,6 +60,12 @@ package struct ColumnWriter {
     message.value.append(operation.mutation.wireValue)
     message.replacesCount.append(UInt32(operation.replaces.count))
     for id in operation.replaces { message.replaces += pair(id) }
+    if let decision = operation.decision {
+      var wire = WireDecision(decision)
+      wire.operation = UInt32(message.record.count - 1)
+      if let version = decision.recommended { wire.recommended = pair(version) }
+      message.decisions.append(wire)
+    }
   }
 
   package mutating func appendOrigins(_ operations: [Operation]) {
@@ -122,6 +128,10 @@ package struct ColumnReader {
       message.recordKinds.count == records.count
     else { throw .columnsDisagree }
     guard message.names.allSatisfy({ $0.utf8.count <= Limits.nameBytes }) else { throw .tooLarge }
+    // Each belongs to one operation, in their order.
+    guard zip(message.decisions, message.decisions.dropFirst()).allSatisfy({ $0.operation < $1.operation }),
+      message.decisions.last.map({ $0.operation < count }) ?? true
+    else { throw .indexOutOfRange }
   }
 
   package func operations(_ identities: OperationCodec.Identities) throws(CodecError) -> [Operation] {
@@ -129,17 +139,20 @@ package struct ColumnReader {
     operations.reserveCapacity(message.record.count)
     var timestamp: UInt64 = 0
     var next = 0
+    var decisions = message.decisions[...]
     for index in message.record.indices {
       timestamp &+= UInt64(bitPattern: message.timestampDelta[index])
       let record = Int(message.record[index])
       guard record < records.count else { throw .indexOutOfRange }
+      var decision: Decision?
+      if let wire = decisions.first, wire.operation == index { decision = try self.decision(decisions.removeFirst()) }
       operations.append(
         Operation(
           id: try identity(of: index, identities), timestamp: Timestamp(rawValue: timestamp),
           record: records[record], kind: try name(message.recordKinds[record]),
           field: try name(message.field[index]),
           mutation: try Mutation(action: message.action[index], message.value[index]),
-          replaces: try replaces(message.replacesCount[index], from: &next)))
+          replaces: try replaces(message.replacesCount[index], from: &next), decision: decision))
     }
     guard next == message.replaces.count else { throw .columnsDisagree }
     return operations
@@ -182,6 +195,15 @@ package struct ColumnReader {
       next += 2
     }
     return ids
+  }
+
+  private func decision(_ wire: WireDecision) throws(CodecError) -> Decision {
+    var decision = try Decision(wire)
+    if !wire.recommended.isEmpty {
+      guard wire.recommended.count == 2 else { throw .columnsDisagree }
+      decision.recommended = try id(wire.recommended[0], wire.recommended[1])
+    }
+    return decision
   }
 
   private func id(_ packed: UInt64, _ sequence: UInt64) throws(CodecError) -> OperationID {

@@ -17,6 +17,8 @@ struct BenchCommand: ParsableCommand {
         frame        drawing the dashboard's picture
         card         the crisis card, from start to exit
         conflicts    conflicts found and settled by rule, on one core
+        assistant    how good the assistant is on households it has never seen, beside latest wins and
+                     therapeutic priority
         fill         writes --count check-in operations into the store of --home, for measuring with it;
                      with --rate, so many a second; with --conflicts, open conflicts instead
       Without a name: all but fill.
@@ -28,10 +30,13 @@ struct BenchCommand: ParsableCommand {
   @Option(help: "For fill: operations a second; as fast as it goes without.") var rate: Int?
   @Flag(help: "For fill: open conflicts instead.") var conflicts = false
   @Option(help: .hidden) var peer: String?
+  /// Where scripts/train-assistant wants the weights.
+  @Option(help: .hidden) var train: String?
 
-  static let names = ["store", "relay-floor", "open", "frame", "card", "conflicts"]
+  static let names = ["store", "relay-floor", "open", "frame", "card", "conflicts", "assistant"]
 
   func run() throws {
+    if let train { return try AssistantBench.train(into: train) }
     if let peer { return RelayFloor.runPeer(folder: peer) }
     try Output.reporting(asJSON: output.json) {
       if name == "fill" { return try fill() }
@@ -48,6 +53,7 @@ struct BenchCommand: ParsableCommand {
           case "open": try StoreBench.runOpen()
           case "frame": FrameBench.run()
           case "conflicts": ConflictBench.run()
+          case "assistant": AssistantBench.run()
           default: RelayFloor.runCard()
           }
         if !output.json { for row in found { Output.line(row.text) } }

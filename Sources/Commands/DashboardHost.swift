@@ -168,8 +168,9 @@ final class DashboardHost: Sendable {
     case .remove(let record): if let id = RecordID(record) { send(.perform { try $0.remove(id) }) }
     case .resolve(let record, let field, let version):
       if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, keeping: version) }) }
-    case .resolveKeepingAll(let record, let field):
-      if let id = RecordID(record) { send(.perform { try $0.resolveKeepingAll(id, field: field) }) }
+    case .resolveBy(let method, let record, let field):
+      if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, by: method) }) }
+    case .look(let record, let field): if let id = RecordID(record) { send(.look(id, field: field)) }
     case .resolveWith(let record, let field, let text):
       if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, with: text) }) }
     case .resolveAll(let type): send(.perform { _ = try $0.resolveAll(type: type) })

@@ -133,15 +133,46 @@ struct RecordCommand: ParsableCommand {
         let rows = writes.map { write in
           Row(
             at: write.timestamp.milliseconds, device: write.id.stream.device.description, field: write.field,
-            change: write.mutation.word, value: write.mutation.value?.text)
+            change: write.mutation.word, value: write.mutation.value?.text, decision: write.decision.map(Row.Decided.init))
         }
         if output.json { return try Output.json(["history": rows]) }
         for (number, (row, write)) in zip(rows, writes).enumerated() {
-          Output.line("\(number + 1)  \(List.time(write.timestamp))  \(row.device.suffix(6))  \(row.change) \(row.field)\(row.value.map { " = \($0)" } ?? "")")
+          Output.line("\(number + 1)  \(List.time(write.timestamp))  \(row.device.suffix(6))  \(row.change) \(row.field)\(row.value.map { " = \($0)" } ?? "")\(row.decision?.text ?? "")")
         }
       }
     }
-    private struct Row: Encodable { var at: UInt64; var device, field, change: String; var value: String? }
+    private struct Row: Encodable {
+      var at: UInt64
+      var device, field, change: String
+      var value: String?
+      var decision: Decided?
+
+      /// How a write came about that settles others.
+      struct Decided: Encodable {
+        var method: String
+        var reopens: Bool
+        var by: String?
+        var model: String?
+        var confidence: Double?
+        var reasons: [String]
+        var followed: Bool?
+
+        init(_ decision: Decision) {
+          (method, reopens, reasons) = (decision.method, decision.reopens, decision.reasons)
+          by = decision.by.isEmpty ? nil : decision.by
+          guard !decision.model.isEmpty else { return }
+          (model, confidence, followed) = (decision.model, Double(decision.permille) / 1_000, decision.isFollowed)
+        }
+
+        var text: String {
+          if reopens { return "   [opened again: \(method) taken back]" }
+          let who = by.map { " (\($0))" } ?? ""
+          guard let model, let confidence else { return "   [settled: \(method)\(who)]" }
+          let word = followed ?? false ? "" : ", not followed"
+          return "   [settled: \(method); \(model) \(Int(confidence * 100)) %\(word): \(reasons.joined(separator: "; "))]"
+        }
+      }
+    }
   }
 
   struct Restore: ParsableCommand {

@@ -80,14 +80,27 @@ struct StatusReport: Encodable {
     var detected, churn, asked: UInt64
     var settled: [String: UInt64]
     var oldestOpen_ms: UInt64?
+    struct Decided: Encodable { var name: String; var made, takenBack: Int }
+    var decidedBy, decidedIn: [Decided]
+    var recommendationFollowed, recommendationNotFollowed: Int
+    /// How long people took.
+    var decidedAfter_ms: [String: UInt64]
+    var settling: [Guarantee]
 
     init(_ snapshot: Snapshot) {
       let tally = snapshot.conflictTally
       (open, detected, churn, asked) = (snapshot.conflictCount, tally.detected, tally.churn, tally.asked)
       settled = Dictionary(uniqueKeysWithValues: tally.settled.map { ($0.key.rawValue, $0.value) })
+      let decisions = snapshot.decisions
+      (decidedBy, decidedIn) = (decisions.methods.map(Self.decided), decisions.types.map(Self.decided))
+      (recommendationFollowed, recommendationNotFollowed) = (decisions.agreed, decisions.disagreed)
+      decidedAfter_ms = ["p50": decisions.p50, "p95": decisions.p95, "p99": decisions.p99, "max": decisions.max].compactMapValues { $0 }
+      settling = snapshot.settling.filter { $0.count > 0 }.map(Guarantee.init)
       let oldest = snapshot.conflicts.compactMap { $0.versions.map(\.timestamp).max() }.min()
       oldestOpen_ms = oldest.map { snapshot.moment.wall > $0 ? snapshot.moment.wall - $0 : 0 }
     }
+
+    private static func decided(_ row: DecisionTally.Report.Row) -> Decided { Decided(name: row.name, made: row.made, takenBack: row.takenBack) }
   }
   struct Quota: Encodable { var tier: String; var used: Int; var limit: Int?; var percent: Int }
   struct Guarantee: Encodable {

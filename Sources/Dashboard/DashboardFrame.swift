@@ -74,7 +74,7 @@ package enum DashboardFrame {
       var context = PanelContext(
         snapshot: snapshot, columns: inside.columns, rows: inside.rows,
         selected: isFocused ? state.selected(panel) : nil, glyphs: state.glyphs, wall: state.now.wall)
-      (context.filter, context.traffic, context.isZoomed) = (state.filter, state.traffic, state.isZoomed)
+      (context.filter, context.traffic, context.isZoomed) = (state.filters[panel] ?? "", state.traffic, state.isZoomed)
       frame.draw(scrolled(panel.lines(context), rows: inside.rows), in: inside)
     }
   }
@@ -87,8 +87,10 @@ package enum DashboardFrame {
 
   private static func note(_ panel: Panel, _ state: DashboardState, _ snapshot: Snapshot) -> String {
     switch panel {
-    case .conflicts: snapshot.conflictCount > 0 ? Wording.count(snapshot.conflictCount, Limits.countedConflicts) : ""
-    case .events: state.filter.isEmpty ? "" : "filter: \(state.filter)"
+    case .conflicts, .events:
+      if let filter = state.filters[panel], !filter.isEmpty { "filter: \(CellText.clean(filter))" } else if panel == .conflicts, snapshot.conflictCount > 0 {
+        Wording.count(snapshot.conflictCount, Limits.countedConflicts)
+      } else { "" }
     case .devices: "\(snapshot.devices.filter { $0.presence == .here }.count) of \(snapshot.devices.count) here"
     default: ""
     }

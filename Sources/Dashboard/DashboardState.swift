@@ -14,7 +14,8 @@ package struct DashboardState: Sendable {
   package var isZoomed = false
   package var selections: [Panel: Int] = [:]
   package var dialogs: [Dialog] = []
-  package var filter = ""
+  /// What lists are narrowed to, by panel.
+  package var filters: [Panel: String] = [:]
   package var isBlank = false
   package var isDemo = false
   /// What is cut or slowed in the demo, in words.
@@ -94,15 +95,14 @@ package struct DashboardState: Sendable {
   package var canOpen: Bool {
     guard let snapshot else { return false }
     switch focus {
-    case .conflicts: return !snapshot.conflicts.isEmpty
     case .sessions: return ownSession != nil || pausedSession != nil
     case .crisis: return true
-    default: return focus.count(in: snapshot) > 0
+    default: return focus.count(in: snapshot, filters[focus] ?? "") > 0
     }
   }
 
   package func selected(_ panel: Panel) -> Int {
-    let count = shown.map { panel.count(in: $0) } ?? 0
+    let count = shown.map { panel.count(in: $0, filters[panel] ?? "") } ?? 0
     return max(0, min(selections[panel] ?? 0, count - 1))
   }
 
@@ -269,7 +269,7 @@ package struct DashboardState: Sendable {
     case .escape:
       isZoomed = false
       pausedAt = nil
-      filter = ""
+      filters = [:]
       return []
     case .character(let digit) where digit.isNumber:
       if let number = digit.wholeNumberValue, let panel = Panel(rawValue: number - 1) {
@@ -305,7 +305,7 @@ package struct DashboardState: Sendable {
   }
 
   private mutating func select(_ step: Int) -> [Intent] {
-    let count = shown.map { focus.count(in: $0) } ?? 0
+    let count = shown.map { focus.count(in: $0, filters[focus] ?? "") } ?? 0
     if count > 0 { selections[focus] = max(0, min(count - 1, selected(focus) + step)) }
     return []
   }
@@ -319,7 +319,7 @@ package struct DashboardState: Sendable {
     for (panel, rect) in DashboardLayout.panels(self) where rect.contains(row: row, column: column) {
       focus = panel
       let entry = row - rect.row - 1
-      if let shown, entry >= 0, entry < panel.count(in: shown) { selections[panel] = entry }
+      if let shown, entry >= 0, entry < panel.count(in: shown, filters[panel] ?? "") { selections[panel] = entry }
     }
     return []
   }
@@ -346,8 +346,8 @@ package struct DashboardState: Sendable {
     case .open: return open()
     case .zoom: isZoomed.toggle()
     case .filter:
-      focus = .events
-      dialogs.append(.filter(filter))
+      if focus != .conflicts { focus = .events }
+      dialogs.append(.filter(filters[focus] ?? ""))
     case .palette: dialogs.append(.palette(query: "", selected: 0))
     case .help: dialogs.append(.help)
     case .pause: pausedAt = pausedAt == nil ? 0 : nil
@@ -381,9 +381,11 @@ package struct DashboardState: Sendable {
     }
     switch focus {
     case .conflicts:
-      if let conflicts = snapshot?.conflicts, conflicts.indices.contains(selected(.conflicts)) {
-        dialogs.append(.conflict(ConflictDialog(conflicts[selected(.conflicts)])))
-      }
+      let conflicts = ConflictsPanel.matching(snapshot?.conflicts ?? [], filters[.conflicts] ?? "")
+      guard conflicts.indices.contains(selected(.conflicts)) else { return [] }
+      let conflict = conflicts[selected(.conflicts)]
+      dialogs.append(.conflict(ConflictDialog(conflict)))
+      return [.look(record: conflict.record.description, field: conflict.field)]
     case .sessions: dialogs.append(.practice)
     case .crisis: dialogs.append(.crisis)
     case .sync, .devices, .quota, .guarantees, .events: isZoomed.toggle()

@@ -111,7 +111,7 @@ extension DashboardState {
     let record = conflict.record.description
     switch answer {
     case .keep(let version): return [.resolve(record: record, field: conflict.field, keeping: version)]
-    case .keepAll: return [.resolveKeepingAll(record: record, field: conflict.field)]
+    case .keepAll: return [.resolveBy(.unionMerge, record: record, field: conflict.field)]
     case .write(let text): return [.resolveWith(record: record, field: conflict.field, text: text)]
     case .settleAll: return [.resolveAll(type: conflict.type)]
     }
@@ -200,8 +200,9 @@ extension DashboardState {
       dialogs.removeLast()
       return []
     }
-    filter = Self.edited(text, key)
-    return replaceTop(.filter(filter))
+    let edited = Self.edited(text, key)
+    filters[focus] = edited
+    return replaceTop(.filter(edited))
   }
 
   private mutating func form(_ key: Key, _ form: Form) -> [Intent] {

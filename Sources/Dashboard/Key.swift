@@ -1,6 +1,7 @@
 import Causality
 import Crisis
 import Stores
+import Therapy
 
 /// What the person pressed.
 package enum Key: Sendable, Hashable {
@@ -32,9 +33,11 @@ package enum Intent: Sendable, Hashable {
   case editPlan(assignments: [String])
   case remove(record: String)
   case resolve(record: String, field: String, keeping: OperationID)
-  case resolveKeepingAll(record: String, field: String)
+  case resolveBy(ConflictMethod, record: String, field: String)
   case resolveWith(record: String, field: String, text: String)
   case resolveAll(type: String)
+  /// A conflict is on the screen: what does the assistant say?
+  case look(record: String, field: String)
   case invite
   case admit
   case cancelInvitation

@@ -9,6 +9,7 @@ package struct AppliedChange: Hashable, Sendable {
   package var record: RecordID
   package var kind: String
   package var field: String
+  package var decision: Decision?
 
   package init(_ operation: Operation) {
     id = operation.id
@@ -16,6 +17,7 @@ package struct AppliedChange: Hashable, Sendable {
     record = operation.record
     kind = operation.kind
     field = operation.field
+    decision = operation.decision
   }
 }
 
@@ -69,7 +71,7 @@ package struct Ledger<Transaction: StoreTransaction> {
       let operation = Operation(
         id: OperationID(stream: stream, sequence: sequence), timestamp: clock.stamp(wall: wall),
         record: draft.record, kind: draft.kind, field: draft.field, mutation: draft.mutation,
-        replaces: try draft.replaces ?? replaced(by: draft))
+        replaces: try draft.replaces ?? replaced(by: draft), decision: draft.decision)
       try apply(operation)
       try transaction.appendPending(operation)
       try transaction.noteHistory(of: operation.record, in: StreamKey(stream), sequence: sequence)
@@ -107,6 +109,7 @@ package struct Ledger<Transaction: StoreTransaction> {
     var bytes = 0
     let kept = operations.prefix { operation in
       bytes += 64 + operation.replaces.count * 12 + (operation.mutation.value?.canonicalBytes.count ?? 0)
+        + (operation.decision?.byteCount ?? 0)
       return bytes <= Limits.batchBytes
     }
     return kept.isEmpty ? Array(operations.prefix(1)) : Array(kept)
@@ -246,6 +249,7 @@ package struct Ledger<Transaction: StoreTransaction> {
       var operation = operation
       operation.id = moved[operation.id] ?? operation.id
       operation.replaces = operation.replaces.map { moved[$0] ?? $0 }
+      if let version = operation.decision?.recommended { operation.decision?.recommended = moved[version] ?? version }
       try transaction.appendPending(operation)
       head.applied = operation.id.sequence
     }

@@ -168,6 +168,29 @@ extension SQLiteTransaction {
       [Int64(clamping: heard), roundTrip.map { Int64(clamping: $0) }, Data(body), id])
   }
 
+  // MARK: What this device keeps for itself, sealed
+
+  package enum Keepsake: String, Sendable {
+    /// Counts of decisions.
+    case decisions
+    /// What the assistant has learned here, and what it may do.
+    case assistant
+    /// Reviews that this device was asked for.
+    case reviews
+  }
+
+  package func kept(_ what: Keepsake) throws -> [UInt8]? {
+    guard let sealed = try database.blob("SELECT value FROM meta WHERE key = ?", [what.rawValue]) else { return nil }
+    return try seals.meta.open(sealed, column: Column.value, row: Array(what.rawValue.utf8))
+  }
+
+  package mutating func keep(_ bytes: [UInt8], as what: Keepsake) throws {
+    let sealed = seals.meta.seal(bytes, column: Column.value, row: Array(what.rawValue.utf8))
+    try database.run(
+      "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+      [what.rawValue, Data(sealed)])
+  }
+
   // MARK: Measurements
 
   package func measurement(_ operation: String, _ mode: String) throws -> [UInt8]? {

@@ -46,6 +46,7 @@ package struct Actions: Sendable {
     let waiting = try transaction.pendingCounts()
     var saved = Saved(
       operations: try transaction.withLedger { try $0.commit(drafts, by: device, wall: now.wall) })
+    try DecisionTally.count(saved.operations.map(AppliedChange.init), &transaction)
     guard drafts.count <= Limits.operationsPerBatch else { return saved }
     var random = SystemRandomNumberGenerator()
     for lane in Set(drafts.map(\.lane)).sorted() where lane == .crisis || waiting[lane] == nil {

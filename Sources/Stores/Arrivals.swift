@@ -4,7 +4,7 @@ import Storage
 import Therapy
 
 /// What this device does by itself with changes that have just arrived: takes up a session that was handed
-/// to it, and merges texts whose edits do not touch each other.
+/// to it, merges texts whose edits do not touch each other, and lets the assistant decide where it may.
 enum Arrivals {
   /// - Returns: Whether something was written here.
   static func settle(_ changes: [AppliedChange], _ store: Store, pingPath: String, _ live: inout LiveState) throws -> Bool {
@@ -20,28 +20,31 @@ enum Arrivals {
     // Merging texts is a feature of a tier; keeping both versions is not.
     // And almost nothing that arrives meets other writes: a long catch-up must not look at every text.
     guard live.hasMetOthers, live.tier.conflictResolution != .basic else { return hasWritten }
-    for text in Set(changes.compactMap(Text.init)).sorted(by: { ($0.record, $0.field) < ($1.record, $1.field) }) {
-      if try mergeIsOurs(text, store), try actions.mergeTexts(text.record, field: text.field) {
-        live.conflicts.noteMerged()
-        hasWritten = true
-      }
+    for text in Set(changes.filter(isText).map(Place.init)).sorted() {
+      if try isOurs(text, store), try actions.mergeTexts(text.record, field: text.field) { hasWritten = true }
+    }
+    guard live.tier.conflictResolution == .assisted else { return hasWritten }
+    for place in Set(changes.filter { ConflictRule.isForAssistant(kind: $0.kind, field: $0.field) }.map(Place.init)).sorted() {
+      if try isOurs(place, store), try actions.assist(place.record, field: place.field) { hasWritten = true }
     }
     return hasWritten
   }
 
-  private struct Text: Hashable {
+  private struct Place: Hashable, Comparable {
     var record: RecordID
     var field: String
 
-    init?(_ change: AppliedChange) {
-      guard let schema = RecordCatalogue[change.kind]?[change.field], schema.content == .text, schema.policy == .multiValue else { return nil }
-      (record, field) = (change.record, change.field)
-    }
+    init(_ change: AppliedChange) { (record, field) = (change.record, change.field) }
+    static func < (one: Self, other: Self) -> Bool { (one.record, one.field) < (other.record, other.field) }
   }
 
-  /// One of the two authors merges, always the same one, so that the two do not answer each other.
-  private static func mergeIsOurs(_ text: Text, _ store: Store) throws -> Bool {
-    let dots = try store.read { try $0.record(text.record) }?[text.field]?.dots ?? []
+  private static func isText(_ change: AppliedChange) -> Bool {
+    RecordCatalogue[change.kind]?[change.field].map { $0.content == .text && $0.policy == .multiValue } ?? false
+  }
+
+  /// One of the two authors settles it, always the same one, so that the two do not answer each other.
+  private static func isOurs(_ place: Place, _ store: Store) throws -> Bool {
+    let dots = try store.read { try $0.record(place.record) }?[place.field]?.dots ?? []
     return dots.count == 2 && dots.map(\.id.stream.device).min() == store.ring.device
   }
 }

@@ -5,22 +5,47 @@ import Replica
 import Storage
 import Therapy
 
+extension Settlement {
+  fileprivate var mutation: Mutation {
+    switch self {
+    case .keep(let dot): dot.value.map { .set($0) } ?? .erase
+    case .write(let value): .set(value)
+    }
+  }
+}
+
+extension Decision {
+  fileprivate mutating func note(_ recommendation: Assistant.Recommendation, isFollowed: Bool) {
+    (model, permille) = (Assistant.version, recommendation.permille)
+    reasons = recommendation.reasons.prefix(Limits.reasons).map { String($0.prefix(Limits.reasonBytes / 4)) }
+    (recommended, self.isFollowed) = (recommendation.version, isFollowed)
+  }
+}
+
 extension Snapshot.Conflict {
   init(_ record: RecordState, _ conflict: Conflict, _ names: [DeviceID: String]) {
     let isWhole = conflict.field == Causality.Operation.recordField
-    let dots = [conflict.chosen].compactMap { $0 } + conflict.others
-    let texts = dots.compactMap { dot in if case .text(let text)? = dot.value { text } else { nil } }
+    let texts = conflict.versions.compactMap { dot in if case .text(let text)? = dot.value { text } else { nil } }
+    // Who wrote the same wrote one version.
+    var versions = [Version]()
+    for dot in conflict.versions {
+      let name = names[dot.id.stream.device] ?? "device"
+      let value = isWhole ? (dot.value == nil ? "removed" : "kept") : dot.value?.text ?? ""
+      if let same = versions.firstIndex(where: { $0.value == value }) {
+        if !versions[same].device.components(separatedBy: ", ").contains(name) { versions[same].device += ", \(name)" }
+        continue
+      }
+      versions.append(
+        Version(
+          id: dot.id, value: value, device: name, timestamp: dot.timestamp.milliseconds,
+          isChosen: dot.id == conflict.chosen?.id, consequence: conflict.consequence(of: dot)))
+    }
     self.init(
       record: record.id, kind: record.kind, title: record.title, field: conflict.field, type: conflict.rule.type.rawValue,
       impact: conflict.impact, urgency: conflict.rule.urgency.rawValue, area: conflict.rule.area.rawValue,
       happened: conflict.happened, meanwhile: conflict.meanwhile, why: conflict.rule.why,
-      versions: dots.map { dot in
-        Version(
-          id: dot.id, value: isWhole ? (dot.value == nil ? "removed" : "kept") : dot.value?.text ?? "",
-          device: names[dot.id.stream.device] ?? "device", timestamp: dot.timestamp.milliseconds,
-          isChosen: dot.id == conflict.chosen?.id, consequence: conflict.consequence(of: dot))
-      },
-      canKeepBoth: !isWhole && texts.count == dots.count && RecordCatalogue[record.kind]?[conflict.field]?.content == .text)
+      versions: Array(versions.prefix(Limits.listedVersions)), moreVersions: max(0, versions.count - Limits.listedVersions),
+      canKeepBoth: !isWhole && texts.count == conflict.versions.count && RecordCatalogue[record.kind]?[conflict.field]?.content == .text)
   }
 }
 
@@ -33,10 +58,9 @@ extension Actions {
   /// - Parameter choice: The write that is kept.
   /// - Throws: ``InputError/unknownRecord`` when it is not open any more; ``StorageError``.
   package func resolve(_ id: RecordID, field: String, keeping choice: OperationID) throws {
-    try settle(id, field) { record, dots in
+    try settle(id, field) { _, dots in
       guard let kept = dots.first(where: { $0.id == choice }) else { throw InputError.unknownRecord }
-      if let value = kept.value { return .set(value) }
-      return .erase
+      return .keep(kept)
     }
   }
 
@@ -46,17 +70,25 @@ extension Actions {
       guard let schema = RecordCatalogue[record.kind]?[field] else {
         throw InputError.unknownField(field, kind: record.kind, known: RecordCatalogue[record.kind]?.fields.map(\.name) ?? [])
       }
-      return .set(try schema.value(from: text))
+      return .write(try schema.value(from: text))
     }
   }
 
-  /// Settles a text by keeping all versions, oldest first, one after the other.
-  package func resolveKeepingAll(_ id: RecordID, field: String) throws {
-    try settle(id, field) { record, dots in
-      let texts = dots.sorted { $0.isEarlier(than: $1) }.compactMap { $0.value?.text }
-      var seen = Set<String>()
-      guard let schema = RecordCatalogue[record.kind]?[field], schema.content == .text else { throw InputError.unknownRecord }
-      return .set(try schema.value(from: texts.filter { seen.insert($0).inserted }.joined(separator: "\n")))
+  /// Settles a field by a method that the person names.
+  ///
+  /// - Throws: ``InputError`` where the method says nothing about these versions.
+  package func resolve(_ id: RecordID, field: String, by method: ConflictMethod) throws {
+    if method == .fieldMerge, try mergeTexts(id, field: field) { return }
+    try settle(id, field, by: method) { record, _ in
+      guard let conflict = record.openConflicts.first(where: { $0.field == field }) else { throw InputError.unknownRecord }
+      guard let settlement = conflict.settlement(by: method, own: device) else {
+        throw InputError.invalid(
+          "“\(method.rawValue)” says nothing about these versions. Nothing was changed.",
+          remedy: "Name a version: see them with `fullmind conflicts show \(id)`.")
+      }
+      guard case .write(let value) = settlement, let schema = RecordCatalogue[record.kind]?[field] else { return settlement }
+      // Several texts may be longer than one may be.
+      return .write(try schema.value(from: value.text))
     }
   }
 
@@ -68,7 +100,9 @@ extension Actions {
     let drafts = records.flatMap { record in
       record.openConflicts.filter { $0.rule.type.rawValue == type }.compactMap { conflict -> Draft? in
         guard let chosen = conflict.chosen else { return nil }
-        return Self.draft(record, conflict.field, chosen.value.map { .set($0) } ?? .erase)
+        var draft = Self.draft(record, conflict.field, chosen.value.map { .set($0) } ?? .erase)
+        draft.decision = decision(.personsChoice, conflict.versions)
+        return draft
       }
     }
     // What arrives meanwhile was not seen, is not replaced, and so stays open.
@@ -92,16 +126,69 @@ extension Actions {
       replaces: isRemoval ? record.liveOperations : record.erasures.map(\.id))
   }
 
+  /// A decision that is made now, by this method.
+  private func decision(_ method: ConflictMethod, _ versions: [Dot]) -> Decision {
+    var decision = Decision(method: method.rawValue)
+    let (now, latest) = (SystemClock.now.wall, versions.map(\.timestamp.milliseconds).max() ?? 0)
+    decision.waited = now > latest ? now - latest : 0
+    return decision
+  }
+
   /// Read and write are one transaction: nothing that arrives in between is lost from sight.
-  private func settle(_ id: RecordID, _ field: String, _ choose: (RecordState, [Dot]) throws -> Mutation) throws {
+  private func settle(
+    _ id: RecordID, _ field: String, by method: ConflictMethod = .personsChoice, _ choose: (RecordState, [Dot]) throws -> Settlement
+  ) throws {
     _ = try saving { transaction in
       guard let record = try transaction.record(id) else { throw InputError.unknownRecord }
       let isWhole = field == Causality.Operation.recordField
       guard let dots = isWhole ? record.erasures + record.dataFields.flatMap(\.dots) : record[field]?.dots else {
         throw InputError.unknownRecord
       }
-      return try save([Self.draft(record, field, try choose(record, dots))], in: &transaction)
+      let settlement = try choose(record, dots)
+      var draft = Self.draft(record, field, settlement.mutation)
+      var decision = decision(method, dots)
+      if method != .fieldMerge { try teach(settlement, field, record, &decision, &transaction) }
+      draft.decision = decision
+      return try save([draft], in: &transaction)
     }
+  }
+
+  /// The assistant learns from what the person chose; the decision says what had been recommended.
+  private func teach(
+    _ settlement: Settlement, _ field: String, _ record: RecordState, _ decision: inout Decision, _ transaction: inout SQLiteTransaction
+  ) throws {
+    guard ConflictRule.isForAssistant(kind: record.kind, field: field),
+      let conflict = record.openConflicts.first(where: { $0.field == field })
+    else { return }
+    let policy = try AssistantPolicy(transaction, account: store.ring.account.account)
+    guard policy.mode != .off else { return }
+    var assistant = Assistant(transaction)
+    let chosen = if case .keep(let dot) = settlement { dot.id as OperationID? } else { nil as OperationID? }
+    if case .recommends(let recommendation) = assistant.advice(conflict, in: record, threshold: policy.threshold) {
+      decision.note(recommendation, isFollowed: recommendation.version == chosen)
+    }
+    guard let chosen else { return }
+    assistant.learn(conflict, in: record, chosen: chosen)
+    try assistant.keep(&transaction)
+  }
+
+  /// Lets the assistant decide, where it is sure enough and the person has said that it may.
+  ///
+  /// - Returns: Whether it decided.
+  func assist(_ id: RecordID, field: String) throws -> Bool {
+    try !saving { transaction in
+      let policy = try AssistantPolicy(transaction, account: store.ring.account.account)
+      guard policy.mode == .decide, let record = try transaction.record(id),
+        let conflict = record.openConflicts.first(where: { $0.field == field }),
+        case .recommends(let recommendation) = Assistant(transaction).advice(conflict, in: record, threshold: policy.threshold),
+        let kept = conflict.versions.first(where: { $0.id == recommendation.version }), let value = kept.value
+      else { return Saved(operations: []) }
+      var draft = Self.draft(record, field, .set(value))
+      var decision = decision(.assistant, conflict.versions)
+      decision.note(recommendation, isFollowed: true)
+      draft.decision = decision
+      return try save([draft], in: &transaction)
+    }.operations.isEmpty
   }
 
   // MARK: Taking back
@@ -124,11 +211,13 @@ extension Actions {
         throw InputError.invalid("It is still open. Nothing was changed.", remedy: "Settle it with `fullmind conflicts resolve`.")
       }
       let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
+      var reopening = Decision(method: settled.decision?.method ?? ConflictMethod.personsChoice.rawValue)
+      reopening.reopens = true
       // The first takes the place of the decision; the others stand beside it, as they did before.
       let drafts = values.enumerated().map { index, value in
         Draft(
           record: id, kind: record.kind, field: field, mutation: .set(value), lane: lane,
-          replaces: index == 0 ? live.map(\.id) : [])
+          replaces: index == 0 ? live.map(\.id) : [], decision: index == 0 ? reopening : nil)
       }
       return try save(drafts, in: &transaction)
     }
@@ -169,11 +258,11 @@ extension Actions {
       merged.count <= Limits.textCharacters
     else { return false }
     var isSettled = false
-    try settle(id, field) { _, live in
+    try settle(id, field, by: .fieldMerge) { _, live in
       // Something may have arrived meanwhile: then its author decides.
       guard live.map(\.id) == dots.map(\.id) else { throw InputError.unknownRecord }
       isSettled = true
-      return .set(.text(merged))
+      return .write(.text(merged))
     }
     return isSettled
   }

@@ -18,9 +18,13 @@ package struct ConflictTally: Sendable, Hashable {
   package init() {}
 
   /// Takes in what a record looks like after writes of these fields arrived.
-  package mutating func take(_ record: RecordState, fields: Set<String>) {
+  ///
+  /// - Returns: By which methods something was settled, or is shown for now.
+  package mutating func take(_ record: RecordState, fields: Set<String>) -> Set<ConflictMethod> {
+    var methods = Set<ConflictMethod>()
     for conflict in record.conflicts where fields.contains(conflict.field) {
       detected += 1
+      if conflict.state != .churn { methods.insert(conflict.method) }
       switch conflict.state {
       case .churn: churn += 1
       case .open: asked += 1
@@ -28,13 +32,7 @@ package struct ConflictTally: Sendable, Hashable {
       }
       hasChanged = true
     }
-  }
-
-  /// A text that a device merged word by word.
-  package mutating func noteMerged() {
-    settled[.fieldMerge, default: 0] += 1
-    if asked > 0 { asked -= 1 }
-    hasChanged = true
+    return methods
   }
 
   // MARK: Keeping it

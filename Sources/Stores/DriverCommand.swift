@@ -27,6 +27,8 @@ extension ReplicaDriver {
     case time(GuaranteedOperation, nanoseconds: UInt64)
     /// An activation is drawn on the screen of this process.
     case shown(OperationID)
+    /// Somebody looks at a conflict.
+    case look(RecordID, field: String)
     /// Publish a snapshot although nothing has changed.
     case publish
     case sync

@@ -1,5 +1,5 @@
 import Causality
-import Histogram
+import Therapy
 
 /// What is promised to be quick. (PRODUCT.md, *Guarantees*.)
 package enum GuaranteedOperation: String, Sendable, CaseIterable {
@@ -14,6 +14,11 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
   case crisisDurable = "crisis-durable"
   case crisisShown = "crisis-shown"
   case crisisAcknowledged = "crisis-acknowledged"
+  // What was written apart, by the method that settled it.
+  case settledByCrisisPriority = "settled-crisis-priority"
+  case settledByLatest = "settled-latest"
+  case settledByTherapeuticPriority = "settled-therapeutic-priority"
+  case settledByMerge = "settled-merge"
 
   /// The five operations of the guarantees table.
   package static let guaranteed: [Self] = [.stateUpdate, .conflictResolution, .sessionHandoff, .crisisPropagation, .deviceCoordination]
@@ -21,6 +26,19 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
   package static let crisisPath: [Self] = [
     .crisisProposal, .crisisScreen, .crisisDurable, .crisisPropagation, .crisisShown, .crisisAcknowledged,
   ]
+
+  package static let settling: [Self] = [.settledByCrisisPriority, .settledByLatest, .settledByTherapeuticPriority, .settledByMerge]
+
+  /// What times the settling by a method; `nil` where people are waited for.
+  package init?(_ method: ConflictMethod) {
+    switch method {
+    case .crisisPriority: self = .settledByCrisisPriority
+    case .latestWins, .localWins, .remoteWins: self = .settledByLatest
+    case .therapeuticPriority: self = .settledByTherapeuticPriority
+    case .fieldMerge, .unionMerge: self = .settledByMerge
+    case .personsChoice, .assistant, .therapistReview, .familyConsensus: return nil
+    }
+  }
 
   /// What is measured, in words.
   package var meaning: String {
@@ -35,6 +53,10 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
     case .crisisDurable: "key → durable on this device"
     case .crisisShown: "key → drawn on a screen of another device, its receipt seen here"
     case .crisisAcknowledged: "raised here → acknowledged on another device"
+    case .settledByCrisisPriority: "settled by crisis priority, from the sealed batch to durable"
+    case .settledByLatest: "settled by latest wins, from the sealed batch to durable"
+    case .settledByTherapeuticPriority: "shown by therapeutic priority, from the sealed batch to durable"
+    case .settledByMerge: "merged, from the sealed batch to durable"
     }
   }
 
@@ -56,6 +78,10 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
     case (.crisisShown, _): 100
     // People take their time: until the first stage would be due.
     case (.crisisAcknowledged, _): 60_000
+    case (.settledByCrisisPriority, _): ConflictMethod.crisisPriority.budget ?? 0
+    case (.settledByLatest, _): ConflictMethod.latestWins.budget ?? 0
+    case (.settledByTherapeuticPriority, _): ConflictMethod.therapeuticPriority.budget ?? 0
+    case (.settledByMerge, _): ConflictMethod.fieldMerge.budget ?? 0
     }
   }
 }
@@ -79,81 +105,54 @@ package struct GuaranteeRow: Sendable, Hashable {
 /// Histograms of everything that is guaranteed; never a mean.
 package struct Measurements: Sendable {
   private struct Key: Hashable { var operation: GuaranteedOperation; var mode: GuaranteeMode }
-  /// Microseconds, three significant digits.
-  private var histograms: [Key: Histogram<UInt32>] = [:]
+  /// Microseconds.
+  private var durations: [Key: Durations] = [:]
   private var dirty = Set<Key>()
 
   package init() {}
 
   package mutating func record(_ operation: GuaranteedOperation, _ mode: GuaranteeMode, nanoseconds: UInt64) {
-    record(Key(operation: operation, mode: mode), microseconds: max(1, nanoseconds / 1_000), count: 1)
-  }
-
-  private mutating func record(_ key: Key, microseconds: UInt64, count: UInt32) {
-    var histogram = histograms[key] ?? Self.empty()
+    let key = Key(operation: operation, mode: mode)
     // Longer than an hour says nothing more than "an hour".
-    histogram.record(min(microseconds, 3_600_000_000), count: count)
-    histograms[key] = histogram
+    durations[key, default: Durations()].record(min(max(1, nanoseconds / 1_000), 3_600_000_000))
     dirty.insert(key)
   }
 
-  private static func empty() -> Histogram<UInt32> {
-    var histogram = Histogram<UInt32>(numberOfSignificantValueDigits: .three)
-    histogram.autoResize = true
-    return histogram
-  }
+  package var rows: [GuaranteeRow] { rows(GuaranteedOperation.guaranteed) }
 
-  package var rows: [GuaranteeRow] {
-    GuaranteedOperation.guaranteed.flatMap { operation in
-      GuaranteeMode.allCases.map { row(operation, $0) }
-    }
-  }
-
+  /// What is measured in a crisis only.
   package var crisisPath: [GuaranteeRow] { GuaranteedOperation.crisisPath.map { row($0, .crisis) } }
 
+  /// How long rules took to settle what was written apart, by method.
+  package var settling: [GuaranteeRow] { rows(GuaranteedOperation.settling) }
+
+  private func rows(_ operations: [GuaranteedOperation]) -> [GuaranteeRow] {
+    operations.flatMap { operation in GuaranteeMode.allCases.map { row(operation, $0) } }
+  }
+
   private func row(_ operation: GuaranteedOperation, _ mode: GuaranteeMode) -> GuaranteeRow {
+    let durations = durations[Key(operation: operation, mode: mode)] ?? Durations()
     let target = operation.target(mode)
-    guard let histogram = histograms[Key(operation: operation, mode: mode)], histogram.totalCount > 0 else {
-      return GuaranteeRow(
-        operation: operation, mode: mode, count: 0, p50: nil, p95: nil, p99: nil, max: nil, target: target,
-        violations: 0, critical: 0)
-    }
     let limit = UInt64(target * 1_000)
-    let above = { (bound: UInt64) -> Int in
-      histogram.max > bound ? Int(histogram.count(within: bound + 1...histogram.max)) : 0
-    }
-    let at = { (share: Double) in Double(histogram.valueAtPercentile(share)) / 1_000 }
+    let at = { (share: Double) in durations.percentile(share).map { Double($0) / 1_000 } }
     return GuaranteeRow(
-      operation: operation, mode: mode, count: Int(histogram.totalCount), p50: at(50), p95: at(95), p99: at(99),
-      max: Double(histogram.max) / 1_000, target: target, violations: above(limit), critical: above(2 * limit))
+      operation: operation, mode: mode, count: durations.count, p50: at(50), p95: at(95), p99: at(99),
+      max: durations.max.map { Double($0) / 1_000 }, target: target, violations: durations.count(above: limit),
+      critical: durations.count(above: 2 * limit))
   }
 
   // MARK: Keeping them
 
-  /// The histograms that changed since the last call, as bytes: pairs of microseconds and count.
+  /// The histograms that changed since the last call, as bytes.
   package mutating func takeChanged() -> [(operation: String, mode: String, bytes: [UInt8])] {
     defer { dirty = [] }
-    return dirty.map { key in
-      var bytes = [UInt8]()
-      if let histogram = histograms[key] {
-        for value in histogram.recordedValues() {
-          bytes += value.value.bigEndianBytes + UInt32(value.count).bigEndianBytes
-        }
-      }
-      return (key.operation.rawValue, key.mode.rawValue, bytes)
-    }
+    return dirty.map { ($0.operation.rawValue, $0.mode.rawValue, durations[$0]?.bytes ?? []) }
   }
 
   package var hasChanged: Bool { !dirty.isEmpty }
 
-  /// Adds what was kept; ignores bytes that are not whole pairs.
+  /// Adds what was kept.
   package mutating func restore(_ operation: GuaranteedOperation, _ mode: GuaranteeMode, _ bytes: [UInt8]) {
-    for start in stride(from: 0, to: bytes.count - 11, by: 12) {
-      record(
-        Key(operation: operation, mode: mode),
-        microseconds: UInt64(bigEndianBytes: bytes[start..<start + 8]),
-        count: UInt32(bigEndianBytes: bytes[start + 8..<start + 12]))
-    }
-    dirty = []
+    durations[Key(operation: operation, mode: mode), default: Durations()].restore(bytes)
   }
 }

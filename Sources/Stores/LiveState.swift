@@ -26,6 +26,9 @@ struct LiveState: Sendable {
   /// How long after the key the crisis was drawn on a screen of each device, in nanoseconds.
   var shown: [DeviceID: UInt64] = [:]
   var duty = CrisisDuty()
+  /// The conflict that somebody looks at.
+  var looked: Place?
+  struct Place: Sendable, Hashable { var record: RecordID; var field: String }
   /// The last crisis that was raised on this device, and when.
   private var raised: (sequence: UInt64, at: UInt64)?
   private var acknowledged = Set<DeviceID>()
@@ -133,15 +136,21 @@ struct LiveState: Sendable {
     waiting.removeAll { write in others.allSatisfy { write.receipts.contains($0) } && !write.receipts.isEmpty }
   }
 
-  mutating func applied(_ outcome: ApplyOutcome, nanoseconds: UInt64) {
+  /// Counts and times what became of writes that met others, and counts decisions.
+  mutating func applied(_ outcome: ApplyOutcome, nanoseconds: UInt64, in store: Store) throws {
     hasMetOthers = outcome.concurrent > 0
-    if outcome.concurrent > 0 { measurements.record(.conflictResolution, mode, nanoseconds: nanoseconds) }
-  }
-
-  /// Counts what became of writes that met others.
-  mutating func count(_ changes: [AppliedChange], in store: Store) throws {
-    for (id, changes) in Dictionary(grouping: changes, by: \.record) {
-      if let record = try store.read({ try $0.record(id) }) { conflicts.take(record, fields: Set(changes.map(\.field))) }
+    if outcome.changes.contains(where: { $0.decision != nil }) {
+      try store.write { try DecisionTally.count(outcome.changes, &$0) }
+    }
+    guard hasMetOthers else { return }
+    measurements.record(.conflictResolution, mode, nanoseconds: nanoseconds)
+    var methods = Set<ConflictMethod>()
+    for (id, changes) in Dictionary(grouping: outcome.changes, by: \.record) {
+      guard let record = try store.read({ try $0.record(id) }) else { continue }
+      methods.formUnion(conflicts.take(record, fields: Set(changes.map(\.field))))
+    }
+    for operation in Set(methods.compactMap(GuaranteedOperation.init)) {
+      measurements.record(operation, mode, nanoseconds: nanoseconds)
     }
   }
 

@@ -20,8 +20,7 @@ package struct RecordHistory {
   package func writes(of record: RecordID) throws -> [Causality.Operation] {
     var writes: [OperationID: Causality.Operation] = [:]
     try store.read { transaction in
-      var members = Members(rootKey: store.ring.account.rootKey)
-      for entry in try transaction.membership() { _ = try members.accept(entry) }
+      let members = try SnapshotBuilder.members(transaction, store.ring)
       for lane in Lane.allCases {
         for operation in try transaction.pending(lane, limit: .max) where operation.record == record {
           writes[operation.id] = operation

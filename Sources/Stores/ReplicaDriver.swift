@@ -188,6 +188,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       case .time(let operation, let nanoseconds): live.time(operation, nanoseconds: nanoseconds, now)
       case .shown(let activation): try show(activation)
       case .publish: needsPublishing = true
+      case .look(let record, let field): (live.looked, needsPublishing) = (LiveState.Place(record: record, field: field), true)
       case .perform(let body), .crisis(let body):
         try body(Actions(store))
         committed(now)
@@ -264,8 +265,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       givingWay.note(effect, inCrisis: live.isCrisisActive, began: began.uptime, now: SystemClock.now.uptime)
       guard let answer else { return }
       if case .applied(_, let outcome) = answer {
-        live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime)
-        if outcome.concurrent > 0 { try live.count(outcome.changes, in: store) }
+        try live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime, in: store)
       }
       events.insert(answer, at: 0)
     } catch {

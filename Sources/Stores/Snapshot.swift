@@ -119,6 +119,12 @@ package struct Snapshot: Sendable, Hashable {
     package var meanwhile: String
     package var why: String
     package var versions: [Version]
+    /// Versions beyond those that are listed; all are in the history.
+    package var moreVersions = 0
+    /// Conflicts of this record beyond those that are listed.
+    package var moreInRecord = 0
+    /// What the assistant says about it, where it was asked.
+    package var advice: Assistant.Advice?
     /// Whether both texts can be kept, one after the other.
     package var canKeepBoth: Bool
 
@@ -174,6 +180,8 @@ package struct Snapshot: Sendable, Hashable {
   package var crisis: CrisisStatus
   package var conflicts: [Conflict]
   package var conflictTally = ConflictTally()
+  package var decisions = DecisionTally.Report()
+  package var settling: [GuaranteeRow] = []
   package var conflictCount: Int
   package var sessions: [Session]
   package var quota: Quota

@@ -22,9 +22,7 @@ package struct SnapshotBuilder {
   /// What the store alone tells: for commands, and for processes that only watch.
   package static func fromStore(_ store: Store, relay: String) throws -> Snapshot {
     try store.read { transaction in
-      var members = Members(rootKey: store.ring.account.rootKey)
-      for entry in try transaction.membership() { _ = try members.accept(entry) }
-      let builder = SnapshotBuilder(ring: store.ring, members: members, relay: relay)
+      let builder = SnapshotBuilder(ring: store.ring, members: try members(transaction, store.ring), relay: relay)
       let live = try LiveState(tier: .selfHosted, transaction)
       return try builder.build(transaction, live: live, replica: nil, now: SystemClock.now)
     }
@@ -41,11 +39,13 @@ package struct SnapshotBuilder {
   }
 
   package static func names(of store: Store) throws -> [DeviceID: String] {
-    try store.read { transaction in
-      var members = Members(rootKey: store.ring.account.rootKey)
-      for entry in try transaction.membership() { _ = try members.accept(entry) }
-      return try names(transaction, members)
-    }
+    try store.read { try names($0, members($0, store.ring)) }
+  }
+
+  static func members(_ transaction: SQLiteTransaction, _ ring: KeyRing) throws -> Members {
+    var members = Members(rootKey: ring.account.rootKey)
+    for entry in try transaction.membership() { _ = try members.accept(entry) }
+    return members
   }
 
   func build(_ transaction: SQLiteTransaction, live: LiveState, replica: Replica?, now: Moment) throws -> Snapshot {
@@ -57,13 +57,15 @@ package struct SnapshotBuilder {
     let crisis = CrisisState(try transaction.record(CrisisState.record(ofAccount: ring.account.account)))
     let plan = try SafetyPlan(transaction)
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
-    let listed = open.flatMap { conflicts($0, names) }.sorted(by: Self.order)
+    let listed = try advised(open.flatMap { Self.conflicts($0, names) }.sorted(by: Self.order), live.looked, live, transaction)
     return Snapshot(
       moment: now, account: Self.accountName(ring), device: ring.device,
       devices: devices(names, heads, hash, peers, replica, now),
       sync: try sync(transaction, live, replica, heads, peers, now),
       crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
-      conflicts: listed, conflictTally: live.conflicts, conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(limit: Limits.countedConflicts),
+      conflicts: listed, conflictTally: live.conflicts, decisions: DecisionTally(transaction).report,
+      settling: live.measurements.settling,
+      conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(limit: Limits.countedConflicts),
       sessions: try sessions(transaction, names, now),
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
@@ -205,16 +207,6 @@ package struct SnapshotBuilder {
     if contact.link == nil { return .notInvited }
     if duty.watch.alert.later.contains(contact.record) { return .later(duty.watch.alert.milliseconds ?? 0) }
     return duty.watch.alert.now.contains(contact.record) || contact.consent == .prompt ? .now : .unanswered
-  }
-
-  private func conflicts(_ record: RecordState, _ names: [DeviceID: String]) -> [Snapshot.Conflict] {
-    record.openConflicts.map { Snapshot.Conflict(record, $0, names) }
-  }
-
-  /// The weightiest first, then the newest.
-  private static func order(_ one: Snapshot.Conflict, _ other: Snapshot.Conflict) -> Bool {
-    let (left, right) = (one.versions.map(\.timestamp).max() ?? 0, other.versions.map(\.timestamp).max() ?? 0)
-    return (one.impact, left, one.record, one.field) > (other.impact, right, other.record, other.field)
   }
 
   private func sessions(_ transaction: SQLiteTransaction, _ names: [DeviceID: String], _ now: Moment) throws

@@ -46,6 +46,11 @@ package enum ConflictMethod: String, Sendable, CaseIterable {
   case fieldMerge = "field merge"
   case unionMerge = "union merge"
   case personsChoice = "the person's choice"
+  case localWins = "local wins"
+  case remoteWins = "remote wins"
+  case assistant = "assistant"
+  case therapistReview = "therapist review"
+  case familyConsensus = "family consensus"
 }
 
 /// One rule of the table: what a conflict in these fields is.

@@ -120,8 +120,49 @@ package nonisolated struct WireOperations: Sendable {
   /// Present only at rest, where the operations of a record come from many streams.
   package var origin: [UInt64] = []
 
+  /// Why an operation was made that settles what was written apart; in the order of the operations.
+  package var decisions: [WireDecision] = []
+
   /// Present only at rest: replaced operations that have not arrived yet; triples: field, device * 8 + lane, sequence.
   package var awaited: [UInt64] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// How a write came about that settles others. It is read with its operation, and signed with it.
+package nonisolated struct WireDecision: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// the index of the operation
+  package var operation: UInt32 = 0
+
+  package var method: String = String()
+
+  /// since the latest version, by the clock of the device that decided
+  package var waitedMs: UInt64 = 0
+
+  /// takes an earlier decision back
+  package var reopens: Bool = false
+
+  /// who was asked, for a review
+  package var by: String = String()
+
+  /// of the assistant, with its confidence and its reasons in words
+  package var model: String = String()
+
+  package var permille: UInt32 = 0
+
+  package var reasons: [String] = []
+
+  /// a pair, as in `replaces`
+  package var recommended: [UInt64] = []
+
+  /// whether that version is what came of it
+  package var followed: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -621,7 +662,7 @@ nonisolated extension WireValue: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
 
 nonisolated extension WireOperations: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Operations"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}devices\0\u{1}records\0\u{1}names\0\u{3}record_kinds\0\u{1}record\0\u{1}field\0\u{3}timestamp_delta\0\u{1}action\0\u{1}value\0\u{3}replaces_count\0\u{1}replaces\0\u{1}origin\0\u{1}awaited\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}devices\0\u{1}records\0\u{1}names\0\u{3}record_kinds\0\u{1}record\0\u{1}field\0\u{3}timestamp_delta\0\u{1}action\0\u{1}value\0\u{3}replaces_count\0\u{1}replaces\0\u{1}origin\0\u{1}awaited\0\u{1}decisions\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -642,6 +683,7 @@ nonisolated extension WireOperations: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 11: try { try decoder.decodeRepeatedUInt64Field(value: &self.replaces) }()
       case 12: try { try decoder.decodeRepeatedUInt64Field(value: &self.origin) }()
       case 13: try { try decoder.decodeRepeatedUInt64Field(value: &self.awaited) }()
+      case 14: try { try decoder.decodeRepeatedMessageField(value: &self.decisions) }()
       default: break
       }
     }
@@ -687,6 +729,9 @@ nonisolated extension WireOperations: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if !self.awaited.isEmpty {
       try visitor.visitPackedUInt64Field(value: self.awaited, fieldNumber: 13)
     }
+    if !self.decisions.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.decisions, fieldNumber: 14)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -703,7 +748,83 @@ nonisolated extension WireOperations: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.replacesCount != rhs.replacesCount {return false}
     if lhs.replaces != rhs.replaces {return false}
     if lhs.origin != rhs.origin {return false}
+    if lhs.decisions != rhs.decisions {return false}
     if lhs.awaited != rhs.awaited {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireDecision: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Decision"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}operation\0\u{1}method\0\u{3}waited_ms\0\u{1}reopens\0\u{1}by\0\u{1}model\0\u{1}permille\0\u{1}reasons\0\u{1}recommended\0\u{1}followed\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.operation) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.method) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.waitedMs) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.reopens) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.by) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.model) }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.permille) }()
+      case 8: try { try decoder.decodeRepeatedStringField(value: &self.reasons) }()
+      case 9: try { try decoder.decodeRepeatedUInt64Field(value: &self.recommended) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.followed) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.operation != 0 {
+      try visitor.visitSingularUInt32Field(value: self.operation, fieldNumber: 1)
+    }
+    if !self.method.isEmpty {
+      try visitor.visitSingularStringField(value: self.method, fieldNumber: 2)
+    }
+    if self.waitedMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.waitedMs, fieldNumber: 3)
+    }
+    if self.reopens != false {
+      try visitor.visitSingularBoolField(value: self.reopens, fieldNumber: 4)
+    }
+    if !self.by.isEmpty {
+      try visitor.visitSingularStringField(value: self.by, fieldNumber: 5)
+    }
+    if !self.model.isEmpty {
+      try visitor.visitSingularStringField(value: self.model, fieldNumber: 6)
+    }
+    if self.permille != 0 {
+      try visitor.visitSingularUInt32Field(value: self.permille, fieldNumber: 7)
+    }
+    if !self.reasons.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.reasons, fieldNumber: 8)
+    }
+    if !self.recommended.isEmpty {
+      try visitor.visitPackedUInt64Field(value: self.recommended, fieldNumber: 9)
+    }
+    if self.followed != false {
+      try visitor.visitSingularBoolField(value: self.followed, fieldNumber: 10)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireDecision, rhs: WireDecision) -> Bool {
+    if lhs.operation != rhs.operation {return false}
+    if lhs.method != rhs.method {return false}
+    if lhs.waitedMs != rhs.waitedMs {return false}
+    if lhs.reopens != rhs.reopens {return false}
+    if lhs.by != rhs.by {return false}
+    if lhs.model != rhs.model {return false}
+    if lhs.permille != rhs.permille {return false}
+    if lhs.reasons != rhs.reasons {return false}
+    if lhs.recommended != rhs.recommended {return false}
+    if lhs.followed != rhs.followed {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

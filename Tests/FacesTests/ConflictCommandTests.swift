@@ -173,4 +173,68 @@ struct ConflictCommandTests {
     try sync()
     try same()
   }
+
+  @Test("a method that the person names settles it; the decision says so, on both, and is counted")
+  func methods() throws {
+    let id = try add("check-in", "part=morning", "mood=5", "sleep=5", "thoughts=quiet")
+    try Program.run("record", "set", id, "mood=2", "sleep=8", "thoughts=tired", "--home", a)
+    try Program.run("record", "set", id, "mood=7", "sleep=3", "thoughts=awake", "--home", b)
+    try sync()
+    #expect(try conflicts(a).count == 3)
+    #expect(try Program.run("conflicts", "resolve", id, "mood", "--by", "local-wins", "--home", a).status == 0)
+    #expect(try Program.run("conflicts", "resolve", id, "sleep", "--by", "therapeutic-priority", "--home", a).status == 0)
+    let refused = try Program.run("conflicts", "resolve", id, "thoughts", "--by", "therapeutic-priority", "--home", a)
+    #expect(refused.status != 0 && refused.err.contains("says nothing about these versions"))
+    #expect(try Program.run("conflicts", "resolve", id, "thoughts", "--by", "magic", "--home", a).err.contains("Methods: local-wins"))
+    #expect(try Program.run("conflicts", "resolve", id, "thoughts", "--by", "union-merge", "--home", a).status == 0)
+    try sync()
+    for home in [a, b] {
+      let shown = try fields(id, home: home)
+      #expect(shown["mood"] as? Int == 2 && shown["sleep"] as? Int == 3 && shown["thoughts"] as? String == "tired\nawake")
+      let history = try Program.run("record", "history", id, "--home", home).out
+      for method in ["local wins", "therapeutic priority", "union merge"] { #expect(history.contains("[settled: \(method)"), "\(home) \(method)") }
+      let counted = try #require(try json("status", home: home)["conflicts"] as? [String: Any])
+      let by = try #require(counted["decidedBy"] as? [[String: Any]])
+      #expect(by.reduce(0) { $0 + ($1["made"] as? Int ?? 0) } == 3, "a decision counts once on every device")
+    }
+    try same()
+  }
+
+  @Test("where the person lets it, the assistant decides; it says why, and it is taken back for ever")
+  func assistant() throws {
+    #expect(try json("conflicts", "assist", home: a)["mode"] as? String == "recommend", "at first it only recommends")
+    #expect(try Program.run("conflicts", "assist", "decide", "--threshold", "0.95", "--home", a).status != 0, "0.9 is the bound")
+    let id = try add("check-in", "part=morning", "mood=5", "anxiety=4")
+    func collide() throws {
+      // An end of the scale, corrected a moment later on the other device; and one that is not its business.
+      try Program.run("record", "set", id, "mood=10", "anxiety=9", "--home", a)
+      try Program.run("record", "set", id, "mood=6", "anxiety=1", "--home", b)
+      try sync()
+    }
+    try collide()
+    #expect(try conflicts(a).count == 2, "it recommends, and decides nothing")
+    let shown = try Program.run("conflicts", "show", id, "--home", a).out
+    #expect(shown.contains("Recommended: ") && shown.contains("(assistant 1)") && shown.contains("for you alone to decide"))
+    #expect(try Program.run("conflicts", "resolve", id, "mood", "--by", "latest-wins", "--home", a).status == 0)
+    #expect(try Program.run("conflicts", "resolve", id, "anxiety", "1", "--home", a).status == 0)
+    #expect(try Program.run("conflicts", "assist", "decide", "--threshold", "0.6", "--home", a).status == 0)
+    try sync()
+    #expect(try json("conflicts", "assist", home: b)["mode"] as? String == "decide", "said once, for all devices")
+    try collide()
+    for home in [a, b] {
+      #expect(try fields(id, home: home)["mood"] as? Int == 6 && conflicts(home).map { $0["field"] as? String } == ["anxiety"])
+      #expect(try Program.run("record", "history", id, "--home", home).out.contains("[settled: assistant; assistant 1 "))
+    }
+    #expect(try Program.run("conflicts", "undo", id, "mood", "--home", b).status == 0)
+    try sync()
+    for home in [a, b] { #expect(try conflicts(home).count == 2, "and it does not decide again what was taken back") }
+    let counted = try #require(try json("status", home: b)["conflicts"] as? [String: Any])
+    let by = try #require(counted["decidedBy"] as? [[String: Any]])
+    #expect(by.contains { $0["name"] as? String == "assistant" && $0["made"] as? Int == 1 && $0["takenBack"] as? Int == 1 })
+    #expect(counted["recommendationFollowed"] as? Int == 1)
+    #expect(try Program.run("conflicts", "assist", "off", "--home", a).status == 0)
+    #expect(try !Program.run("conflicts", "show", id, "--home", a).out.contains("ecommend"))
+    try sync()
+    try same()
+  }
 }

@@ -92,6 +92,71 @@ struct DialogTests {
     #expect(state.didDraw(Moment(wall: Snapshot.sampleWall, uptime: 7_000)).isEmpty)
   }
 
+  @Test("what the assistant says stands under the versions, with how sure it is and why; one key follows it")
+  func recommendation() throws {
+    var snapshot = Snapshot.sample()
+    let conflict = snapshot.conflicts[0], record = conflict.record.description
+    var state = dashboard(80, 24, snapshot)
+    _ = state.press(.character("5"))
+    #expect(state.press(.enter) == [.look(record: record, field: "item9")], "only what is looked at is asked about")
+    #expect(!DashboardFrame.render(state).text.contains("as recommended"))
+    #expect(state.press(.character("a")).isEmpty)
+    snapshot.conflicts[0].advice = .abstains("This is for you alone to decide.")
+    state.update(snapshot)
+    #expect(DashboardFrame.render(state).text.contains("No recommendation: This is for you alone to decide."))
+    snapshot.conflicts[0].advice = .recommends(.init(version: conflict.versions[1].id, permille: 874, reasons: ["it says more", "you mostly keep the later one"]))
+    (snapshot.conflicts[0].moreVersions, snapshot.conflicts[0].moreInRecord) = (3, 2)
+    state.update(snapshot)
+    let text = DashboardFrame.render(state).text
+    for words in ["Recommended: 2, with 87 %: it says more; you mostly keep the later one.", "3 more versions", "2 more conflicts in this record", "as recommended"] { #expect(text.contains(words), "\(words)") }
+    #expect(state.press(.character("a")) == [.resolve(record: record, field: "item9", keeping: conflict.versions[1].id)])
+  }
+
+  @Test("the list of conflicts is narrowed by type, impact or title; what is opened is what is seen")
+  func conflictFilter() throws {
+    var snapshot = Snapshot.sample()
+    var other = snapshot.conflicts[0]
+    (other.record, other.title, other.field, other.type, other.impact) = (RecordID(high: 7, low: 7), "Journal: Tuesday", "text", "data divergence", .moderate)
+    snapshot.conflicts.append(other)
+    snapshot.conflictCount = 2
+    var state = dashboard(120, 40, snapshot)
+    _ = state.press(.character("5"))
+    _ = state.press(.character("/"))
+    for character in "divergence" { _ = state.press(.character(character)) }
+    #expect(DashboardFrame.render(state).text.contains("Filter conflicts"))
+    _ = state.press(.enter)
+    let text = DashboardFrame.render(state).text
+    #expect(text.contains("Journal: Tuesday") && !text.contains("phq9") && text.contains("filter: divergence"))
+    #expect(state.press(.enter) == [.look(record: other.record.description, field: "text")])
+    _ = state.press(.escape)
+    _ = state.press(.character("/"))
+    for character in "xyz" { _ = state.press(.character(character)) }
+    _ = state.press(.enter)
+    #expect(DashboardFrame.render(state).text.contains("nothing matches “divergencexyz”"))
+    #expect(state.press(.enter).isEmpty && state.dialogs.isEmpty, "there is nothing to open")
+    _ = state.press(.escape)
+    #expect(DashboardFrame.render(state).text.contains("phq9"))
+  }
+
+  @Test("the zoomed list says what has become of conflicts, and how long people and rules took")
+  func conflictMetrics() {
+    var snapshot = Snapshot.sample()
+    var decisions = DecisionTally()
+    var decision = Decision(method: "the person's choice")
+    (decision.waited, decision.model, decision.isFollowed) = (3_600_000, "assistant 1", true)
+    decisions.take(decision, kind: "journal", field: "text")
+    decision.isFollowed = false
+    decisions.take(decision, kind: "journal", field: "text")
+    decision.reopens = true
+    decisions.take(decision, kind: "journal", field: "text")
+    snapshot.decisions = decisions.report
+    #expect(snapshot.decisions.made == 2 && snapshot.decisions.takenBack == 1 && snapshot.decisions.agreed == 1 && snapshot.decisions.disagreed == 1)
+    var state = dashboard(120, 40, snapshot)
+    for _ in 0..<2 { _ = state.press(.character("5")) }
+    let text = DashboardFrame.render(state).text
+    for words in ["decided 2, taken back 1 · recommendation followed 1 of 2", "data divergence: 1 of 2 stand", "by people: after 60 min", "the oldest for 5.0 s"] { #expect(text.contains(words), "\(words)") }
+  }
+
   @Test("a conflict shows both versions with their differences marked, and is settled by its own name")
   func conflictDialog() throws {
     var snapshot = Snapshot.sample()
@@ -114,7 +179,7 @@ struct DialogTests {
     _ = dialog.press(.right)
     #expect(dialog.press(.enter) == [.resolve(record: record, field: "item9", keeping: conflict.versions[1].id)])
     dialog = open()
-    #expect(dialog.press(.character("m")) == [.resolveKeepingAll(record: record, field: "item9")])
+    #expect(dialog.press(.character("m")) == [.resolveBy(.unionMerge, record: record, field: "item9")])
     dialog = open()
     _ = dialog.press(.character("e"))
     _ = dialog.press(.control("u"))

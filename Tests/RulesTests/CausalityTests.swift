@@ -1,5 +1,6 @@
 import Causality
 import Testing
+import WireFormat
 
 @Suite("Identifiers and clock")
 struct CausalityTests {
@@ -73,8 +74,45 @@ struct OperationCodecTests {
         id: OperationID(stream: stream, sequence: UInt64(5 + index)),
         timestamp: Timestamp(rawValue: random.next() >> 1), record: records[record], kind: "kind\(record)",
         field: "field\(random.number(0...2))", mutation: mutations[index % mutations.count],
-        replaces: (0..<random.number(0...3)).map { OperationID(stream: others[$0 % 3], sequence: UInt64($0 + 1)) })
+        replaces: (0..<random.number(0...3)).map { OperationID(stream: others[$0 % 3], sequence: UInt64($0 + 1)) },
+        decision: index % 5 == 3 ? decision(others[index % 3], &random) : nil)
     }
+  }
+
+  private static func decision(_ other: StreamID, _ random: inout SeededRandom) -> Decision {
+    var decision = Decision(method: "the person's choice")
+    (decision.waited, decision.reopens, decision.isFollowed) = (random.next() >> 20, random.happens(permille: 300), true)
+    (decision.model, decision.permille, decision.reasons) = ("assistant 1", 873, ["it says more", "πιο αργά"])
+    if random.happens(permille: 700) { decision.recommended = OperationID(stream: other, sequence: random.next() >> 40 | 1) }
+    return decision
+  }
+
+  @Test("what a decision may hold is limited, and each belongs to one operation")
+  func decisions() throws {
+    var operation = Self.operations(1, seed: 3)[0]
+    operation.decision = Decision(method: "latest wins")
+    let run = OperationCodec.Identities.run(stream: operation.id.stream, first: operation.id.sequence)
+    func read(_ change: (inout Decision) -> Void) throws -> [Operation] {
+      var changed = operation
+      if var decision = changed.decision {
+        change(&decision)
+        changed.decision = decision
+      }
+      return try OperationCodec.decode(OperationCodec.encode([changed], run), run)
+    }
+    #expect(try read { _ in }.first?.decision?.method == "latest wins")
+    let tooMuch: [(inout Decision) -> Void] = [
+      { $0.method = String(repeating: "m", count: 65) }, { $0.model = String(repeating: "m", count: 65) },
+      { $0.by = String(repeating: "b", count: Limits.reasonBytes + 1) }, { $0.permille = 1_001 },
+      { $0.reasons = ["", "", "", "", ""] }, { $0.reasons = [String(repeating: "r", count: Limits.reasonBytes + 1)] },
+    ]
+    for change in tooMuch { #expect(throws: CodecError.tooLarge) { try read(change) } }
+    var wire = try WireOperations(serializedBytes: OperationCodec.encode([operation], run))
+    wire.decisions.append(wire.decisions[0])
+    #expect(throws: CodecError.indexOutOfRange) { _ = try ColumnReader(wire) }
+    wire.decisions = [wire.decisions[0]]
+    wire.decisions[0].operation = 1
+    #expect(throws: CodecError.indexOutOfRange) { _ = try ColumnReader(wire) }
   }
 
   @Test("operations come back as they went in", arguments: 1...20)

@@ -44,6 +44,8 @@ package struct ConflictDialog: Sendable, Hashable {
     case .character("m") where conflict.canKeepBoth: return .keepAll
     case .character("e") where !conflict.isWhole: typing = conflict.versions[min(selected, last)].value
     case .character("A"): isSettlingAll = true
+    case .character("a"):
+      if case .recommends(let recommendation)? = conflict.advice { return .keep(recommendation.version) }
     case .enter: return .keep(conflict.versions[min(selected, last)].id)
     case .character(let digit):
       if let number = digit.wholeNumberValue, (1...last + 1).contains(number) { selected = number - 1 }
@@ -70,6 +72,7 @@ package struct ConflictDialog: Sendable, Hashable {
     if typing != nil { return [("^X", "crisis"), ("Enter", "this is right"), ("Esc", "back")] }
     if isSettlingAll { return [("!", "crisis"), ("y", "yes"), ("any other", "no")] }
     var keys = [("!", "crisis"), ("← →", "choose"), ("Enter", "keep it")]
+    if case .recommends? = conflict?.advice { keys.append(("a", "as recommended")) }
     if conflict?.canKeepBoth ?? false { keys.append(("m", "keep both")) }
     if conflict.map({ !$0.isWhole }) ?? false { keys.append(("e", "write anew")) }
     return keys + [("Esc", "later"), ("A", "all of this type")]
@@ -81,6 +84,7 @@ package struct ConflictDialog: Sendable, Hashable {
     let name = conflict.isWhole ? "the whole record" : conflict.field
     var lines = [Line([Span(CellText.clean(conflict.title), .strong), Span("  \(CellText.clean(name))")], right: [Span("\(conflict.type), \(conflict.impact.name)", .dim)])]
     lines += CellText.wrap("\(conflict.happened) \(conflict.meanwhile) \(conflict.why)", columns).map { Line($0, .dim) } + [.empty]
+    let more = more(conflict)
     if isSettlingAll {
       return lines + CellText.wrap("Settle every open “\(conflict.type)” with the version that is shown for now?", columns).map { Line($0, .strong) }
         + [Line([Span("y", .key), Span(" yes; each can be undone   "), Span("any other key", .key), Span(" no")])]
@@ -89,8 +93,31 @@ package struct ConflictDialog: Sendable, Hashable {
       return lines + CellText.wrap(CellText.clean(typing) + state.glyphs.cursor, columns).map { Line($0) }
         + (problem.map { CellText.wrap($0, columns).map { Line($0, .bad) } } ?? [])
     }
-    if conflict.versions.count == 2, columns >= 60 { return lines + beside(conflict, state, columns, room: rows - lines.count) }
-    return lines + conflict.versions.enumerated().flatMap { stacked($0, $1, state, columns) }
+    let advice = [.empty] + self.advice(conflict, columns) + more.flatMap { CellText.wrap($0, columns) }.map { Line($0, .waiting) }
+    if conflict.versions.count == 2, columns >= 60 {
+      return lines + beside(conflict, state, columns, room: rows - lines.count - advice.count) + advice
+    }
+    return lines + conflict.versions.enumerated().flatMap { stacked($0, $1, state, columns) } + advice
+  }
+
+  /// What does not fit in here.
+  private func more(_ conflict: Snapshot.Conflict) -> [String] {
+    var more = [String]()
+    if conflict.moreVersions > 0 { more.append("And \(conflict.moreVersions) more versions: see `fullmind record history`.") }
+    if conflict.moreInRecord > 0 { more.append("And \(conflict.moreInRecord) more conflicts in this record: they are listed when these are settled.") }
+    return more
+  }
+
+  /// What the assistant says, and why; nothing where it was not asked.
+  private func advice(_ conflict: Snapshot.Conflict, _ columns: Int) -> [Line] {
+    switch conflict.advice {
+    case nil: return []
+    case .abstains(let reason): return CellText.wrap("No recommendation: \(reason)", columns).map { Line($0, .dim) }
+    case .recommends(let recommendation):
+      let number = (conflict.versions.firstIndex { $0.id == recommendation.version } ?? 0) + 1
+      let reasons = recommendation.reasons.isEmpty ? "" : ": " + recommendation.reasons.joined(separator: "; ")
+      return CellText.wrap("Recommended: \(number), with \(recommendation.permille / 10) %\(reasons).", columns).map { Line($0, .accent) }
+    }
   }
 
   private func head(_ number: Int, _ version: Snapshot.Conflict.Version, _ state: DashboardState) -> String {

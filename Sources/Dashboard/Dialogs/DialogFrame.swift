@@ -16,7 +16,7 @@ enum DialogFrame {
     case .plan(let editor): plan(editor, state, &frame)
     case .questionnaire(let questionnaire): box(questionnaire.instrument.name.uppercased(), self.questionnaire(questionnaire), state, &frame)
     case .practice: PracticeScreen.draw(state, &frame)
-    case .filter(let text): box("Filter events", [Line([Span(text), Span(state.glyphs.cursor, .accent)]), .empty, Line("!word shows what does not contain it", .dim)], state, &frame)
+    case .filter(let text): box("Filter \(state.focus == .conflicts ? "conflicts" : "events")", [Line([Span(text), Span(state.glyphs.cursor, .accent)]), .empty, Line("!word shows what does not contain it", .dim)], state, &frame)
     case .invitation(let code, let digits, let name): box("Invite a device", invitation(code, digits, name), state, &frame)
     case .note(let title, let text): box(title, text.map { Line($0) }, state, &frame)
     }

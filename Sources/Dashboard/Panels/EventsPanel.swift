@@ -22,11 +22,7 @@ package enum EventsPanel {
     }
   }
 
-  /// Events that contain the filter; with `!` in front, those that do not.
   package static func matching(_ events: [Snapshot.Event], _ filter: String) -> [Snapshot.Event] {
-    guard !filter.isEmpty else { return events }
-    let isInverse = filter.hasPrefix("!")
-    let words = (isInverse ? String(filter.dropFirst()) : filter).lowercased()
-    return events.filter { $0.text.lowercased().contains(words) != isInverse }
+    Panel.matching(events, filter, \.text)
   }
 }

@@ -39,6 +39,14 @@ package struct PanelContext: Sendable {
 }
 
 extension Panel {
+  /// What contains a filter; with `!` in front, what does not.
+  static func matching<Entry>(_ entries: [Entry], _ filter: String, _ text: (Entry) -> String) -> [Entry] {
+    guard !filter.isEmpty else { return entries }
+    let isInverse = filter.hasPrefix("!")
+    let words = (isInverse ? String(filter.dropFirst()) : filter).lowercased()
+    return entries.filter { text($0).lowercased().contains(words) != isInverse }
+  }
+
   /// The panel's content as lines.
   package func lines(_ context: PanelContext) -> [Line] {
     switch self {
@@ -54,12 +62,14 @@ extension Panel {
   }
 
   /// How many entries can be selected.
-  package func count(in snapshot: Snapshot) -> Int {
+  ///
+  /// - Parameter filter: What the list is narrowed to.
+  package func count(in snapshot: Snapshot, _ filter: String) -> Int {
     switch self {
     case .devices: snapshot.devices.count
     case .sessions: snapshot.sessions.count
-    case .conflicts: snapshot.conflicts.count
-    case .events: snapshot.events.count
+    case .conflicts: ConflictsPanel.matching(snapshot.conflicts, filter).count
+    case .events: EventsPanel.matching(snapshot.events, filter).count
     case .guarantees: snapshot.guarantees.count
     case .sync, .crisis, .quota: 0
     }

@@ -1,0 +1,51 @@
+import Causality
+import ConflictResolution
+import Replica
+import Storage
+import Therapy
+
+extension Actions {
+  /// Everything that waits for a decision, also beyond what a snapshot lists: the weightiest first, then the newest.
+  ///
+  /// - Parameter id: Only of this record.
+  package func conflicts(of id: RecordID? = nil) throws -> [Snapshot.Conflict] {
+    try store.read { transaction in
+      let names = try SnapshotBuilder.names(transaction, SnapshotBuilder.members(transaction, store.ring))
+      let records = try id.map { [try transaction.record($0)].compactMap { $0 } } ?? transaction.openRecords(limit: .max - 1)
+      return records.flatMap { SnapshotBuilder.conflicts($0, names) }.sorted(by: SnapshotBuilder.order)
+    }
+  }
+}
+
+extension SnapshotBuilder {
+  /// The open conflicts of a record; of one with more than that, so many of them, and how many more there are.
+  static func conflicts(_ record: RecordState, _ names: [DeviceID: String]) -> [Snapshot.Conflict] {
+    let open = record.openConflicts.sorted { ($1.impact, $0.field) < ($0.impact, $1.field) }
+    let more = max(0, open.count - Limits.conflictsPerRecord)
+    return open.prefix(Limits.conflictsPerRecord).map { conflict in
+      var listed = Snapshot.Conflict(record, conflict, names)
+      listed.moreInRecord = more
+      return listed
+    }
+  }
+
+  /// The weightiest first, then the newest.
+  static func order(_ one: Snapshot.Conflict, _ other: Snapshot.Conflict) -> Bool {
+    let (left, right) = (one.versions.map(\.timestamp).max() ?? 0, other.versions.map(\.timestamp).max() ?? 0)
+    return (one.impact, left, one.record, one.field) > (other.impact, right, other.record, other.field)
+  }
+
+  /// What the assistant says about the conflict that somebody looks at; of the others it is not asked.
+  func advised(_ listed: [Snapshot.Conflict], _ place: LiveState.Place?, _ live: LiveState, _ transaction: SQLiteTransaction) throws -> [Snapshot.Conflict] {
+    guard let place, live.tier.conflictResolution == .assisted,
+      let index = listed.firstIndex(where: { $0.record == place.record && $0.field == place.field }),
+      let record = try transaction.record(place.record),
+      let conflict = record.openConflicts.first(where: { $0.field == place.field })
+    else { return listed }
+    let policy = try AssistantPolicy(transaction, account: ring.account.account)
+    guard policy.mode != .off else { return listed }
+    var listed = listed
+    listed[index].advice = Assistant(transaction).advice(conflict, in: record, threshold: policy.threshold)
+    return listed
+  }
+}
