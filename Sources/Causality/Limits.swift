@@ -54,6 +54,11 @@ package enum Limits {
   /// How often a notice is put up under the next number when others were faster: every device once.
   package static let noticeAttempts = 64
 
+  /// Bytes of a question to reviewers before sealing: the smallest of these that holds it.
+  package static let reviewBytes = [4 * 1_024, 16 * 1_024, 60 * 1_024]
+  /// Who can be asked about one conflict.
+  package static let reviewers = 8
+
   /// How long an invitation code lives, in milliseconds (PROTOCOL.md).
   package static let invitationLife: UInt64 = 5 * 60 * 1_000
   /// Bytes of one enrolment message: a certificate is 1.4 KB, a full key ring and membership log 40 KB.

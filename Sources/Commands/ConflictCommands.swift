@@ -9,7 +9,7 @@ import Therapy
 struct ConflictsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "conflicts", abstract: "List, show and settle conflicts.",
-    subcommands: [List.self, Show.self, Resolve.self, ResolveAll.self, Undo.self, Assist.self], defaultSubcommand: List.self)
+    subcommands: [List.self, Show.self, Resolve.self, ResolveAll.self, Undo.self, Assist.self, Ask.self, Review.self], defaultSubcommand: List.self)
 
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "List what waits for a decision.")
@@ -55,6 +55,7 @@ struct ConflictsCommand: ParsableCommand {
             Output.line("     \(version.consequence)")
           }
           if conflict.moreVersions > 0 { Output.line("  and \(conflict.moreVersions) more versions: see `fullmind record history \(conflict.record)`") }
+          if let review = conflict.review { Output.line("  \(review)") }
           if let advice = conflict.advice { Output.line("  \(ConflictsCommand.text(advice, conflict))") }
           Output.line("  Settle it: fullmind conflicts resolve \(conflict.record) \(conflict.name) 1\(conflict.canKeepBoth ? ", or --both, or --text" : "")")
         }
@@ -201,6 +202,7 @@ private struct ConflictReport: Encodable {
   var versions: [Version]
   struct Recommendation: Encodable { var version: Int; var confidence: Double; var reasons: [String]; var model: String }
   var recommendation: Recommendation?
+  var review: String?
   var abstention: String?
 
   init(_ conflict: Snapshot.Conflict) {
@@ -209,6 +211,7 @@ private struct ConflictReport: Encodable {
     versions = conflict.versions.map {
       Version(value: $0.value, device: $0.device, at: $0.timestamp, shown: $0.isChosen)
     }
+    review = conflict.review
     switch conflict.advice {
     case nil: break
     case .abstains(let reason): abstention = reason

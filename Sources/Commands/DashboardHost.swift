@@ -170,6 +170,7 @@ final class DashboardHost: Sendable {
       if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, keeping: version) }) }
     case .resolveBy(let method, let record, let field):
       if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, by: method) }) }
+    case .ask(let names, let person, let record, let field): ask(names, person, record, field)
     case .look(let record, let field): if let id = RecordID(record) { send(.look(id, field: field)) }
     case .resolveWith(let record, let field, let text):
       if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, with: text) }) }
@@ -227,6 +228,17 @@ final class DashboardHost: Sendable {
     guard let store = household?.devices[watched].store ?? store else { return }
     let (history, names) = try CrisisReport.history(of: store)
     notices.post(.dialog(.note(title: "The last \(CrisisHistory.days) days", text: CrisisReport.lines(history, names).flatMap { CellText.wrap(CellText.clean($0), 70) })))
+  }
+
+  private func ask(_ names: [String], _ person: String, _ record: String, _ field: String) {
+    let ofDemo = state.withLock { state in state.household.map { $0.devices[state.watched].relay as any Relay } }
+    slowly { [self] in
+      let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
+      guard let id = RecordID(record), let store = household?.devices[watched].store ?? store else { return }
+      let reviewers = try Actions(store).ask(names, as: person, about: id, field: field, relay: try ofDemo ?? location.openRelay(store))
+      driver?.send(.perform { _ in })
+      notices.post(.dialog(.note(title: "Pass this on", text: ConflictsCommand.invitation(reviewers, relay: try location.relayLocation()))))
+    }
   }
 
   private func save(_ session: String, _ elapsed: Double, _ phase: String?) {

@@ -65,7 +65,7 @@ struct FamilyCommand: ParsableCommand {
         let store = try location.openStore()
         let contact = try FamilyCommand.contact(contact, in: store)
         var random = SystemRandomNumberGenerator()
-        let link = AlertLink(using: &random)
+        let link = SecretLink(using: &random)
         try CrisisOutreach.open(link, person: person, on: try location.openRelay(store), wall: SystemClock.now.wall, using: &random)
         let consent = unanswered ? AlertConsent.unanswered : .prompt
         try location.actions(store).set(contact.record, ["link=\(link)", "person=\(person)", "alert=\(consent.rawValue)"])
@@ -165,7 +165,7 @@ struct FamilyCommand: ParsableCommand {
         }
         return all
       }
-      guard let link = AlertLink(text) else {
+      guard let link = SecretLink(text) else {
         throw InputError.invalid("This is not a link. Nothing was changed.", remedy: "It has 26 letters and digits in six groups.")
       }
       var one = AlertFollowing(link, relay: try location.relayLocation(), home: location.homeFolder)

@@ -106,6 +106,10 @@ extension DashboardState {
     let answer = dialog.press(key, conflict)
     _ = replaceTop(.conflict(dialog))
     guard let answer else { return [] }
+    if answer == .ask {
+      dialogs.append(.form(.ask(conflict)))
+      return []
+    }
     dialogs.removeLast()
     tell("Settled. `fullmind conflicts undo` opens it again.")
     let record = conflict.record.description
@@ -114,6 +118,7 @@ extension DashboardState {
     case .keepAll: return [.resolveBy(.unionMerge, record: record, field: conflict.field)]
     case .write(let text): return [.resolveWith(record: record, field: conflict.field, text: text)]
     case .settleAll: return [.resolveAll(type: conflict.type)]
+    case .ask: return []
     }
   }
 
@@ -240,12 +245,16 @@ extension DashboardState {
     var form = form
     let text = form.fields.map { $0.text.trimmingCharacters(in: .whitespaces) }
     switch form.purpose {
-    case .start, .join:
+    case .start, .join, .ask:
       guard text.allSatisfy({ !$0.isEmpty }) else {
         form.problem = "Please fill in every line."
         return replaceTop(.form(form))
       }
       dialogs.removeLast()
+      if case .ask(let record, let field) = form.purpose {
+        let names = text[0].split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+        return [.ask(names: names, person: text[1], record: record, field: field)]
+      }
       return form.purpose == .start ? [.start(deviceName: text[0])] : [.join(code: text[0], deviceName: text[1])]
     case .record(let kind, let fixed):
       guard isValid(&form, kind, fixed) else { return replaceTop(.form(form)) }

@@ -36,6 +36,8 @@ package enum Intent: Sendable, Hashable {
   case resolveBy(ConflictMethod, record: String, field: String)
   case resolveWith(record: String, field: String, text: String)
   case resolveAll(type: String)
+  /// Let others decide a conflict.
+  case ask(names: [String], person: String, record: String, field: String)
   /// A conflict is on the screen: what does the assistant say?
   case look(record: String, field: String)
   case invite

@@ -39,7 +39,7 @@ package struct CrisisOutreach {
   package func tell(
     _ contact: SafetyPlan.Contact, of crisis: CrisisState, wall: UInt64, using random: inout some RandomNumberGenerator
   ) throws(RelayError) -> Outcome {
-    guard let link = contact.link.flatMap(AlertLink.init) else { return .doneElsewhere }
+    guard let link = contact.link.flatMap(SecretLink.init) else { return .doneElsewhere }
     var notice = Notice(kind: .alert, wall: wall)
     notice.person = String(contact.person.prefix(Limits.personCharacters))
     return try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random)
@@ -83,7 +83,7 @@ package struct CrisisOutreach {
 
   /// Opens the board of a contact, so that whoever follows the link sees that it is the right one.
   package static func open(
-    _ link: AlertLink, person: String, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
+    _ link: SecretLink, person: String, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
   ) throws(RelayError) {
     let board = NoticeBoard(link)
     var notice = Notice(kind: .opened, wall: wall)
@@ -95,7 +95,7 @@ package struct CrisisOutreach {
   package static func seen(
     by contact: SafetyPlan.Contact, of crisis: CrisisState, on relay: any Relay
   ) throws(RelayError) -> UInt64? {
-    guard let board = contact.link.flatMap(AlertLink.init).map(NoticeBoard.init) else { return nil }
+    guard let board = contact.link.flatMap(SecretLink.init).map(NoticeBoard.init) else { return nil }
     let marks = Set(crisis.activations.map { board.mark($0.id) })
     let notices = try relay.notices(on: board.name, after: 0).compactMap { board.open($0.sealed, number: $0.number) }
     return notices.first { $0.kind == .seen && !$0.marks.isDisjoint(with: marks) }?.wall
@@ -104,7 +104,7 @@ package struct CrisisOutreach {
 
 /// The side of a contact: which alerts are new to it. A value; whoever owns it keeps it.
 package struct AlertReader: Sendable, Hashable {
-  package let link: AlertLink
+  package let link: SecretLink
   /// The highest number that was read, and the beginning of what lay there, by which it is known again.
   package private(set) var last: UInt64
   package private(set) var lastBytes: [UInt8]
@@ -114,7 +114,7 @@ package struct AlertReader: Sendable, Hashable {
   package private(set) var person: String?
 
   package init(
-    _ link: AlertLink, last: UInt64 = 0, lastBytes: [UInt8] = [], told: Set<[UInt8]> = [], person: String? = nil
+    _ link: SecretLink, last: UInt64 = 0, lastBytes: [UInt8] = [], told: Set<[UInt8]> = [], person: String? = nil
   ) {
     (self.link, self.last, self.lastBytes, self.told, self.person) = (link, last, lastBytes, told, person)
   }

@@ -3,16 +3,16 @@ import Crypto
 import Foundation
 import WireFormat
 
-/// What a contact needs to hear of a crisis: 128 random bits, which name a board on the relay and
-/// open what is put up there. They open nothing else.
-package struct AlertLink: Sendable, Hashable, CustomStringConvertible {
-  fileprivate let secret: Identifier<AlertLink>
+/// What somebody without an account is given: 128 random bits, which name a place on the relay and open what
+/// lies there — the alerts of a crisis, or one question. They open nothing else.
+package struct SecretLink: Sendable, Hashable, CustomStringConvertible {
+  let secret: Identifier<SecretLink>
 
   package init(using random: inout some RandomNumberGenerator) { secret = .init(using: &random) }
 
   /// Reads a link with or without its dashes; `nil` for anything else.
   package init?(_ text: String) {
-    guard let secret = Identifier<AlertLink>(grouped: text) else { return nil }
+    guard let secret = Identifier<SecretLink>(grouped: text) else { return nil }
     self.secret = secret
   }
 
@@ -51,7 +51,7 @@ package struct NoticeBoard: Sendable {
   }
 
   /// The board that the person and one contact share.
-  package init(_ link: AlertLink) { self.init(SymmetricKey(data: link.secret.bytes), "alert") }
+  package init(_ link: SecretLink) { self.init(SymmetricKey(data: link.secret.bytes), "alert") }
 
   /// The board that the devices of an account share.
   package init(_ account: AccountKeys) { self.init(SymmetricKey(data: account.tagKey), "account") }
@@ -89,7 +89,7 @@ package struct NoticeBoard: Sendable {
   }
 
   /// Length (2 bytes), content, zeros; then sealed with a random nonce.
-  fileprivate static func seal(
+  static func seal(
     _ content: [UInt8], padded size: Int, _ key: SymmetricKey, _ context: [UInt8],
     _ random: inout some RandomNumberGenerator
   ) -> [UInt8] {
@@ -102,7 +102,7 @@ package struct NoticeBoard: Sendable {
     return [UInt8](box.combined)
   }
 
-  fileprivate static func open(_ sealed: [UInt8], _ key: SymmetricKey, _ context: [UInt8]) -> [UInt8]? {
+  static func open(_ sealed: [UInt8], _ key: SymmetricKey, _ context: [UInt8]) -> [UInt8]? {
     guard let box = try? ChaChaPoly.SealedBox(combined: sealed),
       let opened = try? ChaChaPoly.open(box, using: key, authenticating: context)
     else { return nil }

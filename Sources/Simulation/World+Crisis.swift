@@ -9,7 +9,7 @@ import Therapy
 struct Household {
   struct Contact {
     var record: RecordID
-    var link: AlertLink
+    var link: SecretLink
     var consent: AlertConsent
     /// What the contact has read, and the alerts that were news to it.
     var reader: AlertReader
@@ -44,7 +44,7 @@ extension World {
 
   mutating func inviteContacts() throws {
     for consent in [AlertConsent.prompt, .unanswered] {
-      let (record, link) = (RecordID(using: &random), AlertLink(using: &random))
+      let (record, link) = (RecordID(using: &random), SecretLink(using: &random))
       household.contacts.append(Household.Contact(record: record, link: link, consent: consent, reader: AlertReader(link)))
       let fields = [
         ("name", Person.canary), ("phone", Person.canary), ("alert", consent.rawValue), ("link", link.description),

@@ -16,7 +16,7 @@ package struct AlertFollowing: Sendable {
   private static func folder(_ home: HomeFolder) -> String { home.path + "/following" }
 
   /// - Parameter relay: Where the person's devices meet.
-  package init(_ link: AlertLink, relay: RelayLocation, home: HomeFolder) {
+  package init(_ link: SecretLink, relay: RelayLocation, home: HomeFolder) {
     let path = Self.folder(home) + "/" + NoticeBoard(link).name
     self = Self(path: path) ?? Self(reader: AlertReader(link), relay: relay, path: path)
   }
@@ -28,7 +28,7 @@ package struct AlertFollowing: Sendable {
   private init?(path: String) {
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-    guard lines.count >= 5, let link = AlertLink(lines[0]), let relay = try? RelayLocation(lines[2]) else { return nil }
+    guard lines.count >= 5, let link = SecretLink(lines[0]), let relay = try? RelayLocation(lines[2]) else { return nil }
     let told = lines.dropFirst(5).compactMap { [UInt8](hexadecimal: $0) }
     self.init(
       reader: AlertReader(

@@ -134,6 +134,15 @@ extension Actions {
     return decision
   }
 
+  /// The write by which others decide what they were asked.
+  func settling(_ record: RecordState, _ field: String, keeping kept: Dot, _ dots: [Dot], _ method: ConflictMethod, by names: [String]) -> Draft {
+    var draft = Self.draft(record, field, Settlement.keep(kept).mutation)
+    var decision = decision(method, dots)
+    decision.by = String(names.joined(separator: ", ").prefix(Limits.reasonBytes / 4))
+    draft.decision = decision
+    return draft
+  }
+
   /// Read and write are one transaction: nothing that arrives in between is lost from sight.
   private func settle(
     _ id: RecordID, _ field: String, by method: ConflictMethod = .personsChoice, _ choose: (RecordState, [Dot]) throws -> Settlement

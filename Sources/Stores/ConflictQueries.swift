@@ -12,7 +12,7 @@ extension Actions {
     try store.read { transaction in
       let names = try SnapshotBuilder.names(transaction, SnapshotBuilder.members(transaction, store.ring))
       let records = try id.map { [try transaction.record($0)].compactMap { $0 } } ?? transaction.openRecords(limit: .max - 1)
-      return records.flatMap { SnapshotBuilder.conflicts($0, names) }.sorted(by: SnapshotBuilder.order)
+      return SnapshotBuilder.reviewed(records.flatMap { SnapshotBuilder.conflicts($0, names) }, try ReviewDuty.reviews(transaction)).sorted(by: SnapshotBuilder.order)
     }
   }
 }
@@ -26,6 +26,17 @@ extension SnapshotBuilder {
       var listed = Snapshot.Conflict(record, conflict, names)
       listed.moreInRecord = more
       return listed
+    }
+  }
+
+  /// With who was asked about them.
+  static func reviewed(_ listed: [Snapshot.Conflict], _ reviews: [ReviewState]) -> [Snapshot.Conflict] {
+    let open = reviews.filter { $0.phase != .closed }
+    guard !open.isEmpty else { return listed }
+    return listed.map { conflict in
+      var conflict = conflict
+      conflict.review = open.first { $0.record == conflict.record && $0.field == conflict.field }?.words
+      return conflict
     }
   }
 

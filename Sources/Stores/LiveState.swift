@@ -26,6 +26,7 @@ struct LiveState: Sendable {
   /// How long after the key the crisis was drawn on a screen of each device, in nanoseconds.
   var shown: [DeviceID: UInt64] = [:]
   var duty = CrisisDuty()
+  var reviews = ReviewDuty()
   /// The conflict that somebody looks at.
   var looked: Place?
   struct Place: Sendable, Hashable { var record: RecordID; var field: String }
@@ -161,6 +162,22 @@ struct LiveState: Sendable {
   }
 
   mutating func offering(_ session: RecordID, now: Moment) { offered[session] = now.uptime }
+
+  // MARK: Duties
+
+  mutating func doCrisisDuty(_ store: Store, _ replica: Replica, _ relay: (any Relay)?, _ pingPath: String, _ now: Moment) throws -> CrisisDuty.Result {
+    let result = try duty.perform(store, replica, relay: relay, pingPath: pingPath, now)
+    isCrisisActive = result.isActive
+    for news in result.news { add(.alarm, news, now) }
+    return result
+  }
+
+  /// - Returns: Whether something was written here.
+  mutating func review(_ store: Store, _ relay: any Relay, _ pingPath: String, _ now: Moment) throws -> Bool {
+    let (news, hasWritten) = try reviews.perform(store, relay: relay, pingPath: pingPath, now)
+    for text in news { add(.notable, text, now) }
+    return hasWritten
+  }
 
   // MARK: Telling
 

@@ -123,6 +123,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       // A ping that got lost is made up for here, where nothing waits.
       if noticeCommits(now, wasPinged: false) { continue }
       doCrisisDuty(now)
+      if !live.isCrisisActive { doReviews(now) }
       flushIfDue(now)
       sleep()
     }
@@ -148,6 +149,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     if flush.isDirty { until = min(until, flush.due(inCrisis: live.isCrisisActive)) }
     if isStopping { until = min(until, stopBy) }
     if let due = live.duty.due { until = min(until, due) }
+    if lock >= 0, let due = live.reviews.due { until = min(until, due) }
     let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
     wait(milliseconds)
     if watch == nil, lock >= 0, SystemClock.now.uptime >= wakeAt || milliseconds >= 2_000 {
@@ -239,6 +241,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       events.insert(.committed(heads), at: 0)
       live.noteOwnWrites(heads, now: now)
       live.duty.change(now)
+      live.reviews.change(now)
     } catch { observer.failed(error) }
   }
 
@@ -283,6 +286,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       do {
         if try Arrivals.settle(changes, store, pingPath: pingPath, &live) { committed(SystemClock.now) }
       } catch { observer.failed(error) }
+      if changes.contains(where: { $0.kind == RecordCatalogue.review.kind }) { live.reviews.change(now) }
       if changes.contains(where: { $0.id.stream.lane == .crisis }) { crisisChanged(changes) }
     }
     if case .applied(_, let changes) = report, changes.contains(where: { $0.kind == RecordCatalogue.device.kind }) {
@@ -311,9 +315,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   private func doCrisisDuty(_ now: Moment) {
     guard let due = live.duty.due, due <= now.uptime else { return }
     do {
-      let result = try live.duty.perform(store, replica, relay: lock >= 0 ? performer.relay : nil, pingPath: pingPath, now)
-      live.isCrisisActive = result.isActive
-      for news in result.news { live.add(.alarm, news, now) }
+      let result = try live.doCrisisDuty(store, replica, lock >= 0 ? performer.relay : nil, pingPath, now)
       if !result.news.isEmpty { needsPublishing = true }
       if let shown = result.shown { events.insert(.shown(shown), at: 0) }
       if result.hasWritten { committed(now) }
@@ -321,6 +323,12 @@ package final class ReplicaDriver: @unchecked Sendable {
       live.duty.change(now)  // a full disk, for instance
       observer.failed(error)
     }
+  }
+
+  /// Looks for answers of those who were asked about a conflict.
+  private func doReviews(_ now: Moment) {
+    guard lock >= 0, let due = live.reviews.due, due <= now.uptime else { return }
+    do { if try live.review(store, performer.relay, pingPath, now) { committed(now) } } catch { observer.failed(error) }
   }
 
   // MARK: One exchanging process

@@ -123,6 +123,8 @@ package struct Snapshot: Sendable, Hashable {
     package var moreVersions = 0
     /// Conflicts of this record beyond those that are listed.
     package var moreInRecord = 0
+    /// Who was asked about it, in words.
+    package var review: String?
     /// What the assistant says about it, where it was asked.
     package var advice: Assistant.Advice?
     /// Whether both texts can be kept, one after the other.

@@ -57,7 +57,8 @@ package struct SnapshotBuilder {
     let crisis = CrisisState(try transaction.record(CrisisState.record(ofAccount: ring.account.account)))
     let plan = try SafetyPlan(transaction)
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
-    let listed = try advised(open.flatMap { Self.conflicts($0, names) }.sorted(by: Self.order), live.looked, live, transaction)
+    let found = Self.reviewed(open.flatMap { Self.conflicts($0, names) }, open.isEmpty ? [] : try ReviewDuty.reviews(transaction))
+    let listed = try advised(found.sorted(by: Self.order), live.looked, live, transaction)
     return Snapshot(
       moment: now, account: Self.accountName(ring), device: ring.device,
       devices: devices(names, heads, hash, peers, replica, now),

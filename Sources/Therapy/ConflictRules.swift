@@ -90,6 +90,7 @@ package struct ConflictRule: Sendable, Hashable {
     .init("check-in", ["mood", "sleep", "energy"], .dataDivergence, .minimal, far: 4, .mood, .whenever, "It shapes how your days look in hindsight."),
     .init("check-in", nil, .dataDivergence, .minimal, .mood, .whenever, "Both may be true; you know which one you meant."),
     .init("journal", nil, .dataDivergence, .moderate, .writing, .whenever, "These are your own words. None of them is dropped."),
+    .init("review", nil, .familyConflict, .none, .people, .whenever, "Somebody was asked about a conflict. Every answer stays."),
     .init("device", nil, .timestampConflict, .none, .bookkeeping, .whenever, "A name for a device. The later one counts."),
     .init("preference", nil, .timestampConflict, .none, .bookkeeping, .whenever, "A setting. The later one counts."),
   ]

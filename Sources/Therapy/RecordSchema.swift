@@ -43,7 +43,7 @@ package struct RecordSchema: Sendable, Hashable {
 /// Every kind of record this version knows. Unknown kinds are kept, forwarded and shown as they are.
 package enum RecordCatalogue {
   package static let all = [
-    checkIn, assessment, session, journal, plan, contact, crisis, device, preference,
+    checkIn, assessment, session, journal, plan, contact, crisis, review, device, preference,
   ]
 
   package static subscript(kind: String) -> RecordSchema? { byKind[kind] }
@@ -131,6 +131,16 @@ package enum RecordCatalogue {
       FieldSchema("escalated", .text, .set), FieldSchema("told", .text, .set),
     ],
     isAddedByHand: false, isNeverCounted: true)
+
+  /// A conflict that somebody else was asked about: see ``ReviewState``.
+  package static let review = RecordSchema(
+    kind: "review", title: "Review", lane: .ordinary,
+    fields: [
+      FieldSchema("subject", .text, .latest), FieldSchema("versions", .text, .latest),
+      FieldSchema("method", .choice(ReviewState.methods.map(\.rawValue)), .latest), FieldSchema("person", .text, .latest),
+      FieldSchema("asked", .text, .set), FieldSchema("answers", .text, .set),
+      FieldSchema("state", .choice(ReviewState.Phase.allCases.map(\.rawValue)), .latest),
+    ], isAddedByHand: false)
 
   /// Has the identifier of the device it describes.
   package static let device = RecordSchema(

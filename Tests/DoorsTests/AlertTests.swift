@@ -17,7 +17,7 @@ struct AlertTests {
   private let sandbox: Sandbox
   private let one, two: Store
   private let relay: FolderRelay
-  private let link: AlertLink
+  private let link: SecretLink
   private let ben: RecordID
 
   /// Two devices that agree on everything so far: one contact, invited.
@@ -26,7 +26,7 @@ struct AlertTests {
     (one, relay) = (try sandbox.newStore("one"), try FolderRelay(path: sandbox.path + "/relay", account: [1], ownTag: nil))
     two = try sandbox.join(one, "two")
     var random = SystemRandomNumberGenerator()
-    link = AlertLink(using: &random)
+    link = SecretLink(using: &random)
     let actions = Actions(one)
     ben = try actions.add(kind: "contact", ["name=Ben \(Self.canary)", "phone=\(Self.canary)", "alert=yes", "link=\(link)", "person=Maya"])
     _ = try actions.add(kind: "journal", ["title=\(Self.canary)", "text=\(Self.canary)"])
@@ -130,7 +130,7 @@ struct AlertTests {
     try FileManager.default.removeItem(atPath: sandbox.path + "/relay/boards")
     #expect(try tell(one, crisis([activation(one)])) == .done)
     #expect(try read(&reader).isEmpty)
-    let other = NoticeBoard(AlertLink(using: &random))
+    let other = NoticeBoard(SecretLink(using: &random))
     let board = NoticeBoard(link)
     #expect(try relay.putNotice(other.seal(Notice(kind: .alert, wall: 1), number: 9, using: &random), board: board.name, number: 9))
     #expect(try relay.putNotice([], board: board.name, number: 10))
@@ -166,7 +166,7 @@ struct AlertTests {
 
   @Test("links are read as they were printed, and nothing else is one")
   func links() throws {
-    #expect(AlertLink(link.description) == link && AlertLink(link.description.uppercased().replacing("-", with: " ")) == link)
-    #expect(AlertLink("") == nil && AlertLink(String(link.description.dropLast())) == nil)
+    #expect(SecretLink(link.description) == link && SecretLink(link.description.uppercased().replacing("-", with: " ")) == link)
+    #expect(SecretLink("") == nil && SecretLink(String(link.description.dropLast())) == nil)
   }
 }

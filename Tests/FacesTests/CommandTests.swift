@@ -27,7 +27,10 @@ struct Program {
   }
 
   @discardableResult
-  static func run(_ arguments: String..., environment: [String: String] = [:]) throws -> Outcome {
+  static func run(_ arguments: String..., environment: [String: String] = [:]) throws -> Outcome { try run(arguments, environment: environment) }
+
+  @discardableResult
+  static func run(_ arguments: [String], environment: [String: String] = [:]) throws -> Outcome {
     let (process, out, err) = try start(arguments, environment: environment)
     let (output, errors) = (out.fileHandleForReading.readDataToEndOfFile(), err.fileHandleForReading.readDataToEndOfFile())
     process.waitUntilExit()

@@ -237,4 +237,82 @@ struct ConflictCommandTests {
     try sync()
     try same()
   }
+
+  /// The links that `conflicts ask` printed.
+  private func links(_ text: String) -> [String] { text.split(separator: "\n").compactMap { $0.firstMatch(of: /review ([0-9a-z-]+) --relay/).map { String($0.1) } } }
+
+  @Test("a therapist who was asked decides from a machine without an account; the safe value holds until then")
+  func therapist() throws {
+    let relay = "folder:" + folder.path + "/relay"
+    let id = try add("assessment", "instrument=phq9", "item9=1")
+    try Program.run("record", "set", id, "item9=0", "--home", a)
+    try Program.run("record", "set", id, "item9=3", "--home", b)
+    try sync()
+    #expect(try Program.run("conflicts", "ask", id, "item9", "--home", a).status != 0, "nobody is named")
+    let asked = try Program.run("conflicts", "ask", id, "item9", "--who", "Dr. Weiss", "--as", "Kim", "--home", a)
+    let link = try #require(links(asked.out).first, "\(asked.out)\(asked.err)")
+    #expect(try Program.run("conflicts", "ask", id, "item9", "--who", "Jo", "--as", "Kim", "--home", a).err.contains("asked about this already"))
+    try sync()
+    for home in [a, b] {
+      #expect(try fields(id, home: home)["item9"] as? Int == 3)
+      #expect(try Program.run("conflicts", "show", id, "--home", home).out.contains("Asked Dr. Weiss"))
+    }
+    let elsewhere = folder.path + "/therapist"
+    let shown = try Program.run("conflicts", "review", link, "--relay", relay, "--home", elsewhere).out
+    #expect(shown.contains("Kim asks you") && shown.contains("Assessment, item9") && !shown.contains("laptop"))
+    #expect(try Program.run("conflicts", "review", link, "--keep", "3", "--relay", relay, "--home", elsewhere).status != 0)
+    let line = try #require(shown.split(separator: "\n").first { $0.contains("  0   (") })
+    let number = try #require(line.first { $0.isNumber })
+    #expect(try Program.run("conflicts", "review", link, "--keep", String(number), "--relay", relay, "--home", elsewhere).status == 0)
+    try sync()
+    for home in [a, b] {
+      #expect(try fields(id, home: home)["item9"] as? Int == 0 && conflicts(home).isEmpty)
+      #expect(try Program.run("record", "history", id, "--home", home).out.contains("[settled: therapist review (Dr. Weiss)]"))
+    }
+    #expect(try Program.run("conflicts", "review", link, "--relay", relay, "--home", elsewhere).err.contains("Nothing waits under this link"))
+    #expect(try Program.run("conflicts", "undo", id, "item9", "--home", b).status == 0)
+    try sync()
+    #expect(try fields(id, home: a)["item9"] as? Int == 3, "opened again, it is safe again")
+    try same()
+  }
+
+  @Test("of a family more than half have to agree; what they cannot agree on is the person's, and can be taken back")
+  func family() throws {
+    let relay = "folder:" + folder.path + "/relay"
+    func answer(_ link: String, _ number: Int) throws {
+      #expect(try Program.run("conflicts", "review", link, "--keep", "\(number)", "--relay", relay, "--home", folder.path + "/other").status == 0)
+    }
+    let id = try add("journal", "title=Tuesday", "text=quiet")
+    func collide(_ one: String, _ other: String) throws {
+      try Program.run("record", "set", id, "title=\(one)", "--home", a)
+      try Program.run("record", "set", id, "title=\(other)", "--home", b)
+      try sync()
+    }
+    try collide("Wednesday", "Thursday")
+    let ask = ["conflicts", "ask", id, "title", "--as", "Kim", "--home", a]
+    var found = try links(Program.run(ask + ["--who", "Jo", "--who", "Ben", "--who", "Ada"]).out)
+    try #require(found.count == 3)
+    try answer(found[0], 1)
+    try sync()
+    #expect(try conflicts(a).count == 1, "one of three is not enough")
+    #expect(try Program.run("conflicts", "show", id, "--home", b).out.contains("Jo: 1"))
+    try answer(found[2], 1)
+    try sync()
+    #expect(try conflicts(b).isEmpty && fields(id, home: a)["title"] as? String == fields(id, home: b)["title"] as? String)
+    #expect(try Program.run("record", "history", id, "--home", b).out.contains("[settled: family consensus (Ada, Jo)]"))
+    try collide("Friday", "Saturday")
+    found = try links(Program.run(ask + ["--who", "Jo", "--who", "Ben"]).out)
+    try #require(found.count == 2)
+    try answer(found[0], 1)
+    try answer(found[1], 2)
+    try sync()
+    #expect(try conflicts(b).count == 1 && Program.run("conflicts", "show", id, "--home", b).out.contains("they do not agree"))
+    #expect(try Program.run("conflicts", "ask", id, "title", "--withdraw", "--home", b).status == 0)
+    try sync()
+    #expect(try !Program.run("conflicts", "show", id, "--home", a).out.contains("Asked"))
+    #expect(try Program.run("conflicts", "resolve", id, "title", "1", "--home", a).status == 0)
+    try sync()
+    #expect(try conflicts(b).isEmpty)
+    try same()
+  }
 }

@@ -112,6 +112,25 @@ struct DialogTests {
     #expect(state.press(.character("a")) == [.resolve(record: record, field: "item9", keeping: conflict.versions[1].id)])
   }
 
+  @Test("somebody else can be asked: the versions stay open, and it says who was asked")
+  func askSomebody() {
+    var snapshot = Snapshot.sample()
+    let record = snapshot.conflicts[0].record.description
+    var state = dashboard(80, 24, snapshot)
+    _ = state.press(.character("5"))
+    _ = state.press(.enter)
+    #expect(state.press(.character("t")).isEmpty && DashboardFrame.render(state).text.contains("they see these versions, nothing else"))
+    for character in "Jo, Ben" { _ = state.press(.character(character)) }
+    _ = state.press(.enter)
+    #expect(state.press(.enter).isEmpty && DashboardFrame.render(state).text.contains("Please fill in every line"), "by which name?")
+    for character in "Kim" { _ = state.press(.character(character)) }
+    #expect(state.press(.enter) == [.ask(names: ["Jo", "Ben"], person: "Kim", record: record, field: "item9")])
+    snapshot.conflicts[0].review = "Asked Jo, Ben. 2 of 2 have to agree; the safe value holds meanwhile."
+    state.update(snapshot)
+    #expect(DashboardFrame.render(state).text.contains("Asked Jo, Ben."))
+    #expect(state.press(.character("t")).isEmpty && state.dialogs.count == 1, "nobody is asked twice")
+  }
+
   @Test("the list of conflicts is narrowed by type, impact or title; what is opened is what is seen")
   func conflictFilter() throws {
     var snapshot = Snapshot.sample()

@@ -210,7 +210,7 @@ struct ConflictTableTests {
   @Test("every type but the unknown one has a rule, and rules name fields that exist")
   func rules() {
     let known = Set(ConflictRule.table.map(\.type))
-    #expect(Set(ConflictType.allCases).subtracting(known) == [.versionMismatch, .familyConflict], "family comes with grants")
+    #expect(Set(ConflictType.allCases).subtracting(known) == [.versionMismatch])
     for rule in ConflictRule.table {
       #expect(RecordCatalogue[rule.kind] != nil && rule.fields?.allSatisfy { RecordCatalogue[rule.kind]?[$0] != nil } ?? true)
       #expect(!rule.why.lowercased().contains("diagnos"))

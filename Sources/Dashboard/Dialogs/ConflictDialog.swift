@@ -28,6 +28,8 @@ package struct ConflictDialog: Sendable, Hashable {
     case keepAll
     case write(String)
     case settleAll
+    /// Somebody else is to decide.
+    case ask
   }
 
   mutating func press(_ key: Key, _ conflict: Snapshot.Conflict) -> Answer? {
@@ -44,6 +46,7 @@ package struct ConflictDialog: Sendable, Hashable {
     case .character("m") where conflict.canKeepBoth: return .keepAll
     case .character("e") where !conflict.isWhole: typing = conflict.versions[min(selected, last)].value
     case .character("A"): isSettlingAll = true
+    case .character("t") where !conflict.isWhole && conflict.review == nil: return .ask
     case .character("a"):
       if case .recommends(let recommendation)? = conflict.advice { return .keep(recommendation.version) }
     case .enter: return .keep(conflict.versions[min(selected, last)].id)
@@ -75,6 +78,7 @@ package struct ConflictDialog: Sendable, Hashable {
     if case .recommends? = conflict?.advice { keys.append(("a", "as recommended")) }
     if conflict?.canKeepBoth ?? false { keys.append(("m", "keep both")) }
     if conflict.map({ !$0.isWhole }) ?? false { keys.append(("e", "write anew")) }
+    if conflict.map({ !$0.isWhole && $0.review == nil }) ?? false { keys.append(("t", "ask somebody")) }
     return keys + [("Esc", "later"), ("A", "all of this type")]
   }
 
@@ -103,6 +107,7 @@ package struct ConflictDialog: Sendable, Hashable {
   /// What does not fit in here.
   private func more(_ conflict: Snapshot.Conflict) -> [String] {
     var more = [String]()
+    if let review = conflict.review { more.append(CellText.clean(review)) }
     if conflict.moreVersions > 0 { more.append("And \(conflict.moreVersions) more versions: see `fullmind record history`.") }
     if conflict.moreInRecord > 0 { more.append("And \(conflict.moreInRecord) more conflicts in this record: they are listed when these are settled.") }
     return more

@@ -27,6 +27,8 @@ package struct Form: Sendable, Hashable {
     case record(kind: String, fixed: [String])
     case start
     case join
+    /// Ask somebody about a conflict.
+    case ask(record: String, field: String)
   }
   package struct Field: Sendable, Hashable {
     package var name: String
@@ -52,8 +54,15 @@ package struct Form: Sendable, Hashable {
   private var kind: String? {
     switch purpose {
     case .record(let kind, _): kind
-    case .start, .join: nil
+    case .start, .join, .ask: nil
     }
+  }
+
+  /// One person's answer decides; several have to agree.
+  package static func ask(_ conflict: Snapshot.Conflict) -> Form {
+    Form(
+      purpose: .ask(record: conflict.record.description, field: conflict.field), title: "Let somebody decide: they see these versions, nothing else",
+      fields: [Field(name: "who", hint: "one name decides; of several, more than half"), Field(name: "as", hint: "the name they know you by")])
   }
 
   /// Being a contact shares nothing: who is told of a crisis is chosen by an invitation.
