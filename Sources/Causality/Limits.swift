@@ -39,7 +39,7 @@ package enum Limits {
   package static let conflictsPerRecord = 16
   /// Reasons that a decision carries, and the bytes of one: a sentence each.
   package static let reasons = 4
-  package static let reasonBytes = 240
+  package static let reasonBytes = 480
   /// Events the dashboard keeps for its list.
   package static let keptEvents = 500
   /// Frames per second the screen is drawn at most.

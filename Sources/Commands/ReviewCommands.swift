@@ -50,8 +50,9 @@ extension ConflictsCommand {
   /// What the person passes on to those who are asked.
   static func invitation(_ reviewers: [ReviewState.Reviewer], relay: RelayLocation) -> [String] {
     reviewers.flatMap { reviewer in
-      ["For \(reviewer.name) alone, on a machine where the same relay can be reached:", "", "  fullmind conflicts review \(reviewer.link) --relay \(relay)", ""]
-    } + ["Whoever has a link sees the versions of this field, and may say which one is kept."]
+      // In two lines that a shell takes as one, so that it fits into 80 columns and can be copied.
+      ["For \(reviewer.name) alone, where the same relay can be reached:", "", "fullmind conflicts review \(reviewer.link) \\", "  --relay \(relay)", ""]
+    } + ["Whoever has a link sees the versions of this field,", "and may say which one is kept."]
   }
 
   struct Review: ParsableCommand {
@@ -91,7 +92,7 @@ extension ConflictsCommand {
     /// Whoever has the link may have put it up: what it says must not disturb the terminal.
     private func show(_ question: ReviewQuestion) {
       Output.line("\(CellText.clean(question.person)) asks you which version is right.")
-      Output.line(CellText.clean("\(question.subject) \(question.meanwhile)"))
+      Output.line(CellText.clean("\(question.subject). \(question.meanwhile)"))
       for (number, version) in question.versions.enumerated() {
         Output.line("  \(number + 1)  \(CellText.clean(version.value))   (\(RecordCommand.List.time(Timestamp(milliseconds: version.wall))))")
         Output.line("     \(CellText.clean(version.consequence))")

@@ -21,7 +21,10 @@ enum Arrivals {
     // And almost nothing that arrives meets other writes: a long catch-up must not look at every text.
     guard live.hasMetOthers, live.tier.conflictResolution != .basic else { return hasWritten }
     for text in Set(changes.filter(isText).map(Place.init)).sorted() {
-      if try isOurs(text, store), try actions.mergeTexts(text.record, field: text.field) { hasWritten = true }
+      let began = SystemClock.now.uptime
+      guard try isOurs(text, store), try actions.mergeTexts(text.record, field: text.field) else { continue }
+      live.measurements.record(.settledByMerge, .normal, nanoseconds: SystemClock.now.uptime - began)
+      hasWritten = true
     }
     guard live.tier.conflictResolution == .assisted else { return hasWritten }
     for place in Set(changes.filter { ConflictRule.isForAssistant(kind: $0.kind, field: $0.field) }.map(Place.init)).sorted() {

@@ -171,8 +171,9 @@ struct ReviewDuty: Sendable {
   private static func question(_ conflict: Conflict, _ record: RecordState, _ person: String, order: [OperationID]) -> ReviewQuestion {
     let versions = order.compactMap { id in conflict.versions.first { $0.id == id } }
     let title = RecordCatalogue[record.kind]?.title ?? record.kind
+    let shown = (versions.firstIndex { $0.id == conflict.chosen?.id } ?? 0) + 1
     return ReviewQuestion(
-      person: person, subject: "\(title), \(conflict.field). \(conflict.rule.why)", meanwhile: conflict.meanwhile,
+      person: person, subject: "\(title), \(conflict.field)", meanwhile: "Until it is settled version \(shown) is shown.",
       versions: versions.map { .init(value: $0.value?.text ?? "", wall: $0.timestamp.milliseconds, consequence: conflict.consequence(of: $0)) })
   }
 }

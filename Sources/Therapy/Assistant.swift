@@ -172,9 +172,9 @@ package enum Abstention: Error, Sendable, Hashable {
 
   package var words: String {
     switch self {
-    case .isNotItsBusiness: "This is for you alone to decide."
+    case .isNotItsBusiness: "The assistant keeps out of what is about safety and scores."
     case .hasManyVersions: "There are more than two versions."
-    case .isRemoval: "Whether something goes is for you alone to decide."
+    case .isRemoval: "The assistant keeps out of whether something is removed."
     case .isStrange: "One of the versions is unlike anything that is written here."
     case .isEmpty: "One of the versions is empty."
     case .isFromOneDevice: "Both versions come from one device."

@@ -92,7 +92,7 @@ package struct ReviewState: Sendable, Hashable {
     let names = reviewers.map { $0.name + ($0.answer.map { ": \($0)" } ?? "") }.joined(separator: ", ")
     switch phase {
     case .split: return "Asked \(names): they do not agree, so it is yours to decide."
-    default: return "Asked \(names). \(method == .familyConsensus ? "\(quorum) of \(reviewers.count) have to agree" : "The answer decides"); the safe value holds meanwhile."
+    default: return "Asked \(names). \(method == .familyConsensus ? "\(quorum) of \(reviewers.count) have to agree" : "The answer decides"); what is shown holds meanwhile."
     }
   }
 

@@ -214,7 +214,7 @@ struct ConflictCommandTests {
     try collide()
     #expect(try conflicts(a).count == 2, "it recommends, and decides nothing")
     let shown = try Program.run("conflicts", "show", id, "--home", a).out
-    #expect(shown.contains("Recommended: ") && shown.contains("(assistant 1)") && shown.contains("for you alone to decide"))
+    #expect(shown.contains("Recommended: ") && shown.contains("(assistant 1)") && shown.contains("keeps out of what is about safety"))
     #expect(try Program.run("conflicts", "resolve", id, "mood", "--by", "latest-wins", "--home", a).status == 0)
     #expect(try Program.run("conflicts", "resolve", id, "anxiety", "1", "--home", a).status == 0)
     #expect(try Program.run("conflicts", "assist", "decide", "--threshold", "0.6", "--home", a).status == 0)
@@ -239,7 +239,7 @@ struct ConflictCommandTests {
   }
 
   /// The links that `conflicts ask` printed.
-  private func links(_ text: String) -> [String] { text.split(separator: "\n").compactMap { $0.firstMatch(of: /review ([0-9a-z-]+) --relay/).map { String($0.1) } } }
+  private func links(_ text: String) -> [String] { text.split(separator: "\n").compactMap { $0.firstMatch(of: /review ([0-9a-z-]+) \\/).map { String($0.1) } } }
 
   @Test("a therapist who was asked decides from a machine without an account; the safe value holds until then")
   func therapist() throws {

@@ -39,7 +39,7 @@ struct ReviewTests {
     let open = try review(.therapistReview, ["Dr. Weiss"])
     #expect(open.verdict(live: versions) == .waiting(answered: 0) && open.quorum == 1)
     #expect(open.record == RecordID(high: 1, low: 2) && open.field == "item9" && open.person == "Kim" && open.versions == versions)
-    #expect(open.words.contains("Asked Dr. Weiss") && open.words.contains("the safe value holds meanwhile"))
+    #expect(open.words.contains("Asked Dr. Weiss") && open.words.contains("what is shown holds meanwhile"))
     #expect(try review(.therapistReview, ["Dr. Weiss"], answers: [(0, 2)]).verdict(live: versions) == .decided(versions[1], by: ["Dr. Weiss"]))
   }
 

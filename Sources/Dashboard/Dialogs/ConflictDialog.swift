@@ -74,11 +74,12 @@ package struct ConflictDialog: Sendable, Hashable {
   func keys(_ conflict: Snapshot.Conflict?) -> [(String, String)] {
     if typing != nil { return [("^X", "crisis"), ("Enter", "this is right"), ("Esc", "back")] }
     if isSettlingAll { return [("!", "crisis"), ("y", "yes"), ("any other", "no")] }
-    var keys = [("!", "crisis"), ("← →", "choose"), ("Enter", "keep it")]
-    if case .recommends? = conflict?.advice { keys.append(("a", "as recommended")) }
-    if conflict?.canKeepBoth ?? false { keys.append(("m", "keep both")) }
-    if conflict.map({ !$0.isWhole }) ?? false { keys.append(("e", "write anew")) }
-    if conflict.map({ !$0.isWhole && $0.review == nil }) ?? false { keys.append(("t", "ask somebody")) }
+    var keys = [("!", "crisis"), ("← →", "choose"), ("Enter", "keep")]
+    // All but the last fit into 80 columns.
+    if case .recommends? = conflict?.advice { keys.append(("a", "follow")) }
+    if conflict?.canKeepBoth ?? false { keys.append(("m", "both")) }
+    if conflict.map({ !$0.isWhole }) ?? false { keys.append(("e", "edit")) }
+    if conflict.map({ !$0.isWhole && $0.review == nil }) ?? false { keys.append(("t", "ask")) }
     return keys + [("Esc", "later"), ("A", "all of this type")]
   }
 

@@ -108,7 +108,7 @@ enum DialogFrame {
     }
     lines += [.empty]
     if let problem = form.problem { lines += CellText.wrap(problem, columns).map { Line($0, .bad) } }
-    lines.append(Line("Leave empty what you do not want to say.", .dim))
+    if case .record = form.purpose { lines.append(Line("Leave empty what you do not want to say.", .dim)) }
     let rect = box(form.title, lines.map { $0.padded(to: columns) }, state, &frame)
     frame.cursor = (rect.row + 1 + form.index, min(rect.column + rect.columns - 2, rect.column + 16 + CellText.width(form.fields[form.index].text)))
   }
