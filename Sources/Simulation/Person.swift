@@ -48,6 +48,28 @@ struct Person: Sendable {
     return [Draft(record: id, kind: schema.kind, field: Operation.recordField, mutation: mutation, lane: schema.lane)]
   }
 
+  /// Settles most of what waits on a device, as the assistant says or by a choice of its own.
+  func decide(on contents: MemoryStore.Contents, using random: inout SeededRandom) -> [Draft] {
+    shared.compactMap { contents.records[$0.0] }.flatMap { record in
+      record.openConflicts.filter { $0.field != Operation.recordField && random.happens(permille: 700) }
+        .compactMap { settle($0, in: record, &random) }
+    }
+  }
+
+  private func settle(_ conflict: Conflict, in record: RecordState, _ random: inout SeededRandom) -> Draft? {
+    var kept = conflict.versions[random.number(0...conflict.versions.count - 1)]
+    var decision = Decision(method: ConflictMethod.personsChoice.rawValue)
+    if case .recommends(let found) = Assistant().advice(conflict, in: record, threshold: 0.6), let dot = conflict.versions.first(where: { $0.id == found.version }) {
+      kept = dot
+      (decision.method, decision.model, decision.permille) = (ConflictMethod.assistant.rawValue, Assistant.version, found.permille)
+      (decision.reasons, decision.recommended, decision.isFollowed) = (found.reasons, found.version, true)
+    }
+    guard let value = kept.value else { return nil }
+    return Draft(
+      record: record.id, kind: record.kind, field: conflict.field, mutation: .set(value), lane: RecordCatalogue[record.kind]?.lane ?? .ordinary,
+      replaces: conflict.versions.map(\.id), decision: decision)
+  }
+
   private func several(_ random: inout SeededRandom) -> [Draft] {
     let (id, schema) = (RecordID(using: &random), RecordCatalogue.journal)
     return (0..<random.number(2...6)).map { number in

@@ -7,7 +7,15 @@ extension World {
   mutating func act(_ index: Int) throws {
     guard devices[index].replica != nil else { return }
     armPowerCut(index)
-    let drafts = person.act(on: devices[index].store.contents, using: &random)
+    try commit(person.act(on: devices[index].store.contents, using: &random), on: index)
+  }
+
+  /// The person settles what waits, on every device before it knows of what was decided on the others.
+  mutating func decide() throws {
+    for index in devices.indices { try commit(person.decide(on: devices[index].store.contents, using: &random), on: index) }
+  }
+
+  private mutating func commit(_ drafts: [Draft], on index: Int) throws {
     let wall = moment(index).wall
     for draft in drafts where draft.field == "active" { perhapsResolved.formUnion(draft.replaces ?? []) }
     do {
@@ -19,6 +27,7 @@ extension World {
         devices[index].acknowledged[StreamKey(operation.id.stream)] = operation.id.sequence
         try remember(operation)
         noteCrisis(operation)
+        try noteDecision(operation)
       }
       if random.happens(permille: 300) { try deliverAsSibling(index) }
       try feed(index, .committed(devices[index].store.read { try $0.heads(of: id) }))
@@ -32,6 +41,17 @@ extension World {
       let others = devices.indices.filter { devices[$0].id != operation.id.stream.device }
       household.underWay.append((operation.id, now, Set(others)))
     } else { resolved.formUnion(operation.replaces) }
+  }
+
+  private mutating func noteDecision(_ operation: Operation) throws {
+    guard let decision = operation.decision else { return }
+    let isAssisted = decision.method == ConflictMethod.assistant.rawValue
+    probes.count(isAssisted ? .assisted : .decided)
+    if !decided.isDisjoint(with: operation.replaces) { probes.count(.decidedApart) }
+    decided.formUnion(operation.replaces)
+    guard !isAssisted || ConflictRule.isForAssistant(kind: operation.kind, field: operation.field) else {
+      throw Violation(promise: "the assistant keeps out of what is about safety", detail: "\(operation.kind).\(operation.field)")
+    }
   }
 
   /// What a process does that saves but does not exchange: it cuts what it saved, and appends that to

@@ -70,6 +70,8 @@ package struct World {
   var resolved = Set<OperationID>()
   /// Also by resolutions that a power cut kept from being acknowledged; they may be durable all the same.
   var perhapsResolved = Set<OperationID>()
+  /// Versions that somebody decided about.
+  var decided = Set<OperationID>()
   var trace: UInt64 = 0xcbf2_9ce4_8422_2325
   var steps = 0
   var isCalm = false
@@ -144,6 +146,8 @@ package struct World {
     now += UInt64(faults.skewSeconds) * 1_000_000_000
     for index in devices.indices { try feed(index, .syncRequested) }
     for index in devices.indices { _ = try releaseQuarantine(index) }
+    try settle(for: 40_000_000_000)
+    try decide()
     try settle(for: 40_000_000_000)
     try check()
     try checkAgreement()
