@@ -27,8 +27,8 @@ package struct Assistant: Sendable, Hashable, Codable {
   /// Stretches what the weights say so that 80 of 100 recommendations with 0.8 are right.
   package let calibration: Calibration
   private var devices: [String: Tally] = [:]
-  /// How often the later version was chosen, by field.
-  private var fields: [String: Tally] = [:]
+  /// How often the later version was chosen, by situation.
+  private var situations: [String: Tally] = [:]
   private let shipped: [Double]
 
   package struct Calibration: Sendable, Hashable, Codable {
@@ -49,7 +49,7 @@ package struct Assistant: Sendable, Hashable, Codable {
   package var isCurrent: Bool { shipped == AssistantWeights.weights && calibration == AssistantWeights.calibration }
 
   /// How many choices it has learned from.
-  package var choices: Int { Int(fields.values.reduce(0) { $0 + $1.seen }) }
+  package var choices: Int { Int(situations.values.reduce(0) { $0 + $1.seen }) }
 
   // MARK: Recommending
 
@@ -109,7 +109,7 @@ package struct Assistant: Sendable, Hashable, Codable {
       case .reliability:
         return reliability(comparison.later.id.stream.device) - reliability(comparison.earlier.id.stream.device)
       case .pastChoices:
-        let tally = fields[comparison.place] ?? Tally()
+        let tally = situations[comparison.situation.rawValue] ?? Tally()
         return (2 * (tally.chosen + 1) / (tally.seen + 2) - 1) * tally.seen / (tally.seen + 4)
       default: return feature.value(comparison)
       }
@@ -144,7 +144,7 @@ package struct Assistant: Sendable, Hashable, Codable {
       let moved = weights[index] + Self.step * error * values[index]
       weights[index] = min(max(moved, shipped[index] - Self.leash), shipped[index] + Self.leash)
     }
-    count(&fields[comparison.place, default: Tally()], isLater)
+    count(&situations[comparison.situation.rawValue, default: Tally()], isLater)
     count(&devices[comparison.later.id.stream.device.description, default: Tally()], isLater)
     count(&devices[comparison.earlier.id.stream.device.description, default: Tally()], !isLater)
   }

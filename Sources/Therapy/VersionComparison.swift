@@ -21,8 +21,28 @@ package struct VersionComparison: Sendable, Hashable {
   private var earlierWords: Int
   private var laterWords: Int
 
-  /// What is counted together.
-  package var place: String { "\(kind).\(field)" }
+  /// What people decide alike: their choices are counted by it.
+  package enum Situation: String, Sendable, Hashable, CaseIterable {
+    case scaleCorrected = "scale, corrected at once"
+    case scaleAtItsEnd = "scale, one at its end"
+    case scaleLookedBack = "scale, looked back at"
+    case textLonger = "text, longer"
+    case textShorter = "text, shorter"
+    case textCorrected = "text, corrected at once"
+    case textRewritten = "text, rewritten"
+  }
+
+  package var situation: Situation {
+    let isSitting = AssistantFeature.sitting.value(self) > 0
+    if isScale {
+      if AssistantFeature.extreme.value(self) != 0 { return .scaleAtItsEnd }
+      return isSitting ? .scaleCorrected : .scaleLookedBack
+    }
+    let containment = AssistantFeature.containment.value(self)
+    if containment != 0 { return containment > 0 ? .textLonger : .textShorter }
+    return isSitting ? .textCorrected : .textRewritten
+  }
+
   package var isScale: Bool { earlier.value?.number != nil }
 
   /// A month: nobody knows what people meant who wrote further apart.
@@ -105,7 +125,7 @@ package enum AssistantFeature: String, Sendable, CaseIterable {
   case therapeuticWeight = "therapeutic weight"
   /// How much more often versions of the device that wrote the later one were chosen.
   case reliability = "device reliability"
-  /// How much more often the later one was chosen in this field.
+  /// How much more often the later one was chosen in such a situation.
   case pastChoices = "past choices"
 
   private static let sittingMinutes = 20.0
@@ -156,7 +176,7 @@ package enum AssistantFeature: String, Sendable, CaseIterable {
     case .extreme: return (value > 0) == isLater ? "the other is at the end of the scale, like a slip of the finger" : nil
     case .therapeuticWeight: return (value > 0) == isLater ? "it stands for the harder moment" : "it stands for the easier moment"
     case .reliability: return "you have mostly kept what was written on this device"
-    case .pastChoices: return "you have mostly chosen the \(isLater ? "later" : "earlier") one here"
+    case .pastChoices: return "you have mostly chosen the \(isLater ? "later" : "earlier") one in such cases"
     }
   }
 
