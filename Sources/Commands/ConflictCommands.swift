@@ -143,7 +143,7 @@ struct ConflictsCommand: ParsableCommand {
       discussion: """
         off        it is not asked
         recommend  it says which version it would keep, how sure it is, and why; you decide (this is how it begins)
-        decide     where it is sure enough it decides; each of its decisions says so, and `conflicts undo` takes it back
+        decide     from now on it decides where it is sure enough; each of its decisions says so, and `conflicts undo` takes it back
 
         It never touches your safety plan, contacts, crises or questionnaires, nor whether something is removed.
         """)

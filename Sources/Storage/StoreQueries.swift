@@ -173,15 +173,19 @@ extension SQLiteTransaction {
   package enum Keepsake: String, Sendable {
     /// Counts of decisions.
     case decisions
-    /// What the assistant has learned here, and what it may do.
+    /// What the assistant has learned here.
     case assistant
-    /// Reviews that this device was asked for.
-    case reviews
   }
 
-  package func kept(_ what: Keepsake) throws -> [UInt8]? {
-    guard let sealed = try database.blob("SELECT value FROM meta WHERE key = ?", [what.rawValue]) else { return nil }
-    return try seals.meta.open(sealed, column: Column.value, row: Array(what.rawValue.utf8))
+  package func kept(_ what: Keepsake) throws -> [UInt8]? { try sealed(what).map { try open($0, what) } }
+
+  /// As it lies in the store: equal while nothing has changed.
+  package func sealed(_ what: Keepsake) throws -> [UInt8]? {
+    try database.blob("SELECT value FROM meta WHERE key = ?", [what.rawValue])
+  }
+
+  private func open(_ sealed: [UInt8], _ what: Keepsake) throws -> [UInt8] {
+    try seals.meta.open(sealed, column: Column.value, row: Array(what.rawValue.utf8))
   }
 
   package mutating func keep(_ bytes: [UInt8], as what: Keepsake) throws {

@@ -27,6 +27,8 @@ struct LiveState: Sendable {
   var shown: [DeviceID: UInt64] = [:]
   var duty = CrisisDuty()
   var reviews = ReviewDuty()
+  /// What became of decisions, and the bytes it was read from.
+  private(set) var decisions: (report: DecisionTally.Report, sealed: [UInt8]?) = (DecisionTally.Report(), nil)
   /// The conflict that somebody looks at.
   var looked: Place?
   struct Place: Sendable, Hashable { var record: RecordID; var field: String }
@@ -51,6 +53,14 @@ struct LiveState: Sendable {
     self.tier = tier
     measurements = try Measurements(restoring: transaction)
     conflicts = try ConflictTally(restoring: transaction)
+    try refresh(transaction)
+    try reviews.refresh(transaction)
+  }
+
+  /// Reads again what another process may have counted, where it has.
+  mutating func refresh(_ transaction: SQLiteTransaction) throws {
+    let sealed = try transaction.sealed(.decisions)
+    if sealed != decisions.sealed { decisions = (DecisionTally(transaction).report, sealed) }
   }
 
   private var mode: GuaranteeMode { isCrisisActive ? .crisis : .normal }
@@ -165,6 +175,15 @@ struct LiveState: Sendable {
 
   // MARK: Duties
 
+  /// Uptime at which there is something to do although nothing changes; `nil` while there is not.
+  var due: UInt64? { [duty.due, isCrisisActive ? nil : reviews.due].compactMap { $0 }.min() }
+
+  /// Something was written: a crisis, or a question, perhaps.
+  mutating func changed(_ now: Moment) {
+    duty.change(now)
+    reviews.change(now)
+  }
+
   mutating func doCrisisDuty(_ store: Store, _ replica: Replica, _ relay: (any Relay)?, _ pingPath: String, _ now: Moment) throws -> CrisisDuty.Result {
     let result = try duty.perform(store, replica, relay: relay, pingPath: pingPath, now)
     isCrisisActive = result.isActive
@@ -173,7 +192,7 @@ struct LiveState: Sendable {
   }
 
   /// - Returns: Whether something was written here.
-  mutating func review(_ store: Store, _ relay: any Relay, _ pingPath: String, _ now: Moment) throws -> Bool {
+  mutating func review(_ store: Store, _ relay: (any Relay)?, _ pingPath: String, _ now: Moment) throws -> Bool {
     let (news, hasWritten) = try reviews.perform(store, relay: relay, pingPath: pingPath, now)
     for text in news { add(.notable, text, now) }
     return hasWritten

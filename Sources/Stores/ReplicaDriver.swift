@@ -148,8 +148,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
     if flush.isDirty { until = min(until, flush.due(inCrisis: live.isCrisisActive)) }
     if isStopping { until = min(until, stopBy) }
-    if let due = live.duty.due { until = min(until, due) }
-    if lock >= 0, let due = live.reviews.due { until = min(until, due) }
+    if let due = live.due { until = min(until, due) }
     let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
     wait(milliseconds)
     if watch == nil, lock >= 0, SystemClock.now.uptime >= wakeAt || milliseconds >= 2_000 {
@@ -240,8 +239,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       let heads = try store.read { try $0.heads(of: store.ring.device) }
       events.insert(.committed(heads), at: 0)
       live.noteOwnWrites(heads, now: now)
-      live.duty.change(now)
-      live.reviews.change(now)
+      live.changed(now)
     } catch { observer.failed(error) }
   }
 
@@ -288,9 +286,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       } catch { observer.failed(error) }
       if changes.contains(where: { $0.kind == RecordCatalogue.review.kind }) { live.reviews.change(now) }
       if changes.contains(where: { $0.id.stream.lane == .crisis }) { crisisChanged(changes) }
-    }
-    if case .applied(_, let changes) = report, changes.contains(where: { $0.kind == RecordCatalogue.device.kind }) {
-      knownNames = nil
+      if changes.contains(where: { $0.kind == RecordCatalogue.device.kind }) { knownNames = nil }
     }
     if case .admitted = report { knownNames = nil }
   }
@@ -327,8 +323,9 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   /// Looks for answers of those who were asked about a conflict.
   private func doReviews(_ now: Moment) {
-    guard lock >= 0, let due = live.reviews.due, due <= now.uptime else { return }
-    do { if try live.review(store, performer.relay, pingPath, now) { committed(now) } } catch { observer.failed(error) }
+    guard let due = live.reviews.due, due <= now.uptime else { return }
+    do { if try live.review(store, lock >= 0 ? performer.relay : nil, pingPath, now) { committed(now) } } catch { observer.failed(error) }
+    needsPublishing = true
   }
 
   // MARK: One exchanging process
@@ -337,7 +334,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     nextLockTry = now.uptime + Self.lockGap
     lock = fm_lock(store.home.exchangeLock, 0)
     live.isExchanging = lock >= 0
-    live.duty.change(now)
+    live.changed(now)
     guard lock >= 0 else { return }
     watch = performer.relay.watch()
     do {
@@ -376,7 +373,10 @@ package final class ReplicaDriver: @unchecked Sendable {
     lastPublished = now.uptime
     let builder = SnapshotBuilder(ring: store.ring, members: performer.members, relay: relayName)
     do {
-      publish(try store.read { try builder.build($0, live: live, replica: lock >= 0 ? replica : nil, now: now) })
+      publish(try store.read {
+        try live.refresh($0)
+        return try builder.build($0, live: live, replica: lock >= 0 ? replica : nil, now: now)
+      })
     } catch { observer.failed(error) }
   }
 

@@ -90,6 +90,8 @@ extension Actions {
 struct ReviewDuty: Sendable {
   /// Uptime at which it looks again; `nil` while nobody is asked.
   private(set) var due: UInt64? = 0
+  /// Questions that are open, or that were not agreed on.
+  private(set) var open: [ReviewState] = []
   private static let gap: UInt64 = 3_000_000_000
   private static let calm: UInt64 = 200_000_000
 
@@ -100,10 +102,14 @@ struct ReviewDuty: Sendable {
     try transaction.records(kind: RecordCatalogue.review.kind, limit: 100).compactMap(ReviewState.init)
   }
 
+  mutating func refresh(_ transaction: SQLiteTransaction) throws { open = try Self.reviews(transaction).filter { $0.phase != .closed } }
+
+  /// - Parameter relay: `nil` where another process of this device exchanges.
   /// - Returns: What there is to tell.
-  mutating func perform(_ store: Store, relay: any Relay, pingPath: String, _ now: Moment) throws -> (news: [String], hasWritten: Bool) {
-    let open = try store.read { try Self.reviews($0) }.filter { $0.phase != .closed }
-    due = open.isEmpty ? nil : now.uptime + Self.gap
+  mutating func perform(_ store: Store, relay: (any Relay)?, pingPath: String, _ now: Moment) throws -> (news: [String], hasWritten: Bool) {
+    try store.read { try refresh($0) }
+    due = open.isEmpty || relay == nil ? nil : now.uptime + Self.gap
+    guard let relay else { return ([], false) }
     var (news, hasWritten) = ([String](), false)
     for review in open {
       guard let (answers, isNews) = try look(review, store, relay), isNews else { continue }

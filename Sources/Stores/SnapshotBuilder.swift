@@ -57,14 +57,14 @@ package struct SnapshotBuilder {
     let crisis = CrisisState(try transaction.record(CrisisState.record(ofAccount: ring.account.account)))
     let plan = try SafetyPlan(transaction)
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
-    let found = Self.reviewed(open.flatMap { Self.conflicts($0, names) }, open.isEmpty ? [] : try ReviewDuty.reviews(transaction))
+    let found = Self.reviewed(open.flatMap { Self.conflicts($0, names) }, live.reviews.open)
     let listed = try advised(found.sorted(by: Self.order), live.looked, live, transaction)
     return Snapshot(
       moment: now, account: Self.accountName(ring), device: ring.device,
       devices: devices(names, heads, hash, peers, replica, now),
       sync: try sync(transaction, live, replica, heads, peers, now),
       crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
-      conflicts: listed, conflictTally: live.conflicts, decisions: DecisionTally(transaction).report,
+      conflicts: listed, conflictTally: live.conflicts, decisions: live.decisions.report,
       settling: live.measurements.settling,
       conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(limit: Limits.countedConflicts),
       sessions: try sessions(transaction, names, now),
