@@ -14,8 +14,7 @@ package struct AssistantPolicy: Sendable, Hashable {
 
   /// One preference of the account.
   static func record(ofAccount account: [UInt8]) -> RecordID {
-    let base = CrisisState.record(ofAccount: account)
-    return RecordID(high: base.high ^ 0x6173_7369_7374_0001, low: base.low)
+    RecordID(ofAccount: account, mark: 0x6173_7369_7374_0001)
   }
 
   init(_ transaction: SQLiteTransaction, account: [UInt8]) throws {

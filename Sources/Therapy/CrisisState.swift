@@ -76,9 +76,7 @@ package struct CrisisState: Sendable, Hashable {
 
   /// The account has one crisis record; its name is the same on every device.
   package static func record(ofAccount account: [UInt8]) -> RecordID {
-    let bytes = account + Array(repeating: 0, count: max(0, 16 - account.count))
-    guard let base = RecordID(bytes: bytes.prefix(16)) else { preconditionFailure("16 bytes") }
-    return RecordID(high: base.high ^ 0x6372_6973_6973_0001, low: base.low)
+    RecordID(ofAccount: account, mark: 0x6372_6973_6973_0001)
   }
 
   // MARK: Writes
@@ -122,6 +120,17 @@ package struct CrisisState: Sendable, Hashable {
     Draft(
       record: record, kind: RecordCatalogue.crisis.kind, field: field, mutation: mutation, lane: .crisis,
       replaces: replaces)
+  }
+}
+
+extension RecordID {
+  /// A record that an account has once: its name is the same on every device.
+  ///
+  /// - Parameter mark: Which of them; never changed once used.
+  package init(ofAccount account: [UInt8], mark: UInt64) {
+    let bytes = account + Array(repeating: 0, count: max(0, 16 - account.count))
+    guard let base = RecordID(bytes: bytes.prefix(16)) else { preconditionFailure("16 bytes") }
+    self.init(high: base.high ^ mark, low: base.low)
   }
 }
 

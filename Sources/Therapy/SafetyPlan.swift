@@ -84,8 +84,8 @@ package struct SafetyPlan: Sendable, Hashable {
 
   /// The account has one plan of its own; its name is the same on every device.
   package static func record(ofAccount account: [UInt8]) -> RecordID {
-    let base = CrisisState.record(ofAccount: account)
-    return RecordID(high: base.high ^ 0x706C_616E_0000_0001, low: base.low)
+    // The mark of the crisis record goes into it: so it was made first, and so it stays.
+    RecordID(ofAccount: account, mark: 0x6372_6973_6973_0001 ^ 0x706C_616E_0000_0001)
   }
 }
 
