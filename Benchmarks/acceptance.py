@@ -498,14 +498,14 @@ def resolve(tries):
     for home in (pair.a, pair.b):
         still = json.loads(run("conflicts", "list", "--json", "--home", home).stdout)["conflicts"]
         records = json.loads(run("record", "list", "--json", "--limit", "100000", "--home", home).stdout)["records"]
-        views.append((sorted(entry["record"] for entry in still), {entry["id"]: entry["fields"] for entry in records}))
+        views.append((sorted(entry["record"] for entry in still), {entry["id"]: entry["fields"] for entry in records if entry["kind"] == "journal"}))
     whole = all("title" in fields for fields in views[0][1].values()) and len(views[0][1]) == tries
-    whole = whole and not names.intersection(views[0][0])
+    waiting = len(names.intersection(views[0][0]))
     doctor = [run("doctor", "--home", home, check=False).returncode for home in (pair.a, pair.b)]
     pair.remove()
-    print(f"resolve: {len(listed)} kills, {len(asked)} decided by others, {finished} had finished before; {tries - len(views[0][0])} resolved on both, {len(views[0][0])} open on both; "
+    print(f"resolve: {len(listed)} kills, {len(asked)} decided by others ({waiting} of them still open), {finished} had finished before; {tries - len(views[0][0])} resolved on both, {len(views[0][0])} open on both; "
           f"same views {views[0] == views[1]}, nothing missing {whole}, doctor {doctor}")
-    return settled and views[0] == views[1] and whole and doctor == [0, 0]
+    return settled and views[0] == views[1] and whole and waiting == 0 and doctor == [0, 0]
 
 
 RUNS = {"resolve": (resolve, 300), "latency": (latency, 1000), "catch-up": (catch_up, 100), "kill": (kill, 200), "relay": (relay, 40), "canary": (canary, 1), "damage": (damage, 300),
