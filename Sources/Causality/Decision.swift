@@ -28,6 +28,12 @@ package struct Decision: Hashable, Sendable {
   package var byteCount: Int { 48 + [method, by, model].reduce(0) { $0 + $1.utf8.count } + reasons.reduce(0) { $0 + 2 + $1.utf8.count } }
 }
 
+/// A value that few have: it stands aside, so that those without it stay small.
+package indirect enum Aside<Value: Hashable & Sendable>: Hashable, Sendable {
+  case value(Value)
+  package var value: Value { switch self { case .value(let value): value } }
+}
+
 extension WireDecision {
   /// Without the recommended version, which needs the table of devices.
   init(_ decision: Decision) {

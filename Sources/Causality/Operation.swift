@@ -30,8 +30,12 @@ package struct Operation: Hashable, Sendable {
   package var mutation: Mutation
   /// The writes that the writer had seen in this field and that this one takes the place of.
   package var replaces: [OperationID]
+  private var aside: Aside<Decision>?
   /// Why it was made, where it settles what was written apart.
-  package var decision: Decision?
+  package var decision: Decision? {
+    get { aside?.value }
+    set { aside = newValue.map { .value($0) } }
+  }
 
   package init(
     id: OperationID, timestamp: Timestamp, record: RecordID, kind: String, field: String, mutation: Mutation,
@@ -44,7 +48,7 @@ package struct Operation: Hashable, Sendable {
     self.field = field
     self.mutation = mutation
     self.replaces = replaces
-    self.decision = decision
+    aside = decision.map { .value($0) }
   }
 
   /// The name of the pseudo-field that erasures are kept in.

@@ -9,7 +9,8 @@ package struct AppliedChange: Hashable, Sendable {
   package var record: RecordID
   package var kind: String
   package var field: String
-  package var decision: Decision?
+  private var aside: Aside<Decision>?
+  package var decision: Decision? { aside?.value }
 
   package init(_ operation: Operation) {
     id = operation.id
@@ -17,7 +18,7 @@ package struct AppliedChange: Hashable, Sendable {
     record = operation.record
     kind = operation.kind
     field = operation.field
-    decision = operation.decision
+    aside = operation.decision.map { .value($0) }
   }
 }
 
