@@ -231,11 +231,11 @@ final class DashboardHost: Sendable {
   }
 
   private func ask(_ names: [String], _ person: String, _ record: String, _ field: String) {
-    let ofDemo = state.withLock { state in state.household.map { $0.devices[state.watched].relay as any Relay } }
     slowly { [self] in
-      let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
-      guard let id = RecordID(record), let store = household?.devices[watched].store ?? store else { return }
-      let reviewers = try Actions(store).ask(names, as: person, about: id, field: field, relay: try ofDemo ?? location.openRelay(store))
+      guard let id = RecordID(record), let store = state.withLock({ $0.household == nil ? $0.store : nil }) else {
+        throw InputError.invalid("Nobody can be reached from the demo. Nobody was asked.", remedy: "Try it with an account of your own.")
+      }
+      let reviewers = try Actions(store).ask(names, as: person, about: id, field: field, relay: try location.openRelay(store))
       driver?.send(.perform { _ in })
       notices.post(.dialog(.note(title: "Pass this on", text: ConflictsCommand.invitation(reviewers, relay: try location.relayLocation()))))
     }

@@ -63,20 +63,20 @@ extension Actions {
     var verdict = ReviewState.Verdict.overtaken
     let saved = try saving(pinging: own) { transaction in
       var review = review
-      guard let record = try transaction.record(review.record) else { return try save([review.becoming(.closed)], in: &transaction) }
       for (reviewer, number) in answers {
         guard let index = review.reviewers.firstIndex(where: { $0.link == reviewer.link }) else { continue }
         review.reviewers[index].answer = number
       }
       var drafts = answers.map { review.noting($0.number, of: $0.reviewer) }
-      let dots = record[review.field]?.dots ?? []
-      verdict = review.verdict(live: dots.map(\.id))
+      let (record, heads) = (try transaction.record(review.record), try transaction.heads())
+      let dots = record?[review.field]?.dots ?? []
+      verdict = review.verdict(live: dots.map(\.id)) { heads[StreamKey($0.stream)]?.applied ?? 0 >= $0.sequence }
       switch verdict {
       case .waiting: break
       case .overtaken: drafts.append(review.becoming(.closed))
       case .split: if review.phase != .split { drafts.append(review.becoming(.split)) }
       case .decided(let id, let names):
-        guard let kept = dots.first(where: { $0.id == id }) else { break }
+        guard let record, let kept = dots.first(where: { $0.id == id }) else { break }
         drafts += [settling(record, review.field, keeping: kept, dots, review.method, by: names), review.becoming(.closed)]
       }
       return drafts.isEmpty ? Saved(operations: []) : try save(drafts, in: &transaction)

@@ -75,10 +75,14 @@ package struct ReviewState: Sendable, Hashable {
   /// How many have to say the same.
   package var quorum: Int { method == .familyConsensus ? reviewers.count / 2 + 1 : 1 }
 
-  /// - Parameter live: The writes that the field holds now.
-  package func verdict(live: [OperationID]) -> Verdict {
+  /// - Parameters:
+  ///   - live: The writes that the field holds now.
+  ///   - hasArrived: Whether a write is known here. A device that is behind must not take a version that it
+  ///     has not got yet for one that was replaced.
+  package func verdict(live: [OperationID], hasArrived: (OperationID) -> Bool) -> Verdict {
+    let answers = reviewers.filter { $0.answer.map { $0 >= 1 && $0 <= versions.count } ?? false }
+    guard versions.allSatisfy(hasArrived) else { return .waiting(answered: answers.count) }
     guard live.count > 1, Set(live) == Set(versions) else { return .overtaken }
-    let answers = reviewers.filter { $0.answer.map((1...versions.count).contains) ?? false }
     let counts = Dictionary(grouping: answers) { $0.answer ?? 0 }
     if let (number, voters) = counts.max(by: { ($0.value.count, $1.key) < ($1.value.count, $0.key) }), voters.count >= quorum {
       return .decided(versions[number - 1], by: voters.map(\.name).sorted())
@@ -98,7 +102,7 @@ package struct ReviewState: Sendable, Hashable {
 
   // MARK: Writes
 
-  /// The writes that put a question.
+  /// The writes that put a question. Without the state it is none: what has arrived in part decides nothing.
   package static func asking(
     id: RecordID, about field: String, in record: RecordID, versions: [OperationID], _ method: ConflictMethod, person: String,
     reviewers: [Reviewer]
@@ -106,8 +110,8 @@ package struct ReviewState: Sendable, Hashable {
     func draft(_ field: String, _ mutation: Mutation) -> Draft { Self.draft(id, field, mutation) }
     return [
       draft("subject", .set(.text("\(record) \(field)"))), draft("versions", .set(.text(versions.map(\.name).joined(separator: " ")))),
-      draft("method", .set(.text(method.rawValue))), draft("person", .set(.text(person))), draft("state", .set(.text(Phase.open.rawValue))),
-    ] + reviewers.map { draft("asked", .add(.text("\($0.link) \($0.name)"))) }
+      draft("method", .set(.text(method.rawValue))), draft("person", .set(.text(person))),
+    ] + reviewers.map { draft("asked", .add(.text("\($0.link) \($0.name)"))) } + [draft("state", .set(.text(Phase.open.rawValue)))]
   }
 
   package func noting(_ answer: Int, of reviewer: Reviewer) -> Draft { Self.draft(id, "answers", .add(.text("\(reviewer.link) \(answer)"))) }

@@ -37,10 +37,10 @@ struct ReviewTests {
   @Test("one therapist decides; before the answer nothing does")
   func therapist() throws {
     let open = try review(.therapistReview, ["Dr. Weiss"])
-    #expect(open.verdict(live: versions) == .waiting(answered: 0) && open.quorum == 1)
+    #expect(open.verdict(live: versions, hasArrived: { _ in true }) == .waiting(answered: 0) && open.quorum == 1)
     #expect(open.record == RecordID(high: 1, low: 2) && open.field == "item9" && open.person == "Kim" && open.versions == versions)
     #expect(open.words.contains("Asked Dr. Weiss") && open.words.contains("what is shown holds meanwhile"))
-    #expect(try review(.therapistReview, ["Dr. Weiss"], answers: [(0, 2)]).verdict(live: versions) == .decided(versions[1], by: ["Dr. Weiss"]))
+    #expect(try review(.therapistReview, ["Dr. Weiss"], answers: [(0, 2)]).verdict(live: versions, hasArrived: { _ in true }) == .decided(versions[1], by: ["Dr. Weiss"]))
   }
 
   struct Vote: Sendable { var count: Int; var answers: [(Int, Int)]; var expected: String }
@@ -57,7 +57,7 @@ struct ReviewTests {
   func family(vote: Vote) throws {
     let review = try review(.familyConsensus, (0..<vote.count).map { "member \($0)" }, answers: vote.answers)
     let verdict =
-      switch review.verdict(live: versions) {
+      switch review.verdict(live: versions, hasArrived: { _ in true }) {
       case .waiting(let answered): "waiting \(answered)"
       case .decided(let id, _): "kept \((versions.firstIndex(of: id) ?? 9) + 1)"
       case .split: "split"
@@ -69,16 +69,29 @@ struct ReviewTests {
   @Test("what was written since makes the question void: nobody decides about a version that they did not see")
   func overtaken() throws {
     let answered = try review(.therapistReview, ["Dr. Weiss"], answers: [(0, 1)])
-    #expect(answered.verdict(live: [versions[0]]) == .overtaken)
-    #expect(answered.verdict(live: versions + [Self.id(7, 7)]) == .overtaken)
-    #expect(answered.verdict(live: [versions[0], Self.id(7, 7)]) == .overtaken)
-    #expect(answered.verdict(live: []) == .overtaken)
+    #expect(answered.verdict(live: [versions[0]], hasArrived: { _ in true }) == .overtaken)
+    #expect(answered.verdict(live: versions + [Self.id(7, 7)], hasArrived: { _ in true }) == .overtaken)
+    #expect(answered.verdict(live: [versions[0], Self.id(7, 7)], hasArrived: { _ in true }) == .overtaken)
+    #expect(answered.verdict(live: [], hasArrived: { _ in true }) == .overtaken)
+  }
+
+  @Test("a device that is behind closes nothing, and what has arrived in part is no question yet")
+  func early() throws {
+    let answered = try review(.therapistReview, ["Dr. Weiss"], answers: [(0, 1)])
+    for live in [[], [versions[0]], [versions[0], Self.id(7, 7)]] {
+      #expect(answered.verdict(live: live, hasArrived: { $0 != versions[1] }) == .waiting(answered: 1))
+    }
+    let drafts = ReviewState.asking(
+      id: RecordID(high: 3, low: 3), about: "item9", in: RecordID(high: 1, low: 2), versions: versions, .familyConsensus, person: "Kim",
+      reviewers: (0..<3).map { ReviewState.Reviewer(link: "link\($0)", name: "member \($0)") })
+    for count in 1..<drafts.count { #expect(ReviewState(state(Array(drafts.prefix(count)))) == nil) }
+    #expect(try #require(ReviewState(state(drafts))).quorum == 2)
   }
 
   @Test("the first answer of a reviewer stands, and one that names no version counts for nothing")
   func strange() throws {
-    #expect(try review(.therapistReview, ["Dr. Weiss"], answers: [(0, 1), (0, 2)]).verdict(live: versions) == .decided(versions[0], by: ["Dr. Weiss"]))
-    for number in [0, 3, -1] { #expect(try review(.therapistReview, ["Dr. Weiss"], answers: [(0, number)]).verdict(live: versions) == .waiting(answered: 0)) }
+    #expect(try review(.therapistReview, ["Dr. Weiss"], answers: [(0, 1), (0, 2)]).verdict(live: versions, hasArrived: { _ in true }) == .decided(versions[0], by: ["Dr. Weiss"]))
+    for number in [0, 3, -1] { #expect(try review(.therapistReview, ["Dr. Weiss"], answers: [(0, number)]).verdict(live: versions, hasArrived: { _ in true }) == .waiting(answered: 0)) }
   }
 
   @Test("a question is read by who has the link, and by nobody else; its size says little")
