@@ -148,9 +148,17 @@ void cnc_put(int row, int column, const cnc_cell *cells, int count) {
     room = count;
   }
   int filled = 0;
+  const cnc_style *styled = NULL;
   wmove(stdscr, row, column);
   for (int i = 0; i < count; i++) {
     if (cells[i].scalars[0] == 0) continue;
+    // As the one before it, but for the character: so most cells are.
+    if (styled && memcmp(styled, &cells[i].style, sizeof *styled) == 0 && !cells[i].scalars[1] && !line[filled - 1].chars[1]) {
+      line[filled] = line[filled - 1];
+      line[filled++].chars[0] = (wchar_t)cells[i].scalars[0];
+      continue;
+    }
+    styled = &cells[i].style;
     wchar_t text[5] = {0};
     for (int k = 0; k < 4; k++) text[k] = (wchar_t)cells[i].scalars[k];
     int pair = cells[i].style.pair;

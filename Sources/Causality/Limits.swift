@@ -31,8 +31,6 @@ package enum Limits {
   package static let devices = 50
   /// Conflicts listed at once: the newest ones, which cost 4 ms of the first picture at most.
   package static let listedConflicts = 100
-  /// Conflicts counted at most: more are "1000+", for counting 10,000 takes 10 ms.
-  package static let countedConflicts = 1_000
   /// Versions of one conflict that are listed; a field that more devices wrote apart says how many more there are.
   package static let listedVersions = 8
   /// Conflicts of one record that are listed; a record of a newer version may have any number of fields.

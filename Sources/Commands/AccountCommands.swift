@@ -174,7 +174,7 @@ struct DevicesCommand: ParsableCommand {
     subcommands: [List.self, Invite.self, Rename.self], defaultSubcommand: List.self)
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List the devices of the account.")
+    static let configuration = CommandConfiguration(commandName: "list", abstract: "List the devices of the account.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
 
@@ -193,7 +193,7 @@ struct DevicesCommand: ParsableCommand {
 
   struct Invite: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Print an invitation code and let the device that uses it in.",
+      commandName: "invite", abstract: "Print an invitation code and let the device that uses it in.",
       discussion: "Prints the code alone on standard output, then waits for the newcomer, at most five minutes.")
     @OptionGroup var location: Location
     @Flag(help: "Accept the short code without asking (for scripts).") var yes = false
@@ -228,7 +228,7 @@ struct DevicesCommand: ParsableCommand {
   }
 
   struct Rename: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Give a device another name.")
+    static let configuration = CommandConfiguration(commandName: "rename", abstract: "Give a device another name.")
     @OptionGroup var location: Location
     @Argument(help: "Its name or the beginning of its id.") var device: String
     @Argument(help: "The new name.") var name: String

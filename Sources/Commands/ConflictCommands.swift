@@ -12,7 +12,7 @@ struct ConflictsCommand: ParsableCommand {
     subcommands: [List.self, Show.self, Resolve.self, ResolveAll.self, Undo.self, Assist.self, Ask.self, Review.self], defaultSubcommand: List.self)
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List what waits for a decision.")
+    static let configuration = CommandConfiguration(commandName: "list", abstract: "List what waits for a decision.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Option(help: "Only this type, such as “assessment conflict”.") var type: String?
@@ -31,7 +31,7 @@ struct ConflictsCommand: ParsableCommand {
   }
 
   struct Show: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show both versions of a record's fields.")
+    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show both versions of a record's fields.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Argument(help: "The record's id, or its beginning.") var record: String
@@ -66,7 +66,7 @@ struct ConflictsCommand: ParsableCommand {
 
   struct Resolve: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Keep one version, all of them, or write the value anew. What is not kept stays in the history.")
+      commandName: "resolve", abstract: "Keep one version, all of them, or write the value anew. What is not kept stays in the history.")
     @OptionGroup var location: Location
     @Argument(help: "The record's id, or its beginning.") var record: String
     @Argument(help: "The field; `record` for one that was removed on one device and written on another.") var field: String
@@ -109,7 +109,7 @@ struct ConflictsCommand: ParsableCommand {
 
   struct ResolveAll: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Settle every open conflict of one type with the version that is shown. Each can be undone.")
+      commandName: "resolve-all", abstract: "Settle every open conflict of one type with the version that is shown. Each can be undone.")
     @OptionGroup var location: Location
     @Argument(help: "The type, as `conflicts list` prints it.") var type: String
 
@@ -123,7 +123,7 @@ struct ConflictsCommand: ParsableCommand {
 
   struct Undo: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Open a settled conflict again, with all its versions; however long ago it was settled.")
+      commandName: "undo", abstract: "Open a settled conflict again, with all its versions; however long ago it was settled.")
     @OptionGroup var location: Location
     @Argument(help: "The record's id, or its beginning.") var record: String
     @Argument(help: "The field.") var field: String
@@ -139,7 +139,7 @@ struct ConflictsCommand: ParsableCommand {
 
   struct Assist: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Say what the assistant may do on your devices, or see it.",
+      commandName: "assist", abstract: "Say what the assistant may do on your devices, or see it.",
       discussion: """
         off        it is not asked
         recommend  it says which version it would keep, how sure it is, and why; you decide (this is how it begins)

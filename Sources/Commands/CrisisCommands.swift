@@ -16,7 +16,7 @@ struct CrisisCommand: ParsableCommand {
 
   struct Activate: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Raise a crisis on every device of yours, now.",
+      commandName: "activate", abstract: "Raise a crisis on every device of yours, now.",
       discussion: """
         From severe upward, contacts whom you invited are told 10 seconds later: this command waits for that where there are
         any (^C leaves it to a dashboard or agent; `fullmind crisis resolve` takes everything back).
@@ -75,7 +75,7 @@ struct CrisisCommand: ParsableCommand {
   }
 
   struct Acknowledge: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Say that you have seen the crisis at this device.")
+    static let configuration = CommandConfiguration(commandName: "acknowledge", abstract: "Say that you have seen the crisis at this device.")
     @OptionGroup var location: Location
 
     func run() throws {
@@ -87,7 +87,7 @@ struct CrisisCommand: ParsableCommand {
   }
 
   struct Resolve: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Resolve the crisis that this device has seen.")
+    static let configuration = CommandConfiguration(commandName: "resolve", abstract: "Resolve the crisis that this device has seen.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Flag(help: "Do not ask.") var yes = false
@@ -117,7 +117,7 @@ struct CrisisCommand: ParsableCommand {
   }
 
   struct Status: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Say whether a crisis is active.")
+    static let configuration = CommandConfiguration(commandName: "status", abstract: "Say whether a crisis is active.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
 
@@ -137,7 +137,7 @@ struct CrisisCommand: ParsableCommand {
   }
 
   struct History: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List the crises of the last 90 days.")
+    static let configuration = CommandConfiguration(commandName: "history", abstract: "List the crises of the last 90 days.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
 
@@ -168,7 +168,7 @@ struct CrisisCommand: ParsableCommand {
 
   struct Card: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Show help lines. Needs no store, no network and no terminal.")
+      commandName: "card", abstract: "Show help lines. Needs no store, no network and no terminal.")
     @OptionGroup var location: Location
     @Option(help: "The region: US, CA, GB, DE …") var region: String?
 
@@ -231,9 +231,7 @@ struct CrisisReport: Encodable {
   }
 
   private static func region(named region: String? = nil) -> HelpRegion? {
-    let environment = { (name: String) in getenv(name).map { String(cString: $0) } ?? "" }
-    let named = region ?? environment("FULLMIND_REGION")
-    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].map(environment).first { !$0.isEmpty } ?? ""
-    return HelpLines.region(named: named) ?? HelpLines.region(ofLocale: locale)
+    let locale = Environment["LC_ALL"] ?? Environment["LC_MESSAGES"] ?? Environment["LANG"] ?? ""
+    return HelpLines.region(named: region ?? Environment["FULLMIND_REGION"] ?? "") ?? HelpLines.region(ofLocale: locale)
   }
 }

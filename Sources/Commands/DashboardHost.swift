@@ -46,34 +46,33 @@ final class DashboardHost: Sendable {
     notices = Notices(waking: wake)
   }
 
-  /// Runs the dashboard until the person quits.
+  /// Runs the dashboard until the person quits. A store that cannot be read is told on the screen.
   ///
   /// - Parameter problem: Why there is a store that cannot be opened.
   /// - Throws: ``TerminalError`` when there is no screen; nothing was started then.
-  func run(store: Store?, problem: (any Error)? = nil, mouse: Bool) throws {
+  func run(store: Store?, problem: (any Error)? = nil, mouse: Bool) throws(TerminalError) {
     let screen = try Screen(mouse: mouse)
-    if let store {
-      do {
-        // The first picture comes from the store alone: it waits neither for the relay nor for a thread.
-        let name = try location.relayLocation().description
-        let first = try SnapshotBuilder.fromStore(store, relay: name)
-        state.withLock { ($0.store, $0.latest) = (store, first) }
-      } catch {
-        screen.end()
-        throw error
-      }
-      slowly { try self.drive(store) }
+    guard let store else { return show(screen, problem: problem) }
+    do {
+      // The first picture comes from the store alone: it waits neither for the relay nor for a thread.
+      let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation().description)
+      state.withLock { ($0.store, $0.latest) = (store, first) }
+    } catch {
+      return show(screen, problem: error)
     }
-    show(screen, problem: problem)
+    show(screen) { try self.drive(store) }
   }
 
-  func runDemo(devices: Int, seed: UInt64, history: Int, isPaused: Bool) throws {
-    let screen = try Screen(mouse: true)
-    slowly { try self.startDemo(devices: devices, seed: seed, history: history, isPaused: isPaused) }
-    show(screen, isDemo: true)
+  func runDemo(devices: Int, seed: UInt64, history: Int, isPaused: Bool) throws(TerminalError) {
+    show(try Screen(mouse: true), isDemo: true) {
+      try self.startDemo(devices: devices, seed: seed, history: history, isPaused: isPaused)
+    }
   }
 
-  private func show(_ screen: Screen, isDemo: Bool = false, problem: (any Error)? = nil) {
+  /// - Parameter begin: What there is to drive; begun when the first picture stands.
+  private func show(
+    _ screen: Screen, isDemo: Bool = false, problem: (any Error)? = nil, begin: (@Sendable () throws -> Void)? = nil
+  ) {
     var first = DashboardState(size: screen.size, glyphs: screen.glyphs, themeName: themeName)
     first.crisisLines = CrisisReport.screenLines()
     first.isDemo = isDemo
@@ -86,7 +85,7 @@ final class DashboardHost: Sendable {
     var loop = DashboardLoop(
       screen: screen, state: first, wake: wake, signals: signals, snapshots: snapshots, notices: notices,
       perform: { [self] in perform($0) })
-    loop.run()
+    loop.run { if let begin { slowly(begin) } }
     let (driver, household) = state.withLock { ($0.driver, $0.household) }
     household?.end()
     // Says goodbye to the other devices; the terminal is given back already.

@@ -57,7 +57,7 @@ struct DoctorCommand: ParsableCommand {
         return (true, "reachable, \(survey.streams.count) streams, \(survey.presences.count) devices")
       }
     }
-    check("terminal") { (true, "TERM=\(ProcessInfo.processInfo.environment["TERM"] ?? "(none)")") }
+    check("terminal") { (true, "TERM=\(Environment["TERM"] ?? "(none)")") }
     return findings
   }
 

@@ -23,7 +23,7 @@ struct FamilyCommand: ParsableCommand {
     subcommands: [List.self, Invite.self, Grant.self, Withdraw.self, Follow.self], defaultSubcommand: List.self)
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List contacts, and what each may learn.")
+    static let configuration = CommandConfiguration(commandName: "list", abstract: "List contacts, and what each may learn.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
 
@@ -49,7 +49,7 @@ struct FamilyCommand: ParsableCommand {
 
   struct Invite: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Let a contact be told when you ask for support.",
+      commandName: "invite", abstract: "Let a contact be told when you ask for support.",
       discussion: """
         Prints a link for that contact alone. Whoever has it learns from now on that you asked for support, under the name you
         give here, and nothing else: no text, no score, no place. `fullmind family withdraw` makes it useless.
@@ -80,7 +80,7 @@ struct FamilyCommand: ParsableCommand {
   }
 
   struct Grant: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Choose when an invited contact is told.")
+    static let configuration = CommandConfiguration(commandName: "grant", abstract: "Choose when an invited contact is told.")
     @OptionGroup var location: Location
     @Argument(help: "The contact's name, or the beginning of its id.") var contact: String
     @Argument(help: "yes (after 10 seconds), unanswered (when nobody acknowledges), or no.") var alert: String
@@ -99,7 +99,7 @@ struct FamilyCommand: ParsableCommand {
   }
 
   struct Withdraw: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Take a contact's link back. The contact stays in your plan.")
+    static let configuration = CommandConfiguration(commandName: "withdraw", abstract: "Take a contact's link back. The contact stays in your plan.")
     @OptionGroup var location: Location
     @Argument(help: "The contact's name, or the beginning of its id.") var contact: String
 
@@ -115,7 +115,7 @@ struct FamilyCommand: ParsableCommand {
 
   struct Follow: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Be told when somebody who invited you asks for support.",
+      commandName: "follow", abstract: "Be told when somebody who invited you asks for support.",
       discussion: """
         Needs no account. Without a link it follows every link that was given before. Stays until it is interrupted;
         Enter says that you have seen the alert, and the other person sees that.

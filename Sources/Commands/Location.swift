@@ -21,10 +21,7 @@ struct Location: ParsableArguments, Sendable {
 
   /// The folder that was named, or the one the environment or the system suggests.
   static func homeFolder(_ home: String?) -> HomeFolder {
-    let environment = ProcessInfo.processInfo.environment
-    if let path = home ?? environment["FULLMIND_HOME"] { return HomeFolder(path: absolute(path)) }
-    let data = environment["XDG_DATA_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.local/share"
-    return HomeFolder(path: data + "/fullmind")
+    HomeFolder(path: home ?? Environment["FULLMIND_HOME"] ?? Environment.folder("XDG_DATA_HOME", else: ".local/share"))
   }
 
   func relayLocation() throws -> RelayLocation {
@@ -49,7 +46,7 @@ struct Location: ParsableArguments, Sendable {
   /// The passphrase from the file, or typed without echo; `nil` when there is neither.
   func passphrase(prompt: String) throws -> String? {
     if let passphraseFile {
-      let text = String(decoding: try HomeFolder.readFile(Self.absolute(passphraseFile)), as: UTF8.self)
+      let text = String(decoding: try HomeFolder.readFile(HomeFolder.absolute(passphraseFile)), as: UTF8.self)
       return text.split(separator: "\n", omittingEmptySubsequences: false).first.map(String.init) ?? ""
     }
     guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else { return nil }
@@ -59,10 +56,6 @@ struct Location: ParsableArguments, Sendable {
       // Whoever cannot think of the passphrase now needs something else first.
       CrisisReport.printCard(home: homeFolder)
     }
-  }
-
-  private static func absolute(_ path: String) -> String {
-    URL(fileURLWithPath: (path as NSString).expandingTildeInPath).standardizedFileURL.path
   }
 }
 

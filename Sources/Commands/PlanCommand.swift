@@ -13,7 +13,7 @@ struct PlanCommand: ParsableCommand {
     defaultSubcommand: Show.self)
 
   struct Show: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show the safety plan.")
+    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show the safety plan.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
 
@@ -48,7 +48,7 @@ struct PlanCommand: ParsableCommand {
 
   struct Edit: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Add to the safety plan, or take entries out.",
+      commandName: "edit", abstract: "Add to the safety plan, or take entries out.",
       discussion: """
         Without values it asks step by step; an empty line goes on. With values: coping="a walk" adds, coping-="a walk" takes out.
         Fields: warnings, coping, distractions, people, professionals, surroundings, reasons.

@@ -14,7 +14,7 @@ struct RecordCommand: ParsableCommand {
 
   struct Add: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Add a record; prints its id.",
+      commandName: "add", abstract: "Add a record; prints its id.",
       discussion: """
         KINDS AND FIELDS
         \(RecordCatalogue.all.filter(\.isAddedByHand).map { "  \($0.kind): " + $0.fields.map(\.name).joined(separator: ", ") }.joined(separator: "\n"))
@@ -42,7 +42,7 @@ struct RecordCommand: ParsableCommand {
 
   struct Set: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Change fields of a record.",
+      commandName: "set", abstract: "Change fields of a record.",
       discussion: "field=value writes, field+=entry adds to a list, field-=entry takes out of a list.")
     @OptionGroup var location: Location
     @Argument(help: "The id, or its beginning.") var id: String
@@ -57,7 +57,7 @@ struct RecordCommand: ParsableCommand {
   }
 
   struct Show: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show one record, now or as it was at a moment.")
+    static let configuration = CommandConfiguration(commandName: "show", abstract: "Show one record, now or as it was at a moment.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Argument(help: "The id, or its beginning.") var id: String
@@ -80,7 +80,7 @@ struct RecordCommand: ParsableCommand {
   }
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List records, newest first.")
+    static let configuration = CommandConfiguration(commandName: "list", abstract: "List records, newest first.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Argument(help: "Only this kind.") var kind: String?
@@ -107,7 +107,7 @@ struct RecordCommand: ParsableCommand {
 
   struct Remove: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Remove a record. It stays in the history; a change made elsewhere at the same time brings it back.")
+      commandName: "remove", abstract: "Remove a record. It stays in the history; a change made elsewhere at the same time brings it back.")
     @OptionGroup var location: Location
     @Argument(help: "The id, or its beginning.") var id: String
 
@@ -120,7 +120,7 @@ struct RecordCommand: ParsableCommand {
   }
 
   struct History: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Every write to a record, oldest first.")
+    static let configuration = CommandConfiguration(commandName: "history", abstract: "Every write to a record, oldest first.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Argument(help: "The id, or its beginning.") var id: String
@@ -177,7 +177,7 @@ struct RecordCommand: ParsableCommand {
 
   struct Restore: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Write an earlier version anew. What is there now stays in the history.")
+      commandName: "restore", abstract: "Write an earlier version anew. What is there now stays in the history.")
     @OptionGroup var location: Location
     @Argument(help: "The id, or its beginning.") var id: String
     @Argument(help: "The number of the write, as `record history` prints it.") var number: Int

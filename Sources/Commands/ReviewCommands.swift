@@ -13,7 +13,7 @@ import Therapy
 extension ConflictsCommand {
   struct Ask: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Let somebody you trust decide: a therapist, or the members of your family.",
+      commandName: "ask", abstract: "Let somebody you trust decide: a therapist, or the members of your family.",
       discussion: """
         Prints a link for each of them. Whoever has it sees the versions of this one field, under the name you give here,
         and may say which one is kept. Nothing else is shared. Until then the safe value holds; what they decide counts on
@@ -57,7 +57,7 @@ extension ConflictsCommand {
 
   struct Review: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Answer somebody who asked you which of two versions is right. Needs no account.")
+      commandName: "review", abstract: "Answer somebody who asked you which of two versions is right. Needs no account.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Argument(help: "The link you were given.") var link: String

@@ -71,7 +71,7 @@ struct SessionsCommand: ParsableCommand {
     subcommands: [List.self], defaultSubcommand: List.self)
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List sessions, newest first.")
+    static let configuration = CommandConfiguration(commandName: "list", abstract: "List sessions, newest first.")
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
 

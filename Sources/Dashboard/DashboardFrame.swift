@@ -53,7 +53,7 @@ package enum DashboardFrame {
       let name = snapshot.devices.first { $0.isThisOne }?.name ?? ""
       left += "  \(CellText.clean(name))  account \(snapshot.account)"
       if isCrisis { left += "  CRISIS: \(snapshot.crisis.level.name)" }
-      if snapshot.conflictCount > 0, !isCrisis { left += "  \(Wording.count(snapshot.conflictCount, Limits.countedConflicts)) to decide" }
+      if snapshot.conflictCount > 0, !isCrisis { left += "  \(snapshot.conflictCount) to decide" }
     }
     var right = state.isDemo ? "demo \(state.network)" : ""
     if state.pausedAt != nil, let shown = state.shown {
@@ -89,7 +89,7 @@ package enum DashboardFrame {
     switch panel {
     case .conflicts, .events:
       if let filter = state.filters[panel], !filter.isEmpty { "filter: \(CellText.clean(filter))" } else if panel == .conflicts, snapshot.conflictCount > 0 {
-        Wording.count(snapshot.conflictCount, Limits.countedConflicts)
+        "\(snapshot.conflictCount)"
       } else { "" }
     case .devices: "\(snapshot.devices.filter { $0.presence == .here }.count) of \(snapshot.devices.count) here"
     default: ""

@@ -62,11 +62,46 @@ package struct Line: Sendable, Hashable {
 }
 
 /// One cell: what stands in it, and in which role. The second column of a wide character is empty.
+///
+/// 16 bytes without a reference: a frame has thousands, and is made, compared and dropped for each key.
 package struct Cell: Sendable, Hashable {
-  package var text: String
+  /// Up to three marks on the scalar, 21 bits each.
+  private var marks: UInt64 = 0
+  /// What stands in the cell; 0 in the second column of a wide character.
+  package var scalar: UInt32
   package var role: Role
   /// On the selected line.
-  package var isSelected = false
+  package var isSelected: Bool
+
+  package init(_ scalar: UInt32, _ role: Role, isSelected: Bool = false) {
+    (self.scalar, self.role, self.isSelected) = (scalar, role, isSelected)
+  }
+
+  /// Of a character that was cleaned: one scalar with at most three marks; further ones are left out.
+  package init(_ text: some StringProtocol, _ role: Role, isSelected: Bool = false) {
+    self.init(0, role, isSelected: isSelected)
+    var rest = text.unicodeScalars.makeIterator()
+    scalar = rest.next()?.value ?? 0
+    for shift in [UInt64(0), 21, 42] {
+      guard let mark = rest.next() else { break }
+      marks |= UInt64(mark.value) << shift
+    }
+  }
+
+  package static let space = Cell(0x20, .text)
+
+  package var hasMarks: Bool { marks != 0 }
+
+  /// The scalar and what stands on it, 0 where there is nothing.
+  package var scalars: (UInt32, UInt32, UInt32, UInt32) {
+    let mark = { (place: UInt64) in UInt32(marks >> (place * 21) & 0x1F_FFFF) }
+    return (scalar, mark(0), mark(1), mark(2))
+  }
+
+  package var text: String {
+    let (first, second, third, fourth) = scalars
+    return String(String.UnicodeScalarView([first, second, third, fourth].filter { $0 != 0 }.compactMap(Unicode.Scalar.init)))
+  }
 }
 
 /// Glyphs by what they are for, in Unicode and in ASCII.
@@ -104,9 +139,6 @@ package struct Glyphs: Sendable, Hashable {
   }
 }
 
-/// The printable ASCII characters as texts, made once.
-private let asciiCells = (32..<127).map { String(Unicode.Scalar(UInt8($0))) }
-
 /// A picture of the screen, as a value: a grid of cells.
 package struct Frame: Sendable, Hashable {
   package let size: CellSize
@@ -122,7 +154,7 @@ package struct Frame: Sendable, Hashable {
   package init(size: CellSize, glyphs: Glyphs) {
     self.size = CellSize(rows: max(1, size.rows), columns: max(1, size.columns))
     self.glyphs = glyphs
-    cells = Array(repeating: Cell(text: " ", role: .text), count: self.size.rows * self.size.columns)
+    cells = Array(repeating: .space, count: self.size.rows * self.size.columns)
   }
 
   package func row(_ row: Int) -> ArraySlice<Cell> { cells[row * size.columns..<(row + 1) * size.columns] }
@@ -150,17 +182,17 @@ package struct Frame: Sendable, Hashable {
     for character in CellText.fit(glyphs.spelled(text), limit, ellipsis: glyphs.ellipsis) {
       let width = CellText.width(of: character)
       guard width > 0, at >= 0, at + width <= size.columns else { continue }
-      cells[row * size.columns + at] = Cell(text: String(character), role: role, isSelected: isSelected)
-      if width == 2 { cells[row * size.columns + at + 1] = Cell(text: "", role: role, isSelected: isSelected) }
+      cells[row * size.columns + at] = Cell(String(character), role, isSelected: isSelected)
+      if width == 2 { cells[row * size.columns + at + 1] = Cell(0, role, isSelected: isSelected) }
       at += width
     }
     return at - column
   }
 
-  /// Writes one glyph of one column; outside the frame nothing.
-  private mutating func set(_ glyph: String, _ row: Int, _ column: Int, _ role: Role) {
+  /// Writes one cell of one column; outside the frame nothing.
+  private mutating func set(_ cell: Cell, _ row: Int, _ column: Int) {
     guard row >= 0, row < size.rows, column >= 0, column < size.columns else { return }
-    cells[row * size.columns + column] = Cell(text: glyph, role: role)
+    cells[row * size.columns + column] = cell
   }
 
   /// The quick way for the texts that most cells hold; `nil` when the text is not all printable ASCII.
@@ -168,7 +200,7 @@ package struct Frame: Sendable, Hashable {
     guard text.utf8.allSatisfy({ $0 >= 32 && $0 < 127 }) else { return nil }
     var at = row * size.columns + column
     for byte in text.utf8 {
-      cells[at] = Cell(text: asciiCells[Int(byte) - 32], role: role, isSelected: isSelected)
+      cells[at] = Cell(UInt32(byte), role, isSelected: isSelected)
       at += 1
     }
     return at - row * size.columns
@@ -178,7 +210,7 @@ package struct Frame: Sendable, Hashable {
   package mutating func clear(_ rect: CellRect, role: Role = .text) {
     for row in max(0, rect.row)..<max(0, min(size.rows, rect.row + rect.rows)) {
       for column in max(0, rect.column)..<max(0, min(size.columns, rect.column + rect.columns)) {
-        cells[row * size.columns + column] = Cell(text: " ", role: role)
+        cells[row * size.columns + column] = Cell(0x20, role)
       }
     }
   }
@@ -188,18 +220,19 @@ package struct Frame: Sendable, Hashable {
     guard rect.rows >= 2, rect.columns >= 4 else { return }
     let border = role ?? (isFocused ? .focusedBorder : .border)
     let (right, bottom) = (rect.column + rect.columns - 1, rect.row + rect.rows - 1)
+    let (horizontal, vertical) = (Cell(glyphs.horizontal, border), Cell(glyphs.vertical, border))
     for column in rect.column + 1..<right {
-      set(glyphs.horizontal, rect.row, column, border)
-      set(glyphs.horizontal, bottom, column, border)
+      set(horizontal, rect.row, column)
+      set(horizontal, bottom, column)
     }
     for row in rect.row + 1..<bottom {
-      set(glyphs.vertical, row, rect.column, border)
-      set(glyphs.vertical, row, right, border)
+      set(vertical, row, rect.column)
+      set(vertical, row, right)
     }
-    set(glyphs.topLeft, rect.row, rect.column, border)
-    set(glyphs.topRight, rect.row, right, border)
-    set(glyphs.bottomLeft, bottom, rect.column, border)
-    set(glyphs.bottomRight, bottom, right, border)
+    set(Cell(glyphs.topLeft, border), rect.row, rect.column)
+    set(Cell(glyphs.topRight, border), rect.row, right)
+    set(Cell(glyphs.bottomLeft, border), bottom, rect.column)
+    set(Cell(glyphs.bottomRight, border), bottom, right)
     if !title.isEmpty {
       // Focus is said by brackets as well as by colour.
       let words = isFocused ? "[\(title)]" : " \(title) "

@@ -29,9 +29,6 @@ package enum Wording {
   /// Milliseconds, in words.
   package static func span(_ milliseconds: UInt64) -> String { seconds(Double(milliseconds) / 1_000) }
 
-  /// A number that was counted up to a limit.
-  package static func count(_ number: Int, _ limit: Int) -> String { number >= limit ? "\(limit)+" : "\(number)" }
-
   /// `now`, `12 s ago`, `3 h ago`; times ahead of ours read as now.
   package static func ago(_ wall: UInt64?, now: UInt64) -> String {
     guard let wall, wall > 0 else { return "never" }

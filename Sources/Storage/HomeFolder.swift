@@ -4,7 +4,17 @@ import Foundation
 package struct HomeFolder: Sendable, Hashable {
   package let path: String
 
-  package init(path: String) { self.path = (path as NSString).standardizingPath }
+  package init(path: String) { self.path = Self.absolute(path) }
+
+  /// A path from the root, without `~`, `.` and `..`. Links stay links.
+  package static func absolute(_ path: String) -> String {
+    let full = path.hasPrefix("~") ? (path as NSString).expandingTildeInPath : path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+    var parts: [Substring] = []
+    for part in full.split(separator: "/") where part != "." {
+      if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+    }
+    return "/" + parts.joined(separator: "/")
+  }
 
   package var database: String { path + "/store.db" }
   package var dataKey: String { path + "/data.key" }

@@ -4,7 +4,7 @@ import GRDB
 /// device said is sealed.
 enum Schema {
   /// The format written into `user_version`. A store with a higher one is not touched.
-  static let version = 1
+  static let version = 2
 
   static let statements = """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -13,7 +13,7 @@ enum Schema {
       id BLOB PRIMARY KEY, kind BLOB NOT NULL, latest INTEGER NOT NULL, flags INTEGER NOT NULL, body BLOB NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX records_by_kind ON records (kind, latest);
-    CREATE INDEX records_open ON records (latest) WHERE flags & 1;
+    CREATE INDEX records_open ON records (latest, flags) WHERE flags & 1;
     CREATE TABLE heads (
       device INTEGER NOT NULL, channel INTEGER NOT NULL, applied INTEGER NOT NULL, batched INTEGER NOT NULL,
       hash BLOB NOT NULL, PRIMARY KEY (device, channel)
@@ -38,6 +38,27 @@ enum Schema {
     CREATE TABLE peers (device INTEGER PRIMARY KEY, heard INTEGER NOT NULL, round_trip INTEGER, body BLOB NOT NULL);
     CREATE TABLE measurements (operation TEXT NOT NULL, mode TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (operation, mode)) WITHOUT ROWID;
     """
+
+  /// What makes a store of the version before into one of the version named.
+  private static let steps: [(to: Int, statements: String)] = [
+    // With the flags in it the index alone counts what is open: 0.2 ms for 10,000 instead of 6.
+    (2, "DROP INDEX records_open; CREATE INDEX records_open ON records (latest, flags) WHERE flags & 1"),
+  ]
+
+  /// Makes an older store into one of this version, completely or not at all.
+  ///
+  /// - Throws: ``StorageError/newerVersion(_:found:supported:)`` for one that a newer program has written; it is left alone.
+  static func bringUp(_ database: Database, _ file: String) throws {
+    func found() throws -> Int { try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0 }
+    guard try found() <= version else { throw StorageError.newerVersion(file, found: try found(), supported: version) }
+    guard try found() < version else { return }
+    try database.inTransaction(.immediate) {
+      // Read again: another process may have been faster.
+      for step in try steps.drop(while: { try $0.to <= found() }) { try database.execute(sql: step.statements) }
+      try database.execute(sql: "PRAGMA user_version = \(version)")
+      return .commit
+    }
+  }
 }
 
 /// Keys of the `meta` table.

@@ -85,27 +85,23 @@ package final class Store: ReplicaStore, @unchecked Sendable {
       throw StorageError.damaged(home.dataKey)
     }
     let queue = try open(home)
-    let found = try translating(home) {
-      try queue.read { try Int.fetchOne($0, sql: "PRAGMA user_version") ?? 0 }
-    }
-    guard found <= Schema.version else {
-      throw StorageError.newerVersion(home.database, found: found, supported: Schema.version)
-    }
+    try translating(home) { try queue.writeWithoutTransaction { try Schema.bringUp($0, home.database) } }
     return try Store(home: home, queue: queue, seals: Seals(CellSealer(dataKey: dataKey)))
   }
 
   private static func open(_ home: HomeFolder) throws -> DatabaseQueue {
     var configuration = Configuration()
-    configuration.journalMode = .wal
     configuration.busyMode = .timeout(10)
     configuration.maximumReaderCount = 1
     configuration.label = "store"
     return try translating(home) {
       let queue = try DatabaseQueue(path: home.database, configuration: configuration)
       try queue.writeWithoutTransaction { database in
-        // GRDB sets NORMAL after its own preparation; see ARCHITECTURE.md. Read back: 2 is FULL.
+        // Not by GRDB's `journalMode`: that commits a transaction of its own at each opening, and sets NORMAL;
+        // see ARCHITECTURE.md. Both are read back: 2 is FULL.
+        let mode = try String.fetchOne(database, sql: "PRAGMA journal_mode = WAL")
         try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY")
-        guard try Int.fetchOne(database, sql: "PRAGMA synchronous") == 2 else {
+        guard mode == "wal", try Int.fetchOne(database, sql: "PRAGMA synchronous") == 2 else {
           throw StorageError.unreadable(home.database, "the disk cannot be made to keep its promises")
         }
       }
@@ -118,7 +114,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     self.queue = queue
     self.seals = seals
     (ring, incarnation) = try Self.translating(home) {
-      try queue.read { database in
+      try queue.unsafeRead { database in
         guard let sealed = try database.value(.keyRing), let incarnation = try database.value(.incarnation),
           incarnation.count == 8
         else { throw StorageError.damaged(home.database) }

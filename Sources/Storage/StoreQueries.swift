@@ -52,10 +52,9 @@ extension SQLiteTransaction {
     try records("SELECT id, body FROM records WHERE flags & 1 ORDER BY latest DESC LIMIT ?", [limit])
   }
 
-  /// How many records have something for the person to decide; at most so many are counted.
-  package func openRecordCount(limit: Int) throws -> Int {
-    try Int.fetchOne(
-      database.cachedStatement(sql: "SELECT count(*) FROM (SELECT 1 FROM records WHERE flags & 1 LIMIT ?)"), arguments: [limit]) ?? 0
+  /// How many records have something for the person to decide.
+  package func openRecordCount() throws -> Int {
+    try Int.fetchOne(database.cachedStatement(sql: "SELECT count(*) FROM records WHERE flags & 1")) ?? 0
   }
 
   package func quarantinedCount() throws -> Int {

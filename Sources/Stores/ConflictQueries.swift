@@ -12,7 +12,8 @@ extension Actions {
     try store.read { transaction in
       let names = try SnapshotBuilder.names(transaction, SnapshotBuilder.members(transaction, store.ring))
       let records = try id.map { [try transaction.record($0)].compactMap { $0 } } ?? transaction.openRecords(limit: .max - 1)
-      return SnapshotBuilder.reviewed(records.flatMap { SnapshotBuilder.conflicts($0, names) }, try ReviewDuty.reviews(transaction)).sorted(by: SnapshotBuilder.order)
+      let found = records.flatMap { SnapshotBuilder.conflicts($0, names) }
+      return SnapshotBuilder.ordered(SnapshotBuilder.reviewed(found, try ReviewDuty.reviews(transaction)))
     }
   }
 }
@@ -41,9 +42,13 @@ extension SnapshotBuilder {
   }
 
   /// The weightiest first, then the newest.
-  static func order(_ one: Snapshot.Conflict, _ other: Snapshot.Conflict) -> Bool {
-    let (left, right) = (one.versions.map(\.timestamp).max() ?? 0, other.versions.map(\.timestamp).max() ?? 0)
-    return (one.impact, left, one.record, one.field) > (other.impact, right, other.record, other.field)
+  static func ordered(_ conflicts: [Snapshot.Conflict]) -> [Snapshot.Conflict] {
+    let latest = conflicts.map { $0.versions.reduce(0) { max($0, $1.timestamp) } }
+    let order = conflicts.indices.sorted {
+      let (one, other) = (conflicts[$0], conflicts[$1])
+      return (one.impact, latest[$0], one.record, one.field) > (other.impact, latest[$1], other.record, other.field)
+    }
+    return order.map { conflicts[$0] }
   }
 
   /// What the assistant says about the conflict that somebody looks at; of the others it is not asked.

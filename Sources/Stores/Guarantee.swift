@@ -20,6 +20,8 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
   case settledByTherapeuticPriority = "settled-therapeutic-priority"
   case settledByMerge = "settled-merge"
 
+  package var words: String { String(rawValue.map { $0 == "-" ? " " : $0 }) }
+
   /// The five operations of the guarantees table.
   package static let guaranteed: [Self] = [.stateUpdate, .conflictResolution, .sessionHandoff, .crisisPropagation, .deviceCoordination]
   /// What happens between a key and help, in order.

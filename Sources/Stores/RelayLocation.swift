@@ -14,8 +14,7 @@ package enum RelayLocation: Sendable, Hashable, CustomStringConvertible {
     guard parts.count == 2, !parts[1].isEmpty else { throw .malformed }
     switch parts[0] {
     case "folder":
-      let path = (parts[1] as NSString).expandingTildeInPath
-      self = .folder(URL(fileURLWithPath: path).standardizedFileURL.path)
+      self = .folder(HomeFolder.absolute(parts[1]))
     case "nats": throw .notBuiltIn("nats")
     default: throw .unknownScheme
     }
@@ -36,8 +35,8 @@ package enum RelayLocation: Sendable, Hashable, CustomStringConvertible {
 
   /// The location a home remembers, or the folder inside it.
   package static func remembered(in home: HomeFolder) -> RelayLocation {
-    let text = try? String(contentsOfFile: home.path + "/relay.url", encoding: .utf8)
-    let remembered = text.flatMap { try? RelayLocation($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
+    let text = (try? HomeFolder.readFile(home.path + "/relay.url")).map { String(decoding: $0, as: UTF8.self) }
+    let remembered = text?.split(whereSeparator: \.isNewline).first.flatMap { try? RelayLocation(String($0)) }
     return remembered ?? .folder(home.relay)
   }
 

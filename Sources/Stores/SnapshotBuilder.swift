@@ -58,7 +58,7 @@ package struct SnapshotBuilder {
     let plan = try SafetyPlan(transaction)
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
     let found = Self.reviewed(open.flatMap { Self.conflicts($0, names) }, live.reviews.open)
-    let listed = try advised(found.sorted(by: Self.order), live.looked, live, transaction)
+    let listed = try advised(Self.ordered(found), live.looked, live, transaction)
     return Snapshot(
       moment: now, account: Self.accountName(ring), device: ring.device,
       devices: devices(names, heads, hash, peers, replica, now),
@@ -66,7 +66,7 @@ package struct SnapshotBuilder {
       crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
       conflicts: listed, conflictTally: live.conflicts, decisions: live.decisions.report,
       settling: live.measurements.settling,
-      conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(limit: Limits.countedConflicts),
+      conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(),
       sessions: try sessions(transaction, names, now),
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),

@@ -91,9 +91,12 @@ package struct DashboardLoop {
   }
 
   /// Runs until the person quits or the terminal goes away, then gives the terminal back.
-  package mutating func run() {
+  ///
+  /// - Parameter started: Called when the first picture stands: whatever else the program does comes after it.
+  package mutating func run(started: () -> Void) {
     defer { screen.end() }
     draw()
+    started()
     while !state.isFinished {
       guard wait() else { break }
       handle(state.tick(SystemClock.now))

@@ -2,6 +2,7 @@ import CNcurses
 import CSystem
 import Dashboard
 import Foundation
+import Stores
 
 /// Why there is no screen to draw on.
 package enum TerminalError: Error, Sendable, Hashable {
@@ -32,13 +33,12 @@ package struct Screen {
   /// - Throws: ``TerminalError``; the terminal is as it was.
   package init(mouse: Bool) throws(TerminalError) {
     guard isatty(STDIN_FILENO) == 1, isatty(STDOUT_FILENO) == 1 else { throw .notATerminal }
-    let environment = ProcessInfo.processInfo.environment
-    let term = environment["TERM"] ?? ""
+    let term = Environment["TERM"] ?? ""
     guard !term.isEmpty, term != "dumb" else { throw .unable(term) }
-    let wantsColor = (environment["NO_COLOR"] ?? "").isEmpty
+    let wantsColor = Environment["NO_COLOR"] == nil
     cnc_guard_crashes()
     var ability = cnc_ability()
-    let direct = wantsColor ? TerminalEntries.direct(for: term, environment) : nil
+    let direct = wantsColor ? TerminalEntries.direct(for: term) : nil
     if direct == nil || cnc_begin(direct, mouse ? 1 : 0, &ability) != 0 {
       guard cnc_begin(term, mouse ? 1 : 0, &ability) == 0 else { throw .unable(term) }
     }
@@ -101,7 +101,7 @@ package struct Screen {
       // Never half of a wide character: one column more on either side.
       first = max(cells.startIndex, first - 1)
       last = min(cells.endIndex, last + 1)
-      while first > cells.startIndex, cells[first].text.isEmpty { first -= 1 }
+      while first > cells.startIndex, cells[first].scalar == 0 { first -= 1 }
     }
     guard first < last else { return }
     buffer.removeAll(keepingCapacity: true)
@@ -112,14 +112,7 @@ package struct Screen {
         item.style = styles[cell.isSelected ? 1 : 0][cell.role.index]
         styled = cell
       }
-      item.scalars = (0, 0, 0, 0)
-      let utf8 = cell.text.utf8
-      if utf8.count == 1, let byte = utf8.first {
-        item.scalars.0 = UInt32(byte)
-      } else {
-        let scalars = cell.text.unicodeScalars.prefix(4).map(\.value) + [0, 0, 0, 0]
-        item.scalars = (scalars[0], scalars[1], scalars[2], scalars[3])
-      }
+      item.scalars = cell.hasMarks ? cell.scalars : (cell.scalar, 0, 0, 0)
       buffer.append(item)
     }
     cnc_put(Int32(row), Int32(first - cells.startIndex), buffer, Int32(buffer.count))

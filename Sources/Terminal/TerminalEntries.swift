@@ -1,12 +1,13 @@
 import Foundation
+import Stores
 
 /// Terminal descriptions with 24-bit colours, for terminals that say they have them.
 ///
 /// Few systems install one; ours are compiled in and written to a cache folder once.
 enum TerminalEntries {
   /// The name of a description for `term`; `nil` when the terminal does not promise 24 bits.
-  static func direct(for term: String, _ environment: [String: String]) -> String? {
-    guard ["truecolor", "24bit"].contains(environment["COLORTERM"] ?? "") else { return nil }
+  static func direct(for term: String) -> String? {
+    guard ["truecolor", "24bit"].contains(Environment["COLORTERM"]) else { return nil }
     let (name, bytes): (String, [UInt8])
     if term.hasPrefix("tmux") || term.hasPrefix("screen") {
       (name, bytes) = ("fullmind-tmux", PackageResources.fullmind_tmux)
@@ -15,15 +16,14 @@ enum TerminalEntries {
     } else {
       return nil
     }
-    guard let folder = install(name, bytes, environment) else { return nil }
-    let others = environment["TERMINFO_DIRS"].map { ":" + $0 } ?? ":"
+    guard let folder = install(name, bytes) else { return nil }
+    let others = Environment["TERMINFO_DIRS"].map { ":" + $0 } ?? ":"
     setenv("TERMINFO_DIRS", folder + others, 1)
     return name
   }
 
-  private static func install(_ name: String, _ bytes: [UInt8], _ environment: [String: String]) -> String? {
-    let cache = environment["XDG_CACHE_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? NSHomeDirectory() + "/.cache"
-    let folder = cache + "/fullmind/terminfo"
+  private static func install(_ name: String, _ bytes: [UInt8]) -> String? {
+    let folder = Environment.folder("XDG_CACHE_HOME", else: ".cache") + "/terminfo"
     let path = "\(folder)/f/\(name)"
     if FileManager.default.contents(atPath: path) == Data(bytes) { return folder }
     do {

@@ -161,7 +161,34 @@ struct StoreTests {
     let queue = try DatabaseQueue(path: store.home.database)
     try queue.write { try $0.execute(sql: "PRAGMA user_version = 99") }
     try queue.close()
-    #expect(throws: StorageError.newerVersion(store.home.database, found: 99, supported: 1)) { try Store.open(at: store.home) { nil } }
+    #expect(throws: StorageError.newerVersion(store.home.database, found: 99, supported: 2)) { try Store.open(at: store.home) { nil } }
+  }
+
+  @Test("a store of version 1 becomes one like a new one, with all that was in it")
+  func olderVersion() throws {
+    let sandbox = try Sandbox()
+    let schema = { (home: HomeFolder) in
+      let queue = try DatabaseQueue(path: home.database)
+      defer { try? queue.close() }
+      return try queue.read { try String.fetchSet($0, sql: "SELECT sql FROM sqlite_master WHERE sql NOT NULL") }
+    }
+    let store = try sandbox.newStore()
+    let id = try Actions(store).add(kind: "journal", ["title=kept"])
+    store.close()
+    let new = try schema(store.home)
+    let queue = try DatabaseQueue(path: store.home.database)
+    try queue.write {
+      try $0.execute(sql: "DROP INDEX records_open; CREATE INDEX records_open ON records (latest) WHERE flags & 1; PRAGMA user_version = 1")
+    }
+    try queue.close()
+    #expect(try schema(store.home) != new)
+    for _ in 0..<2 {
+      let opened = try Store.open(at: store.home) { nil }
+      #expect(try opened.read { try $0.record(id)?.text("title") } == "kept")
+      #expect(try opened.synchronousSetting() == 2)
+      opened.close()
+      #expect(try schema(store.home) == new)
+    }
   }
 
   @Test("a damaged database, a missing one, and a damaged key are told apart")

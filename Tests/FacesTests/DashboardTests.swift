@@ -151,6 +151,11 @@ struct CellTextTests {
     #expect(strings.count > 500)
     for string in strings {
       let clean = CellText.clean(string)
+      // Cells hold all of it: marks, wide characters, whatever is left; but no mark that stands on nothing.
+      let text = String(clean.drop { CellText.width(of: $0) == 0 })
+      var frame = Frame(size: CellSize(rows: 1, columns: max(1, CellText.width(clean))), glyphs: .unicode)
+      frame.put(text, row: 0, column: 0, columns: frame.size.columns, role: .text)
+      #expect(frame.row(0).map(\.text).joined() == (text.isEmpty ? " " : text))
       #expect(!clean.unicodeScalars.contains { $0.properties.generalCategory == .control || $0.properties.generalCategory == .format })
       #expect(CellText.width(CellText.fit(clean, 20)) <= 20)
       #expect(CellText.wrap(clean, 12).allSatisfy { CellText.width($0) <= 12 })

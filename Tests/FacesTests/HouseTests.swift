@@ -75,6 +75,14 @@ struct HouseTests {
     }
   }
 
+  @Test("every command has its name in writing: a derived one costs a millisecond of each start of each command")
+  func commandNames() throws {
+    for (path, text) in try Self.swiftFiles(in: "Sources/Commands") {
+      let (all, named) = (text.matches(of: /CommandConfiguration\(/).count, text.matches(of: /CommandConfiguration\(\s*commandName:/).count)
+      #expect(all == named, "\(path)")
+    }
+  }
+
   @Test("no module is called Core, Common, Utils, Kit or Helpers")
   func moduleNames() throws {
     for name in try Self.floors().keys { #expect(!["Core", "Common", "Utils", "Kit", "Helpers"].contains(name)) }

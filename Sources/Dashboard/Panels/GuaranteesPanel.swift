@@ -20,7 +20,7 @@ enum GuaranteesPanel {
   }
 
   private static func line(_ row: GuaranteeRow, isWide: Bool) -> Line {
-    let name = row.operation.rawValue.replacing("-", with: " ") + (row.mode == .crisis ? " !" : "")
+    let name = row.operation.words + (row.mode == .crisis ? " !" : "")
     let over: Span =
       row.critical > 0 ? Span(pad("\(row.violations)", 5) + "!", .critical)
       : row.violations > 0 ? Span(pad("\(row.violations)", 5) + " ", .bad) : Span(pad(row.count > 0 ? "0" : "–", 5) + " ", .good)
