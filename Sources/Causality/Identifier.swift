@@ -18,11 +18,7 @@ package struct Identifier<Tag>: Hashable, Sendable, Comparable {
   /// Reads 16 bytes, most significant first; `nil` when `bytes` has another length.
   package init?(bytes: some Collection<UInt8>) {
     guard bytes.count == Self.byteCount else { return nil }
-    var words: (UInt64, UInt64) = (0, 0)
-    for (offset, byte) in bytes.enumerated() {
-      if offset < 8 { words.0 = words.0 << 8 | UInt64(byte) } else { words.1 = words.1 << 8 | UInt64(byte) }
-    }
-    self.init(high: words.0, low: words.1)
+    self.init(high: UInt64(bigEndianBytes: bytes.prefix(8)), low: UInt64(bigEndianBytes: bytes.dropFirst(8)))
   }
 
   package static var byteCount: Int { 16 }
@@ -47,15 +43,14 @@ package typealias RecordID = Identifier<RecordTag>
 extension Identifier: CustomStringConvertible {
   /// 26 characters of Crockford's base 32, lower case: the form people see and type.
   package var description: String {
-    var text = [UInt8]()
-    text.reserveCapacity(26)
+    var text = [UInt8](repeating: 0, count: 26)
     var (high, low) = (high, low)
-    for _ in 0..<26 {
-      text.append(Self.alphabet[Int(low & 31)])
+    for place in 1...26 {
+      text[26 - place] = Self.alphabet[Int(low & 31)]
       low = low >> 5 | high << 59
       high >>= 5
     }
-    return String(decoding: text.reversed(), as: UTF8.self)
+    return String(decoding: text, as: UTF8.self)
   }
 
   /// Reads what ``description`` wrote; tolerates upper case. `nil` for anything else.
@@ -97,6 +92,8 @@ extension FixedWidthInteger {
   /// Reads an integer from exactly as many bytes as it has, most significant first.
   package init(bigEndianBytes bytes: some Collection<UInt8>) {
     precondition(bytes.count == Self.bitWidth / 8, "the caller has checked the length")
-    self = bytes.reduce(0) { $0 << 8 | Self($1) }
+    var value: Self = 0
+    withUnsafeMutableBytes(of: &value) { $0.copyBytes(from: bytes) }
+    self.init(bigEndian: value)
   }
 }

@@ -13,7 +13,7 @@ package struct HomeFolder: Sendable, Hashable {
     for part in full.split(separator: "/") where part != "." {
       if part == ".." { _ = parts.popLast() } else { parts.append(part) }
     }
-    return "/" + parts.joined(separator: "/")
+    return parts.isEmpty ? "/" : parts.reduce("") { "\($0)/\($1)" }
   }
 
   package var database: String { path + "/store.db" }

@@ -43,12 +43,8 @@ extension SnapshotBuilder {
 
   /// The weightiest first, then the newest.
   static func ordered(_ conflicts: [Snapshot.Conflict]) -> [Snapshot.Conflict] {
-    let latest = conflicts.map { $0.versions.reduce(0) { max($0, $1.timestamp) } }
-    let order = conflicts.indices.sorted {
-      let (one, other) = (conflicts[$0], conflicts[$1])
-      return (one.impact, latest[$0], one.record, one.field) > (other.impact, latest[$1], other.record, other.field)
-    }
-    return order.map { conflicts[$0] }
+    let keys = conflicts.map { ($0.impact, $0.versions.reduce(0) { max($0, $1.timestamp) }, $0.record, $0.field) }
+    return conflicts.indices.sorted { keys[$0] > keys[$1] }.map { conflicts[$0] }
   }
 
   /// What the assistant says about the conflict that somebody looks at; of the others it is not asked.

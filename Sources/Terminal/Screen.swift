@@ -25,7 +25,7 @@ package struct Screen {
   private var shownTheme: Theme?
   private var colors: [RGB: Int32] = [:]
   /// By whether a line is selected, then by role.
-  private var styles: [[cnc_style]] = []
+  private var styles: [[(style: cnc_style, ground: Int32?)]] = []
   private var buffer: [cnc_cell] = []
 
   /// Takes over the terminal.
@@ -107,10 +107,12 @@ package struct Screen {
     buffer.removeAll(keepingCapacity: true)
     var item = cnc_cell()
     var styled: Cell?
+    var ground: Int32?
     for cell in cells[first..<last] {
       if styled?.role != cell.role || styled?.isSelected != cell.isSelected {
-        item.style = styles[cell.isSelected ? 1 : 0][cell.role.index]
-        styled = cell
+        let next = styles[cell.isSelected ? 1 : 0][cell.role.index]
+        // A space shows nothing but its background: while that stays the same it needs no style of its own.
+        if cell.scalar != 0x20 || ground == nil || next.ground != ground { (item.style, ground, styled) = (next.style, next.ground, cell) }
       }
       item.scalars = cell.hasMarks ? cell.scalars : (cell.scalar, 0, 0, 0)
       buffer.append(item)
@@ -134,13 +136,16 @@ package struct Screen {
     }
   }
 
-  private mutating func made(_ style: Style, background: RGB?) -> cnc_style {
+  /// With the number of its background, where a space shows nothing else.
+  private mutating func made(_ style: Style, background: RGB?) -> (style: cnc_style, ground: Int32?) {
     var attributes: Int32 = 0
     if style.isBold { attributes |= Int32(CNC_BOLD) }
     if style.isDim { attributes |= Int32(CNC_DIM) }
     if style.isUnderlined { attributes |= Int32(CNC_UNDERLINE) }
     if style.isReversed { attributes |= Int32(CNC_REVERSE) }
-    return cnc_make_style(attributes, color(style.foreground), color(style.background ?? background))
+    let ground = color(style.background ?? background)
+    let made = cnc_make_style(attributes, color(style.foreground), ground)
+    return (made, style.isUnderlined || style.isReversed ? nil : ground)
   }
 
   /// The terminal's number for a colour: itself, or the nearest one it has.
