@@ -29,7 +29,7 @@ package enum Limits {
 
   /// Devices of the largest tier; tables are sized for it, nothing is refused at it.
   package static let devices = 50
-  /// Conflicts listed at once: the newest ones, which cost 4 ms of the first picture at most.
+  /// Conflicts listed at once: the weightiest ones, of equal ones the newest, which cost 3 ms of the first picture at most.
   package static let listedConflicts = 100
   /// Versions of one conflict that are listed; a field that more devices wrote apart says how many more there are.
   package static let listedVersions = 8

@@ -96,8 +96,7 @@ struct StatusReport: Encodable {
       (recommendationFollowed, recommendationNotFollowed) = (decisions.agreed, decisions.disagreed)
       decidedAfter_ms = ["p50": decisions.p50, "p95": decisions.p95, "p99": decisions.p99, "max": decisions.max].compactMapValues { $0 }
       settling = snapshot.settling.filter { $0.count > 0 }.map(Guarantee.init)
-      let oldest = snapshot.conflicts.compactMap { $0.versions.map(\.timestamp).max() }.min()
-      oldestOpen_ms = oldest.map { snapshot.moment.wall > $0 ? snapshot.moment.wall - $0 : 0 }
+      oldestOpen_ms = snapshot.oldestConflict.map { snapshot.moment.wall > $0 ? snapshot.moment.wall - $0 : 0 }
     }
 
     private static func decided(_ row: DecisionTally.Report.Row) -> Decided { Decided(name: row.name, made: row.made, takenBack: row.takenBack) }

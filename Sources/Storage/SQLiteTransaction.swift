@@ -33,17 +33,17 @@ package struct SQLiteTransaction: StoreTransaction {
   }
 
   package mutating func put(_ record: RecordState) throws {
-    let flags = (record.openConflicts.isEmpty ? 0 : 1) | (record.isVisible ? 2 : 0)
+    let impact = record.openConflicts.map(\.impact).max().map { Data(seals.cells.lookupHash(Column.impact($0))) }
     let body = seals.records.seal(record.encoded, column: Column.body, row: record.id.bytes)
     try database.run(
       """
-      INSERT INTO records (id, kind, latest, flags, body) VALUES (?, ?, ?, ?, ?)
+      INSERT INTO records (id, kind, latest, flags, body, impact) VALUES (?, ?, ?, ?, ?, ?)
       ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, latest = excluded.latest, flags = excluded.flags,
-        body = excluded.body
+        body = excluded.body, impact = excluded.impact
       """,
       [
-        Data(record.id.bytes), Data(seals.cells.lookupHash(record.kind)), Int64(record.latest.rawValue), flags,
-        Data(body),
+        Data(record.id.bytes), Data(seals.cells.lookupHash(record.kind)), Int64(record.latest.rawValue),
+        record.isVisible ? 2 : 0, Data(body), impact,
       ])
   }
 

@@ -84,9 +84,10 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     } catch is SealingError {
       throw StorageError.damaged(home.dataKey)
     }
+    let seals = Seals(CellSealer(dataKey: dataKey))
     let queue = try open(home)
-    try translating(home) { try queue.writeWithoutTransaction { try Schema.bringUp($0, home.database) } }
-    return try Store(home: home, queue: queue, seals: Seals(CellSealer(dataKey: dataKey)))
+    try translating(home) { try queue.writeWithoutTransaction { try Schema.bringUp($0, seals, home.database) } }
+    return try Store(home: home, queue: queue, seals: seals)
   }
 
   private static func open(_ home: HomeFolder) throws -> DatabaseQueue {

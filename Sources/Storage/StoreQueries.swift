@@ -47,14 +47,21 @@ extension SQLiteTransaction {
     try database.put(.crisisShown, activation.stream.device.bytes + activation.sequence.bigEndianBytes)
   }
 
-  /// The records with something for the person to decide, newest first.
+  /// The records with something for the person to decide: the weightiest first, of equal ones the newest.
   package func openRecords(limit: Int) throws -> [RecordState] {
-    try records("SELECT id, body FROM records WHERE flags & 1 ORDER BY latest DESC LIMIT ?", [limit])
+    var open: [RecordState] = []
+    for impact in ConflictImpact.allCases.reversed() where open.count < limit {
+      open += try records(
+        "SELECT id, body FROM records WHERE impact = ? ORDER BY latest DESC LIMIT ?",
+        [Data(seals.cells.lookupHash(Column.impact(impact))), limit - open.count])
+    }
+    return open
   }
 
-  /// How many records have something for the person to decide.
-  package func openRecordCount() throws -> Int {
-    try Int.fetchOne(database.cachedStatement(sql: "SELECT count(*) FROM records WHERE flags & 1")) ?? 0
+  /// How many records have something for the person to decide, and which of them was written least lately.
+  package func openRecordSummary() throws -> (count: Int, oldest: Timestamp?) {
+    let row = try Row.fetchOne(database.cachedStatement(sql: "SELECT count(*) AS count, min(latest) AS oldest FROM records WHERE impact IS NOT NULL"))
+    return (row?["count"] ?? 0, (row?["oldest"] as Int64?).map { Timestamp(rawValue: UInt64($0)) })
   }
 
   package func quarantinedCount() throws -> Int {

@@ -28,7 +28,10 @@ enum Arrivals {
     }
     guard live.tier.conflictResolution == .assisted else { return hasWritten }
     for place in Set(changes.filter { ConflictRule.isForAssistant(kind: $0.kind, field: $0.field) }.map(Place.init)).sorted() {
-      if try isOurs(place, store), try actions.assist(place.record, field: place.field) { hasWritten = true }
+      let began = SystemClock.now.uptime
+      guard try isOurs(place, store), try actions.assist(place.record, field: place.field) else { continue }
+      live.measurements.record(.settledByAssistant, .normal, nanoseconds: SystemClock.now.uptime - began)
+      hasWritten = true
     }
     return hasWritten
   }

@@ -19,6 +19,7 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
   case settledByLatest = "settled-latest"
   case settledByTherapeuticPriority = "settled-therapeutic-priority"
   case settledByMerge = "settled-merge"
+  case settledByAssistant = "settled-assistant"
 
   package var words: String { String(rawValue.map { $0 == "-" ? " " : $0 }) }
 
@@ -29,9 +30,9 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
     .crisisProposal, .crisisScreen, .crisisDurable, .crisisPropagation, .crisisShown, .crisisAcknowledged,
   ]
 
-  package static let settling: [Self] = [.settledByCrisisPriority, .settledByLatest, .settledByTherapeuticPriority, .settledByMerge]
+  package static let settling: [Self] = [.settledByCrisisPriority, .settledByLatest, .settledByTherapeuticPriority, .settledByMerge, .settledByAssistant]
 
-  /// What times the settling by a method; `nil` where people are waited for.
+  /// What times the settling by a rule; `nil` where people are waited for, and for the assistant, which is timed apart.
   package init?(_ method: ConflictMethod) {
     switch method {
     case .crisisPriority: self = .settledByCrisisPriority
@@ -59,6 +60,7 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
     case .settledByLatest: "settled by latest wins, from the sealed batch to durable"
     case .settledByTherapeuticPriority: "shown by therapeutic priority, from the sealed batch to durable"
     case .settledByMerge: "merged, from the sealed batch to durable"
+    case .settledByAssistant: "decided by the assistant, from its first look to durable"
     }
   }
 
@@ -84,6 +86,7 @@ package enum GuaranteedOperation: String, Sendable, CaseIterable {
     case (.settledByLatest, _): ConflictMethod.latestWins.budget ?? 0
     case (.settledByTherapeuticPriority, _): ConflictMethod.therapeuticPriority.budget ?? 0
     case (.settledByMerge, _): ConflictMethod.fieldMerge.budget ?? 0
+    case (.settledByAssistant, let mode): Self.conflictResolution.target(mode)
     }
   }
 }

@@ -143,8 +143,12 @@ struct LiveState: Sendable {
       shown[presence.device] = elapsed - min(elapsed, drawn.held)
       time(.crisisShown, nanoseconds: elapsed - min(elapsed, drawn.held), now)
     }
-    let others = replica.others.filter { replica.peers.state(of: $0, now: now.uptime) == .here }
+    let others = Self.present(replica, now)
     waiting.removeAll { write in others.allSatisfy { write.receipts.contains($0) } && !write.receipts.isEmpty }
+  }
+
+  private static func present(_ replica: Replica, _ now: Moment) -> Set<DeviceID> {
+    Set(replica.others.filter { replica.peers.state(of: $0, now: now.uptime) == .here })
   }
 
   /// Counts and times what became of writes that met others, and counts decisions.
@@ -192,8 +196,8 @@ struct LiveState: Sendable {
   }
 
   /// - Returns: Whether something was written here.
-  mutating func review(_ store: Store, _ relay: (any Relay)?, _ pingPath: String, _ now: Moment) throws -> Bool {
-    let (news, hasWritten) = try reviews.perform(store, relay: relay, pingPath: pingPath, now)
+  mutating func review(_ store: Store, _ replica: Replica, _ relay: (any Relay)?, _ pingPath: String, _ now: Moment) throws -> Bool {
+    let (news, hasWritten) = try reviews.perform(store, relay: relay, present: Self.present(replica, now), pingPath: pingPath, now)
     for text in news { add(.notable, text, now) }
     return hasWritten
   }

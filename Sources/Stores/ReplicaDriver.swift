@@ -28,12 +28,8 @@ package final class ReplicaDriver: @unchecked Sendable {
   private var random = SystemRandomNumberGenerator()
   private var events: [ReplicaEvent] = [.timer]
   private var watch: (any RelayWatch)?
-  private var ping: Int32 = -1
-  private var pingPath = ""
-  private var lock: Int32 = -1
+  private var siblings: Siblings
   private var wakeAt: UInt64 = 0
-  private var nextLockTry: UInt64 = 0
-  private var dataVersion = -1
   private var isStopping = false
   private var stopBy: UInt64 = .max
   private var live: LiveState
@@ -43,8 +39,6 @@ package final class ReplicaDriver: @unchecked Sendable {
   private var needsPublishing = true
   private var crisisIsNews = false
 
-  /// How often a watching process looks whether it has to take over.
-  private static let lockGap: UInt64 = 2_000_000_000
   /// How often commits of other processes are looked for when they cannot ping.
   private static let blindPoll: UInt64 = 500_000_000
   /// How often a relay that cannot tell of changes is asked.
@@ -54,6 +48,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     self.store = store
     self.observer = observer
     self.relayName = relayName
+    siblings = Siblings(store)
     performer = try EffectPerformer(
       store: store, relay: relay, ring: store.ring, incarnation: UInt64.random(in: 0 ... .max, using: &random))
     let now = SystemClock.now
@@ -103,14 +98,14 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   /// Runs until told to stop.
   package func run() {
-    openSocket()
+    siblings.open()
     while true {
       let now = SystemClock.now
       drain(now)
       if isStopping, isDone(now) { break }
-      if lock < 0, now.uptime >= nextLockTry { takeLock(now) }
+      if !isExchanging, now.uptime >= siblings.nextTry { takeOver(now) }
       publishIfDue(now)
-      if lock >= 0, !events.isEmpty {
+      if isExchanging, !events.isEmpty {
         if let rest = givingWay.rest(SystemClock.now.uptime) {
           wait(Int32((rest + 999_999) / 1_000_000))
           givingWay.end()
@@ -119,7 +114,7 @@ package final class ReplicaDriver: @unchecked Sendable {
         step(events.removeFirst(), SystemClock.now)
         continue
       }
-      if lock < 0 { events = [] }
+      if !isExchanging { events = [] }
       // A ping that got lost is made up for here, where nothing waits.
       if noticeCommits(now, wasPinged: false) { continue }
       doCrisisDuty(now)
@@ -129,37 +124,38 @@ package final class ReplicaDriver: @unchecked Sendable {
     }
     // Nothing new to keep: then nothing is written, and quitting does not wait for the disk.
     if flush.isDirty || live.measurements.hasChanged || live.hasProgress { remember(SystemClock.now) }
-    closeSocket()
-    if lock >= 0 { fm_unlock(lock) }
+    siblings.end()
     finished.open()
   }
 
+  private var isExchanging: Bool { siblings.isExchanging }
+
   private func isDone(_ now: Moment) -> Bool {
-    lock < 0 || now.uptime >= stopBy || (events.isEmpty && replica.hasSaidGoodbye)
+    !isExchanging || now.uptime >= stopBy || (events.isEmpty && replica.hasSaidGoodbye)
   }
 
   private func sleep() {
     let now = SystemClock.now.uptime
     var until = wakeAt
-    if lock < 0 { until = nextLockTry }
+    if !isExchanging { until = siblings.nextTry }
     // Without a socket (a path too long for one) nobody can ping: look at the data version instead.
-    if ping < 0 { until = min(until, now + Self.blindPoll) }
-    if watch == nil, lock >= 0 { until = min(until, now + Self.slowPoll) }
+    if siblings.ping < 0 { until = min(until, now + Self.blindPoll) }
+    if watch == nil, isExchanging { until = min(until, now + Self.slowPoll) }
     if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
     if flush.isDirty { until = min(until, flush.due(inCrisis: live.isCrisisActive)) }
     if isStopping { until = min(until, stopBy) }
     if let due = live.due { until = min(until, due) }
     let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
     wait(milliseconds)
-    if watch == nil, lock >= 0, SystemClock.now.uptime >= wakeAt || milliseconds >= 2_000 {
+    if watch == nil, isExchanging, SystemClock.now.uptime >= wakeAt || milliseconds >= 2_000 {
       events.append(.listingChanged)
     }
-    if lock >= 0, SystemClock.now.uptime >= wakeAt { events.append(.timer) }
+    if isExchanging, SystemClock.now.uptime >= wakeAt { events.append(.timer) }
   }
 
   /// Waits for news, at most so long.
   private func wait(_ milliseconds: Int32) {
-    let descriptors = [wake, ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
+    let descriptors = [wake, siblings.ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
     var ready = [UInt8](repeating: 0, count: descriptors.count)
     _ = fm_wait(descriptors, &ready, Int32(descriptors.count), milliseconds)
   }
@@ -171,7 +167,7 @@ package final class ReplicaDriver: @unchecked Sendable {
       defer { commands = [] }
       return commands
     }) { perform(command, now) }
-    if ping >= 0, fm_ping_clear(ping) > 0 { _ = noticeCommits(now, wasPinged: true) }
+    if siblings.wasPinged() { _ = noticeCommits(now, wasPinged: true) }
     // Ahead of the answer that is there already: the replica must know of a crisis before it chooses
     // what to do next, or the steps of a long catch-up would follow one another for seconds.
     events.insert(contentsOf: (watch?.changes() ?? []).map(ReplicaEvent.init), at: 0)
@@ -181,7 +177,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     do {
       switch command {
       case .commit(let drafts):
-        _ = try Actions(store).commit(drafts, pinging: pingPath)
+        _ = try Actions(store).commit(drafts, pinging: siblings.path)
         committed(now)
       case .noticeCrisis(let activation, let pressed):
         live.noteRaised(activation, at: pressed)
@@ -219,8 +215,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   ///
   /// - Returns: Whether there were any.
   private func noticeCommits(_ now: Moment, wasPinged: Bool) -> Bool {
-    guard let version = try? store.dataVersion(), wasPinged || version != dataVersion else { return false }
-    dataVersion = version
+    guard siblings.haveCommitted() || wasPinged else { return false }
     do {
       if try performer.reloadMembers() { learnMembers() }
       committed(now)
@@ -282,7 +277,7 @@ package final class ReplicaDriver: @unchecked Sendable {
     live.note(report, replica, names: names, now: now)
     if case .applied(_, let changes) = report {
       do {
-        if try Arrivals.settle(changes, store, pingPath: pingPath, &live) { committed(SystemClock.now) }
+        if try Arrivals.settle(changes, store, pingPath: siblings.path, &live) { committed(SystemClock.now) }
       } catch { observer.failed(error) }
       if changes.contains(where: { $0.kind == RecordCatalogue.review.kind }) { live.reviews.change(now) }
       if changes.contains(where: { $0.id.stream.lane == .crisis }) { crisisChanged(changes) }
@@ -295,9 +290,9 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   /// The other devices learn that it is on a screen here, from whichever process exchanges.
   private func show(_ activation: OperationID) throws {
-    if lock >= 0 { return events.insert(.shown(activation), at: 0) }
+    if isExchanging { return events.insert(.shown(activation), at: 0) }
     try store.write { try $0.setCrisisShown(activation) }
-    store.pingOthers(except: pingPath)
+    store.pingOthers(except: siblings.path)
   }
 
   private func crisisChanged(_ changes: [AppliedChange]) {
@@ -311,7 +306,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   private func doCrisisDuty(_ now: Moment) {
     guard let due = live.duty.due, due <= now.uptime else { return }
     do {
-      let result = try live.doCrisisDuty(store, replica, lock >= 0 ? performer.relay : nil, pingPath, now)
+      let result = try live.doCrisisDuty(store, replica, isExchanging ? performer.relay : nil, siblings.path, now)
       if !result.news.isEmpty { needsPublishing = true }
       if let shown = result.shown { events.insert(.shown(shown), at: 0) }
       if result.hasWritten { committed(now) }
@@ -324,34 +319,21 @@ package final class ReplicaDriver: @unchecked Sendable {
   /// Looks for answers of those who were asked about a conflict.
   private func doReviews(_ now: Moment) {
     guard let due = live.reviews.due, due <= now.uptime else { return }
-    do { if try live.review(store, lock >= 0 ? performer.relay : nil, pingPath, now) { committed(now) } } catch { observer.failed(error) }
+    do { if try live.review(store, replica, isExchanging ? performer.relay : nil, siblings.path, now) { committed(now) } } catch { observer.failed(error) }
     needsPublishing = true
   }
 
   // MARK: One exchanging process
 
-  private func takeLock(_ now: Moment) {
-    nextLockTry = now.uptime + Self.lockGap
-    lock = fm_lock(store.home.exchangeLock, 0)
-    live.isExchanging = lock >= 0
+  private func takeOver(_ now: Moment) {
+    live.isExchanging = siblings.takeOver(now.uptime)
     live.changed(now)
-    guard lock >= 0 else { return }
+    guard isExchanging else { return }
     watch = performer.relay.watch()
     do {
       if try performer.reloadMembers() { replica.learn(performer.tags) }
       events.insert(.committed(try store.read { try $0.heads(of: store.ring.device) }), at: 0)
     } catch { observer.failed(error) }
-  }
-
-  private func openSocket() {
-    pingPath = store.home.sockets + "/\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
-    ping = fm_ping_open(pingPath)
-    dataVersion = (try? store.dataVersion()) ?? -1
-  }
-
-  private func closeSocket() {
-    if ping >= 0 { close(ping) }
-    unlink(pingPath)
   }
 
   // MARK: What there is to see
@@ -375,16 +357,16 @@ package final class ReplicaDriver: @unchecked Sendable {
     do {
       publish(try store.read {
         try live.refresh($0)
-        return try builder.build($0, live: live, replica: lock >= 0 ? replica : nil, now: now)
+        return try builder.build($0, live: live, replica: isExchanging ? replica : nil, now: now)
       })
     } catch { observer.failed(error) }
   }
 
   private func flushIfDue(_ now: Moment) {
-    guard flush.isDirty || live.measurements.hasChanged || live.hasProgress, lock >= 0,
+    guard flush.isDirty || live.measurements.hasChanged || live.hasProgress, isExchanging,
       now.uptime >= flush.due(inCrisis: live.isCrisisActive)
     else {
-      if live.measurements.hasChanged || live.hasProgress { flush.isDirty = lock >= 0 }
+      if live.measurements.hasChanged || live.hasProgress { flush.isDirty = isExchanging }
       return
     }
     remember(now)
@@ -392,7 +374,7 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   /// Keeps what other processes of this device, and the next run, want to know.
   private func remember(_ now: Moment) {
-    guard lock >= 0 else { return }
+    guard isExchanging else { return }
     live.hasProgress = false
     let presences = flush.take(now: now.uptime)
     let measurements = live.measurements.takeChanged()
@@ -412,7 +394,7 @@ package final class ReplicaDriver: @unchecked Sendable {
         try tally.keep(&transaction)
       }
       live.conflicts = tally
-      if !presences.isEmpty || !measurements.isEmpty { store.pingOthers(except: pingPath) }
+      if !presences.isEmpty || !measurements.isEmpty { store.pingOthers(except: siblings.path) }
     } catch { observer.failed(error) }
   }
 }

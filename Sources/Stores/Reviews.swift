@@ -104,14 +104,17 @@ struct ReviewDuty: Sendable {
 
   mutating func refresh(_ transaction: SQLiteTransaction) throws { open = try Self.reviews(transaction).filter { $0.phase != .closed } }
 
-  /// - Parameter relay: `nil` where another process of this device exchanges.
+  /// - Parameters:
+  ///   - relay: `nil` where another process of this device exchanges.
+  ///   - present: Other devices that are here: what one of them has asked is left to it, so that an answer is
+  ///     written, and counted, once.
   /// - Returns: What there is to tell.
-  mutating func perform(_ store: Store, relay: (any Relay)?, pingPath: String, _ now: Moment) throws -> (news: [String], hasWritten: Bool) {
+  mutating func perform(_ store: Store, relay: (any Relay)?, present: Set<DeviceID>, pingPath: String, _ now: Moment) throws -> (news: [String], hasWritten: Bool) {
     try store.read { try refresh($0) }
     due = open.isEmpty || relay == nil ? nil : now.uptime + Self.gap
     guard let relay else { return ([], false) }
     var (news, hasWritten) = ([String](), false)
-    for review in open {
+    for review in open where review.asker.map({ !present.contains($0) }) ?? true {
       guard let (answers, isNews) = try look(review, store, relay), isNews else { continue }
       let outcome = try Actions(store).take(answers, to: review, pinging: pingPath)
       guard outcome.hasWritten else { continue }

@@ -24,7 +24,7 @@ extension Snapshot {
         isExchanging: true, pending: [:], saved: 10_000, accepted: 10_000, confirmedOn: 4, batchesUp: 10, batchesDown: 12,
         bytesUp: 1_000, bytesDown: 2_048, quarantined: 0, damagedStreams: 0),
       crisis: CrisisStatus(level: .none, since: nil, source: "", receipts: []), conflicts: [sampleConflict(&random)],
-      conflictCount: 1, sessions: [sampleSession(&random)], quota: Quota(tier: .selfHosted, used: 3, deviceCount: deviceCount),
+      conflictCount: 1, oldestConflict: sampleWall - 5_000, sessions: [sampleSession(&random)], quota: Quota(tier: .selfHosted, used: 3, deviceCount: deviceCount),
       guarantees: Measurements().rows, events: events, stateHash: StateHash(), operations: 10_000)
   }
 

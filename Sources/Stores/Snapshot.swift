@@ -184,7 +184,10 @@ package struct Snapshot: Sendable, Hashable {
   package var conflictTally = ConflictTally()
   package var decisions = DecisionTally.Report()
   package var settling: [GuaranteeRow] = []
+  /// All that are open, also beyond those that are listed.
   package var conflictCount: Int
+  /// When the one that has waited longest was written, in milliseconds since 1970.
+  package var oldestConflict: UInt64?
   package var sessions: [Session]
   package var quota: Quota
   package var guarantees: [GuaranteeRow]

@@ -58,6 +58,7 @@ package struct SnapshotBuilder {
     let plan = try SafetyPlan(transaction)
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
     let found = Self.reviewed(open.flatMap { Self.conflicts($0, names) }, live.reviews.open)
+    let summary = open.count < Limits.listedConflicts ? nil : try transaction.openRecordSummary()
     let listed = try advised(Self.ordered(found), live.looked, live, transaction)
     return Snapshot(
       moment: now, account: Self.accountName(ring), device: ring.device,
@@ -66,7 +67,8 @@ package struct SnapshotBuilder {
       crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
       conflicts: listed, conflictTally: live.conflicts, decisions: live.decisions.report,
       settling: live.measurements.settling,
-      conflictCount: open.count < Limits.listedConflicts ? listed.count : try transaction.openRecordCount(),
+      conflictCount: summary?.count ?? listed.count,
+      oldestConflict: summary?.oldest?.milliseconds ?? listed.compactMap { $0.versions.map(\.timestamp).max() }.min(),
       sessions: try sessions(transaction, names, now),
       quota: Snapshot.Quota(
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),

@@ -34,6 +34,8 @@ package struct ReviewState: Sendable, Hashable {
   package var versions: [OperationID]
   package var reviewers: [Reviewer]
   package var phase: Phase
+  /// The device on which the question was put.
+  package var asker: DeviceID?
   /// Milliseconds since 1970.
   package var since: UInt64
 
@@ -46,7 +48,8 @@ package struct ReviewState: Sendable, Hashable {
     (id, self.record, field, self.method, self.phase) = (state.id, record, String(subject[1]), method, phase)
     person = state.text("person") ?? ""
     versions = (state.text("versions") ?? "").split(separator: " ").compactMap { OperationID(named: $0) }
-    since = state["subject"]?.dots.map(\.timestamp.milliseconds).min() ?? 0
+    let asked = state["subject"]?.dots.min { $0.isEarlier(than: $1) }
+    (since, asker) = (asked?.timestamp.milliseconds ?? 0, asked?.id.stream.device)
     let answers = state.view("answers").entries.compactMap { Self.entry($0) }
     reviewers = state.view("asked").entries.compactMap { Self.entry($0) }.map { link, name in
       // The first answer counts: nobody changes it behind the person's back.

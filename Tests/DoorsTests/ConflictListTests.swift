@@ -43,6 +43,21 @@ struct ConflictListTests {
     #expect(try actions.conflicts(of: id).first?.moreInRecord == 40 - 2 * Limits.conflictsPerRecord, "the next ones come up")
   }
 
+  @Test("what weighs most is listed first, however much was written since")
+  func weightiest() throws {
+    let critical = actions.newRecordID()
+    _ = try actions.commit([1, 3].map { Draft(record: critical, kind: "assessment", field: "item9", mutation: .set(.integer($0)), lane: .ordinary, replaces: []) })
+    for _ in 0..<130 { try write(actions.newRecordID(), "check-in", "note", ["a", "b"]) }
+    let snapshot = try SnapshotBuilder.fromStore(actions.store, relay: "")
+    #expect(snapshot.conflicts.count == Limits.listedConflicts && snapshot.conflictCount == 131)
+    #expect(snapshot.oldestConflict == snapshot.conflicts.first?.versions.map(\.timestamp).max(), "it has waited longest")
+    #expect(snapshot.conflicts.first?.record == critical && snapshot.conflicts.first?.impact == .critical)
+    #expect(try actions.conflicts().map(\.record).prefix(100) == snapshot.conflicts.map(\.record)[...], "the command lists them in the same order")
+    try actions.resolve(critical, field: "item9", keeping: try #require(snapshot.conflicts.first?.versions.first).id)
+    let after = try SnapshotBuilder.fromStore(actions.store, relay: "")
+    #expect(after.conflictCount == 130 && !after.conflicts.contains { $0.record == critical })
+  }
+
   @Test("every open conflict can be listed and settled, also beyond those of the dashboard")
   func all() throws {
     for _ in 0..<130 { try write(actions.newRecordID(), "journal", "title", ["a", "b"]) }

@@ -3,6 +3,7 @@ import Crisis
 import Foundation
 import Relays
 import Replica
+import Sealing
 import Simulation
 import Storage
 import Stores
@@ -94,6 +95,40 @@ struct ReplicationTests {
     #expect(SystemClock.now.uptime - began < 5_000_000_000)
     #expect(try eventually { CrisisState(try b.store.read { try $0.record(b.actions.crisisRecord) }).isActive }, "the agent took it")
     gate.signal()
+  }
+
+  @Test("an answer of somebody who was asked is taken up by the device that asked, and by others once that one is away")
+  func review() throws {
+    a.driver.stop(waitingAtMost: 2_000)
+    let plain = try AccountSetup.relay(.folder(relayPath), ring: a.store.ring)
+    let network = ConditionedRelay(plain, seed: 1)
+    var asking: Device? = try Device(a.store, relay: network)
+    func ask() throws -> (id: RecordID, box: ReviewBox) {
+      let id = a.actions.newRecordID()
+      _ = try a.actions.commit(["one", "two"].map { Draft(record: id, kind: "journal", field: "title", mutation: .set(.text($0)), lane: .ordinary, replaces: []) })
+      let link = try #require(try a.actions.ask(["Jo"], as: "Kim", about: id, field: "title", relay: plain).first.flatMap { SecretLink($0.link) })
+      asking?.driver.send(.sync)
+      #expect(try eventually { try b.actions.review(of: id, field: "title") != nil })
+      return (id, ReviewBox(link))
+    }
+    func answer(_ box: ReviewBox) throws {
+      var random = SystemRandomNumberGenerator()
+      try plain.putMail(box.seal(keeping: 1, using: &random), mailbox: box.mailbox, slot: ReviewBox.answer)
+    }
+    func made(_ device: Device) throws -> Int { try SnapshotBuilder.fromStore(device.store, relay: "").decisions.made }
+    let first = try ask()
+    network.condition.isPartitioned = true
+    try answer(first.box)
+    // The other device looks every three seconds, and leaves it alone: the one that asked was here a moment ago.
+    Thread.sleep(forTimeInterval: 3.5)
+    #expect(try made(b) == 0)
+    network.condition.isPartitioned = false
+    asking?.driver.send(.sync)
+    #expect(try eventually { try made(b) == 1 && made(a) == 1 && agree() })
+    let second = try ask()
+    asking = nil
+    try answer(second.box)
+    #expect(try eventually { try made(b) == 2 && b.actions.conflicts(of: second.id).isEmpty }, "nobody takes it up")
   }
 
   @Test("colliding edits become one conflict with the same provisional value; the choice settles it on both")

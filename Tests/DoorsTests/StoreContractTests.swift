@@ -170,21 +170,32 @@ struct StoreTests {
     let schema = { (home: HomeFolder) in
       let queue = try DatabaseQueue(path: home.database)
       defer { try? queue.close() }
-      return try queue.read { try String.fetchSet($0, sql: "SELECT sql FROM sqlite_master WHERE sql NOT NULL") }
+      return try queue.read { database in
+        let columns = try String.fetchAll(database, sql: "SELECT m.name || ' ' || t.name || ' ' || t.type FROM sqlite_master m, pragma_table_info(m.name) t ORDER BY 1")
+        return columns + (try String.fetchAll(database, sql: "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql NOT NULL ORDER BY 1"))
+      }
     }
     let store = try sandbox.newStore()
-    let id = try Actions(store).add(kind: "journal", ["title=kept"])
+    let actions = Actions(store)
+    let id = try actions.add(kind: "journal", ["title=kept"])
+    let open = actions.newRecordID()
+    _ = try actions.commit([1, 3].map { Draft(record: open, kind: "assessment", field: "item9", mutation: .set(.integer($0)), lane: .ordinary, replaces: []) })
     store.close()
     let new = try schema(store.home)
     let queue = try DatabaseQueue(path: store.home.database)
     try queue.write {
-      try $0.execute(sql: "DROP INDEX records_open; CREATE INDEX records_open ON records (latest) WHERE flags & 1; PRAGMA user_version = 1")
+      try $0.execute(
+        sql: """
+          DROP INDEX records_open; ALTER TABLE records DROP COLUMN impact; CREATE INDEX records_open ON records (latest) WHERE flags & 1;
+          PRAGMA user_version = 1
+          """)
     }
     try queue.close()
     #expect(try schema(store.home) != new)
     for _ in 0..<2 {
       let opened = try Store.open(at: store.home) { nil }
       #expect(try opened.read { try $0.record(id)?.text("title") } == "kept")
+      #expect(try opened.read { (try $0.openRecords(limit: 10).map(\.id), try $0.openRecordSummary().count) } == ([open], 1))
       #expect(try opened.synchronousSetting() == 2)
       opened.close()
       #expect(try schema(store.home) == new)

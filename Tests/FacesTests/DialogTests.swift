@@ -155,6 +155,9 @@ struct DialogTests {
     #expect(state.press(.enter).isEmpty && state.dialogs.isEmpty, "there is nothing to open")
     _ = state.press(.escape)
     #expect(DashboardFrame.render(state).text.contains("phq9"))
+    snapshot.conflictCount = 10_000
+    state.update(snapshot)
+    #expect(DashboardFrame.render(state).text.contains("and 9998 of less weight: fullmind conflicts list"))
   }
 
   @Test("the zoomed list says what has become of conflicts, and how long people and rules took")

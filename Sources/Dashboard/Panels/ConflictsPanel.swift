@@ -29,7 +29,9 @@ enum ConflictsPanel {
       lines.append("decided \(decisions.made), taken back \(decisions.takenBack)\(agreed)")
       lines.append(decisions.types.filter { $0.made > 0 }.map { "\($0.name): \($0.made - min($0.made, $0.takenBack)) of \($0.made) stand" }.joined(separator: " · "))
     }
-    if let oldest = ages.last { lines.append("open for \(Wording.span(ages[ages.count / 2])), the oldest for \(Wording.span(oldest))") }
+    if let oldest = snapshot.oldestConflict, !ages.isEmpty {
+      lines.append("open for \(Wording.span(ages[ages.count / 2])), the oldest for \(Wording.span(wall > oldest ? wall - oldest : 0))")
+    }
     return lines
   }
 
@@ -41,6 +43,9 @@ enum ConflictsPanel {
         : [Line("nothing matches “\(CellText.clean(context.filter))”", .dim)]
     }
     // Only what can be seen is drawn: there may be many, and a key is answered with every frame.
+    let more = context.snapshot.conflictCount - context.snapshot.conflicts.count
+    let note = more > 0 ? [Line("and \(more) of less weight: fullmind conflicts list", .dim)] : []
+    let rows = max(1, rows - note.count)
     let first = max(0, (context.selected ?? 0) - rows + 1)
     return conflicts.enumerated().dropFirst(first).prefix(rows).map { index, conflict in
       let role: Role = conflict.impact == .critical ? .critical : conflict.impact == .significant ? .bad : .waiting
@@ -49,7 +54,7 @@ enum ConflictsPanel {
         [Span("\(conflict.impact.name) ", role), Span(CellText.clean("\(conflict.title) \(conflict.isWhole ? "removed or kept?" : conflict.field)"))],
         right: [Span("\(conflict.versions.count + conflict.moreVersions) versions \(Wording.ago(newest, now: context.wall))", .dim)],
         isSelected: index == context.selected)
-    }
+    } + note
   }
 
   /// Conflicts whose type, impact, urgency, area or title contain the filter; with `!` in front, the others.
