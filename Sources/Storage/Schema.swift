@@ -1,3 +1,5 @@
+import Causality
+import Foundation
 import GRDB
 import Therapy
 
@@ -54,7 +56,11 @@ enum Schema {
             CREATE INDEX records_open ON records (impact, latest) WHERE impact IS NOT NULL;
             """)
         var transaction = SQLiteTransaction(database, seals)
-        try transaction.forEachRecord { try transaction.put($0) }
+        for bytes in try Data.fetchAll(database, sql: "SELECT id FROM records WHERE flags & 1") {
+          // One that cannot be read stays as it is: `doctor` tells of it, and the others must open.
+          guard let id = RecordID(bytes: bytes), let record = try? transaction.record(id) else { continue }
+          try transaction.put(record)
+        }
       }
     )
   ]

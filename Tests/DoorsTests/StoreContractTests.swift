@@ -164,7 +164,7 @@ struct StoreTests {
     #expect(throws: StorageError.newerVersion(store.home.database, found: 99, supported: 2)) { try Store.open(at: store.home) { nil } }
   }
 
-  @Test("a store of version 1 becomes one like a new one, with all that was in it")
+  @Test("a store of version 1 becomes one like a new one, with all that was in it; a damaged record keeps nobody out")
   func olderVersion() throws {
     let sandbox = try Sandbox()
     let schema = { (home: HomeFolder) in
@@ -178,8 +178,10 @@ struct StoreTests {
     let store = try sandbox.newStore()
     let actions = Actions(store)
     let id = try actions.add(kind: "journal", ["title=kept"])
-    let open = actions.newRecordID()
-    _ = try actions.commit([1, 3].map { Draft(record: open, kind: "assessment", field: "item9", mutation: .set(.integer($0)), lane: .ordinary, replaces: []) })
+    let (open, damaged) = (actions.newRecordID(), actions.newRecordID())
+    for id in [open, damaged] {
+      _ = try actions.commit([1, 3].map { Draft(record: id, kind: "assessment", field: "item9", mutation: .set(.integer($0)), lane: .ordinary, replaces: []) })
+    }
     store.close()
     let new = try schema(store.home)
     let queue = try DatabaseQueue(path: store.home.database)
@@ -189,6 +191,8 @@ struct StoreTests {
           DROP INDEX records_open; ALTER TABLE records DROP COLUMN impact; CREATE INDEX records_open ON records (latest) WHERE flags & 1;
           PRAGMA user_version = 1
           """)
+      try $0.execute(sql: "UPDATE records SET flags = 3 WHERE id IN (?, ?)", arguments: [Data(open.bytes), Data(damaged.bytes)])
+      try $0.execute(sql: "UPDATE records SET body = zeroblob(40) WHERE id = ?", arguments: [Data(damaged.bytes)])
     }
     try queue.close()
     #expect(try schema(store.home) != new)
