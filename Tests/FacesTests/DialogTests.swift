@@ -157,7 +157,7 @@ struct DialogTests {
     #expect(DashboardFrame.render(state).text.contains("phq9"))
     snapshot.conflictCount = 10_000
     state.update(snapshot)
-    #expect(DashboardFrame.render(state).text.contains("and 9998 of less weight: fullmind conflicts list"))
+    #expect(DashboardFrame.render(state).text.contains("and 9998 lighter or older ones: fullmind conflicts list"))
   }
 
   @Test("the zoomed list says what has become of conflicts, and how long people and rules took")

@@ -44,7 +44,7 @@ enum ConflictsPanel {
     }
     // Only what can be seen is drawn: there may be many, and a key is answered with every frame.
     let more = context.snapshot.conflictCount - context.snapshot.conflicts.count
-    let note = more > 0 ? [Line("and \(more) of less weight: fullmind conflicts list", .dim)] : []
+    let note = more > 0 ? [Line("and \(more) lighter or older ones: fullmind conflicts list", .dim)] : []
     let rows = max(1, rows - note.count)
     let first = max(0, (context.selected ?? 0) - rows + 1)
     return conflicts.enumerated().dropFirst(first).prefix(rows).map { index, conflict in
