@@ -157,7 +157,7 @@ struct JoinCommand: ParsableCommand {
 }
 
 /// Seconds between looks into a mailbox: for people, a blink.
-private let mailboxGap = 0.05
+let mailboxGap = 0.05
 
 /// Asks whether both screens show the same digits.
 private func confirmShortCode(_ digits: String, with other: String, yes: Bool) throws {

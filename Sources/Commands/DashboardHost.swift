@@ -280,7 +280,7 @@ final class DashboardHost: Sendable {
     var joining = try Joining(code: code, deviceName: name, relay: relay)
     while true {
       switch try joining.step() {
-      case .waiting: Thread.sleep(forTimeInterval: 0.05)
+      case .waiting: Thread.sleep(forTimeInterval: mailboxGap)
       case .compare(let digits, let admittedBy):
         notices.post(
           .dialog(
@@ -326,7 +326,7 @@ final class DashboardHost: Sendable {
           notices.post(.closeInvitation)
           throw error
         }
-        Thread.sleep(forTimeInterval: 0.05)
+        Thread.sleep(forTimeInterval: mailboxGap)
       }
     }
   }

@@ -52,7 +52,8 @@ enum ConflictsPanel {
       let newest = conflict.versions.map(\.timestamp).max()
       return Line(
         [Span("\(conflict.impact.name) ", role), Span(CellText.clean("\(conflict.title) \(conflict.isWhole ? "removed or kept?" : conflict.field)"))],
-        right: [Span("\(conflict.versions.count + conflict.moreVersions) versions \(Wording.ago(newest, now: context.wall))", .dim)],
+        // Where there is little room, which field it is says more than how many versions there are.
+        right: [Span((context.columns < 50 ? "" : "\(conflict.versions.count + conflict.moreVersions) versions ") + Wording.ago(newest, now: context.wall), .dim)],
         isSelected: index == context.selected)
     } + note
   }
