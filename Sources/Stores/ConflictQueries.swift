@@ -41,10 +41,9 @@ extension SnapshotBuilder {
     }
   }
 
-  /// The weightiest first, then the newest.
+  /// The weightiest first; of equal ones as the store gave them, the newest first.
   static func ordered(_ conflicts: [Snapshot.Conflict]) -> [Snapshot.Conflict] {
-    let keys = conflicts.map { ($0.impact, $0.versions.reduce(0) { max($0, $1.timestamp) }, $0.record, $0.field) }
-    return conflicts.indices.sorted { keys[$0] > keys[$1] }.map { conflicts[$0] }
+    ConflictImpact.allCases.reversed().flatMap { impact in conflicts.filter { $0.impact == impact } }
   }
 
   /// What the assistant says about the conflict that somebody looks at; of the others it is not asked.

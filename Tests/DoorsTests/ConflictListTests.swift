@@ -52,7 +52,7 @@ struct ConflictListTests {
     #expect(snapshot.conflicts.count == Limits.listedConflicts && snapshot.conflictCount == 131)
     #expect(snapshot.oldestConflict == snapshot.conflicts.first?.versions.map(\.timestamp).max(), "it has waited longest")
     #expect(snapshot.conflicts.first?.record == critical && snapshot.conflicts.first?.impact == .critical)
-    #expect(try actions.conflicts().first?.record == critical, "the command lists it first, too")
+    #expect(try actions.conflicts().map(\.record).prefix(100) == snapshot.conflicts.map(\.record)[...], "the command lists them in the same order")
     try actions.resolve(critical, field: "item9", keeping: try #require(snapshot.conflicts.first?.versions.first).id)
     let after = try SnapshotBuilder.fromStore(actions.store, relay: "")
     #expect(after.conflictCount == 130 && !after.conflicts.contains { $0.record == critical })
