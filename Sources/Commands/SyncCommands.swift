@@ -19,7 +19,9 @@ struct ExchangeOnce {
   func run(timeout: Double) throws {
     let done = DispatchSemaphore(value: 0)
     let failure = Mutex<(any Error)?>(nil)
+    let isElsewhere = Mutex(false)
     var observer = ReplicaDriver.Observer()
+    observer.exchangedElsewhere = { isElsewhere.withLock { $0 = true } }
     observer.report = { report, _ in
       switch report {
       case .idle(settled: true): done.signal()
@@ -37,19 +39,20 @@ struct ExchangeOnce {
     driver.start()
     defer { driver.stop(waitingAtMost: 2_000) }
     let deadline = DispatchTime.now() + timeout
-    // Another process of this device may be the one that exchanges: then its progress counts.
-    while done.wait(timeout: min(deadline, .now() + 0.05)) == .timedOut {
+    var wish: UInt64?
+    while done.wait(timeout: min(deadline, .now() + 0.02)) == .timedOut {
       if DispatchTime.now() >= deadline { throw SyncTimeout(seconds: timeout) }
-      let snapshot = try SnapshotBuilder.fromStore(store, relay: relayName)
-      if isHeldElsewhere, snapshot.sync.accepted >= snapshot.sync.saved { return }
+      guard isElsewhere.withLock({ $0 }) else { continue }
+      // Another process of this device exchanges. It is asked to; should it end, the driver here takes over.
+      if let wish {
+        if try store.read({ try $0.syncWishes().met }) >= wish { return }
+      } else {
+        _ = try relay.survey()
+        wish = try store.write { try $0.wishForSync() }
+        store.pingOthers(except: nil)
+      }
     }
     if let error = failure.withLock({ $0 }) { throw error }
-  }
-
-  private var isHeldElsewhere: Bool {
-    let lock = fm_lock(store.home.exchangeLock, 0)
-    if lock >= 0 { fm_unlock(lock) }
-    return lock < 0
   }
 }
 

@@ -91,6 +91,7 @@ enum MetaKey: String {
   case settings
   case crisisSeen = "crisis-seen"
   case crisisShown = "crisis-shown"
+  case syncWishes = "sync-wishes"
 }
 
 /// Columns, as sealed values name them.

@@ -47,6 +47,24 @@ extension SQLiteTransaction {
     try database.put(.crisisShown, activation.stream.device.bytes + activation.sequence.bigEndianBytes)
   }
 
+  /// How often processes of this device have wished that everything is exchanged, and how many of those wishes
+  /// the process that exchanges has met.
+  package func syncWishes() throws -> (made: UInt64, met: UInt64) {
+    guard let bytes = try database.value(.syncWishes), bytes.count == 16 else { return (0, 0) }
+    return (UInt64(bigEndianBytes: bytes[..<8]), UInt64(bigEndianBytes: bytes[8...]))
+  }
+
+  /// - Returns: The number of the wish.
+  package mutating func wishForSync() throws -> UInt64 {
+    let (made, met) = try syncWishes()
+    try database.put(.syncWishes, (made + 1).bigEndianBytes + met.bigEndianBytes)
+    return made + 1
+  }
+
+  package mutating func meetSyncWishes(through number: UInt64) throws {
+    try database.put(.syncWishes, try syncWishes().made.bigEndianBytes + number.bigEndianBytes)
+  }
+
   /// The records with something for the person to decide: the weightiest first, of equal ones the newest.
   package func openRecords(limit: Int) throws -> [RecordState] {
     var open: [RecordState] = []

@@ -9,6 +9,8 @@ extension ReplicaDriver {
     package var report: @Sendable (ReplicaReport, Moment) -> Void = { _, _ in }
     package var snapshot: (@Sendable (Snapshot) -> Void)?
     package var failed: @Sendable (any Error) -> Void = { _ in }
+    /// Another process of this device exchanges, so that nothing is reported here.
+    package var exchangedElsewhere: @Sendable () -> Void = {}
     package init() {}
   }
 

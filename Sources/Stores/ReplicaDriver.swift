@@ -38,6 +38,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   private var lastPublished: UInt64 = 0
   private var needsPublishing = true
   private var crisisIsNews = false
+  private var settling = Settling()
 
   /// How often commits of other processes are looked for when they cannot ping.
   private static let blindPoll: UInt64 = 500_000_000
@@ -119,6 +120,9 @@ package final class ReplicaDriver: @unchecked Sendable {
       if noticeCommits(now, wasPinged: false) { continue }
       doCrisisDuty(now)
       if !live.isCrisisActive { doReviews(now) }
+      settle(now)
+      // What was just written leaves at once.
+      if isExchanging, !events.isEmpty { continue }
       flushIfDue(now)
       sleep()
     }
@@ -230,6 +234,7 @@ package final class ReplicaDriver: @unchecked Sendable {
 
   private func committed(_ now: Moment) {
     needsPublishing = true
+    settling.disturb()
     do {
       let heads = try store.read { try $0.heads(of: store.ring.device) }
       events.insert(.committed(heads), at: 0)
@@ -273,7 +278,8 @@ package final class ReplicaDriver: @unchecked Sendable {
   }
 
   private func tell(_ report: ReplicaReport, _ now: Moment) {
-    observer.report(report, now)
+    settling.observe(report)
+    if report != .idle(settled: true) { observer.report(report, now) }
     live.note(report, replica, names: names, now: now)
     if case .applied(_, let changes) = report {
       do {
@@ -328,11 +334,22 @@ package final class ReplicaDriver: @unchecked Sendable {
   private func takeOver(_ now: Moment) {
     live.isExchanging = siblings.takeOver(now.uptime)
     live.changed(now)
-    guard isExchanging else { return }
+    guard isExchanging else { return observer.exchangedElsewhere() }
     watch = performer.relay.watch()
     do {
       if try performer.reloadMembers() { replica.learn(performer.tags) }
       events.insert(.committed(try store.read { try $0.heads(of: store.ring.device) }), at: 0)
+    } catch { observer.failed(error) }
+  }
+
+  /// Tells that everything is exchanged, once the duties that follow from it have had their turn.
+  private func settle(_ now: Moment) {
+    guard isExchanging, events.isEmpty else { return }
+    do {
+      if try settling.takeWishes(store) { events.append(.syncRequested) }
+      guard settling.isSettled, live.isCrisisActive || !live.reviews.isExpected(now) else { return }
+      try settling.tell(store)
+      observer.report(.idle(settled: true), now)
     } catch { observer.failed(error) }
   }
 

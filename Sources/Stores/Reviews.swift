@@ -98,6 +98,9 @@ struct ReviewDuty: Sendable {
   /// A question may have been put.
   mutating func change(_ now: Moment) { due = min(due ?? .max, now.uptime + Self.calm) }
 
+  /// Whether there is something to look for within moments, or was not looked yet.
+  func isExpected(_ now: Moment) -> Bool { due.map { $0 <= now.uptime + Self.calm } ?? false }
+
   static func reviews(_ transaction: SQLiteTransaction) throws -> [ReviewState] {
     try transaction.records(kind: RecordCatalogue.review.kind, limit: 100).compactMap(ReviewState.init)
   }

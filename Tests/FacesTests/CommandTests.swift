@@ -116,6 +116,20 @@ struct CommandTests {
     #expect(crisis["active"] as? Bool == true && crisis["level"] as? String == "severe")
     let (one, other) = (try json(try Program.run("status", "--json", "--home", home).out), try json(try Program.run("status", "--json", "--home", second).out))
     #expect(one["stateHash"] as? String == other["stateHash"] as? String)
+    // A sync that takes longer than a blink ends when everything is read, also where another process reads it.
+    func fillAndSync() throws {
+      try Program.run("bench", "fill", "--count", "20000", "--home", home)
+      for place in [home, second] { #expect(try Program.run("sync", "--home", place, "--relay", relay).status == 0) }
+      let hashes = try [home, second].map { try json(try Program.run("status", "--json", "--home", $0).out)["stateHash"] as? String }
+      #expect(hashes[0] != nil && hashes[0] == hashes[1])
+    }
+    try fillAndSync()
+    let (agent, events, _) = try Program.start(["agent", "--events", "--home", second, "--relay", relay])
+    defer { agent.terminate() }
+    // It has said something: it exchanges.
+    _ = events.fileHandleForReading.availableData
+    events.fileHandleForReading.readabilityHandler = { _ = $0.availableData }
+    try fillAndSync()
   }
 
   struct Mistake: Sendable, CustomTestStringConvertible {
