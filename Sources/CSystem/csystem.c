@@ -106,16 +106,19 @@ static int address_of(const char *path, struct sockaddr_un *address) {
 
 int fm_ping_open(const char *path) {
   struct sockaddr_un address;
-  if (address_of(path, &address) != 0) return -1;
+  size_t length = strlen(path);
+  if (length < 6 || address_of(path, &address) != 0) return -1;
   int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
   if (fd < 0) return -1;
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   fcntl(fd, F_SETFL, O_NONBLOCK);
-  unlink(path);
-  mode_t before = umask(0177);
-  int bound = bind(fd, (struct sockaddr *)&address, sizeof address);
-  umask(before);
-  if (bound != 0) {
+  // Between the making of the file and the binding whoever pings is refused, and takes the file for one that
+  // somebody left behind: it gets its name when it can be pinged.
+  strcpy(address.sun_path + length - 5, ".new");
+  unlink(address.sun_path);
+  // The folder is the owner's alone; umask belongs to all threads, and folders made meanwhile would be closed.
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
+      chmod(address.sun_path, 0600) != 0 || rename(address.sun_path, path) != 0) {
     close(fd);
     return -1;
   }

@@ -9,6 +9,26 @@ import Stores
 import Synchronization
 import Therapy
 
+/// Another process of this device exchanges: it is asked to exchange everything, and says when it has.
+struct SyncWish {
+  var store: Store
+  var relay: any Relay
+  private var number: UInt64?
+
+  init(store: Store, relay: any Relay) { (self.store, self.relay) = (store, relay) }
+
+  /// Looks; asks at the first call.
+  ///
+  /// - Throws: ``RelayError`` when there is nothing to exchange with.
+  mutating func isMet() throws -> Bool {
+    if let number { return try store.read { try $0.syncWishes().met } >= number }
+    _ = try relay.survey()
+    number = try store.write { try $0.wishForSync() }
+    store.pingOthers(except: nil)
+    return false
+  }
+}
+
 /// Exchanges until everything here is sent and everything there is read.
 struct ExchangeOnce {
   var store: Store
@@ -39,18 +59,11 @@ struct ExchangeOnce {
     driver.start()
     defer { driver.stop(waitingAtMost: 2_000) }
     let deadline = DispatchTime.now() + timeout
-    var wish: UInt64?
+    // Should that process end, the driver here takes over.
+    var wish = SyncWish(store: store, relay: relay)
     while done.wait(timeout: min(deadline, .now() + 0.02)) == .timedOut {
       if DispatchTime.now() >= deadline { throw SyncTimeout(seconds: timeout) }
-      guard isElsewhere.withLock({ $0 }) else { continue }
-      // Another process of this device exchanges. It is asked to; should it end, the driver here takes over.
-      if let wish {
-        if try store.read({ try $0.syncWishes().met }) >= wish { return }
-      } else {
-        _ = try relay.survey()
-        wish = try store.write { try $0.wishForSync() }
-        store.pingOthers(except: nil)
-      }
+      if isElsewhere.withLock({ $0 }), try wish.isMet() { return }
     }
     if let error = failure.withLock({ $0 }) { throw error }
   }
@@ -124,7 +137,9 @@ struct AgentCommand: ParsableCommand {
       let finished = fm_wake_open()
       let untilSynced = untilSynced
       let trouble = Mutex<(any Error)?>(nil)
+      let isElsewhere = Mutex(false)
       var observer = ReplicaDriver.Observer()
+      observer.exchangedElsewhere = { isElsewhere.withLock { $0 = true } }
       let lines = events ? EventLines(store: store) : nil
       observer.report = { report, _ in
         lines?.print(report)
@@ -139,17 +154,19 @@ struct AgentCommand: ParsableCommand {
         store: store, relay: relay, relayName: try location.relayLocation().description, tier: .selfHosted,
         observer: observer)
       driver.start()
-      wait(signals, finished)
+      var wish = SyncWish(store: store, relay: relay)
+      try wait(signals, finished) { try untilSynced && isElsewhere.withLock { $0 } && wish.isMet() }
       driver.stop(waitingAtMost: 2_000)
       if untilSynced, let error = trouble.withLock({ $0 }) { throw error }
     }
   }
 
-  private func wait(_ signals: Int32, _ finished: Int32) {
+  private func wait(_ signals: Int32, _ finished: Int32, until isDone: () throws -> Bool) rethrows {
     while true {
       var ready: [UInt8] = [0, 0]
-      _ = fm_wait([signals, finished], &ready, 2, -1)
-      if ready[1] != 0 { return }
+      let count = fm_wait([signals, finished], &ready, 2, untilSynced ? 20 : -1)
+      if try ready[1] != 0 || isDone() { return }
+      guard count > 0 else { continue }
       let number = fm_signal_next(signals)
       if [SIGTERM, SIGINT, SIGHUP, SIGQUIT].contains(number) { return }
       if number == SIGTSTP { kill(getpid(), SIGSTOP) }

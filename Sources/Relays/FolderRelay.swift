@@ -75,7 +75,9 @@ package final class FolderRelay: Relay {
     }
     let epoch = (try? String(contentsOfFile: root + "/epoch", encoding: .utf8))
       .flatMap { UInt64($0.trimmingCharacters(in: .whitespacesAndNewlines), radix: 16) }
-    return RelaySurvey(epoch: epoch ?? 0, streams: streams.sorted(), presences: presences.sorted())
+    let ends = streams.filter { $0.tag == ownTag }.compactMap { stream in log(stream).stamp().map { (stream, $0.end) } }
+    return RelaySurvey(
+      epoch: epoch ?? 0, streams: streams.sorted(), ownEnds: Dictionary(uniqueKeysWithValues: ends), presences: presences.sorted())
   }
 
   private static func names(in folder: String) -> [String] {

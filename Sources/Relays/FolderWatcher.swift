@@ -66,6 +66,8 @@ final class FolderWatcher: Sendable {
   }
 
   private func change(_ watch: Int32, _ mask: UInt32, _ name: String) -> RelayChange? {
+    // Of an overflow the kernel tells for no watch: whatever came after it is not in the queue.
+    guard watch >= 0 else { return .unknown }
     if fm_watch_mask_lost(mask) != 0 {
       // Of a watch that was ended nobody wants to hear.
       return state.withLock { $0.places.removeValue(forKey: watch) != nil } ? .unknown : nil

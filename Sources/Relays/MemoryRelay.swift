@@ -109,7 +109,9 @@ package final class MemoryConnection: Relay {
 
   package func survey() throws(RelayError) -> RelaySurvey {
     relay.contents.withLock {
-      RelaySurvey(epoch: $0.epoch, streams: $0.logs.keys.sorted(), presences: $0.presences.keys.sorted())
+      RelaySurvey(
+        epoch: $0.epoch, streams: $0.logs.keys.sorted(), ownEnds: $0.logs.filter { $0.key.tag == ownTag }.mapValues(\.end),
+        presences: $0.presences.keys.sorted())
     }
   }
 

@@ -313,7 +313,8 @@ package struct EffectPerformer<Store: ReplicaStore> {
       .presence(presence.bytes), channel: BatchHeader.presenceChannel, first: content.counter, count: 1,
       previous: BatchSealer.noPrevious, headsDigest: [], from: ring.device, keys: ring.keys, using: &random)
     try relay.putPresence(frame, of: ownTag)
-    return .wrotePresence
+    let own = heads.filter { $0.key.device == ring.device }
+    return .wrotePresence(Dictionary(uniqueKeysWithValues: own.map { ($0.key.channel, $0.value) }))
   }
 
   private func presence(of tag: BlindTag) throws -> Presence? {

@@ -83,11 +83,14 @@ package struct RelaySurvey: Sendable, Equatable {
   /// Changes when the relay was wiped.
   package var epoch: UInt64
   package var streams: [RelayStream]
+  /// Where the streams of this device end.
+  package var ownEnds: [RelayStream: RelayPosition]
   package var presences: [BlindTag]
 
-  package init(epoch: UInt64, streams: [RelayStream], presences: [BlindTag]) {
+  package init(epoch: UInt64, streams: [RelayStream], ownEnds: [RelayStream: RelayPosition], presences: [BlindTag]) {
     self.epoch = epoch
     self.streams = streams
+    self.ownEnds = ownEnds
     self.presences = presences
   }
 }

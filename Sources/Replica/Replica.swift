@@ -32,6 +32,8 @@ package struct Replica: Sendable {
     package var isReachable = false
     package var retryAt: UInt64?
     package var lastExchange: UInt64?
+    /// Uptime at which it was last looked through.
+    var surveyed: UInt64 = 0
     var backoff = RetryBackoff()
     package init() {}
   }
@@ -117,8 +119,10 @@ package struct Replica: Sendable {
     case .read(let stream, let from, let chunk): effects += read(stream, from, chunk)
     case .applied(let stream, let outcome): effects += applied(stream, outcome, now)
     case .heard(let tag, let presence): effects += heard(tag, presence, now)
-    case .wrotePresence:
+    case .wrotePresence(let heads):
       isBusy = false
+      // What others are told of has to leave, also when the word that it was saved got lost.
+      outbox.note(heads, now: now)
       if isStopping { saidGoodbye = true }
     case .shown(let activation):
       guard presence.shown?.activation != activation else { break }
@@ -208,16 +212,18 @@ package struct Replica: Sendable {
   }
 
   private mutating func rest(_ now: Moment) -> [ReplicaEffect] {
-    var wake = presence.last + Peers.heartbeat
+    var wake = min(presence.last, relay.surveyed) + Peers.heartbeat
     if let due = presence.due { wake = min(wake, due) }
     for lane in Lane.allCases where outbox[Channel(lane)].pending > 0 {
       let queue = outbox[Channel(lane)]
       if let at = pacing.nextCut(pending: queue.pending, oldest: queue.oldest, now: now) { wake = min(wake, at) }
     }
     if presence.last + Peers.heartbeat <= now.uptime {
-      schedulePresence(at: now.uptime)
+      wantsSurvey = true
       return writePresence(now)
     }
+    // Notifications get lost, and of a folder that another machine shares none come.
+    if relay.surveyed + Peers.heartbeat <= now.uptime { return busy(.survey) }
     if wasIdle { return [.wake(at: wake)] }
     wasIdle = true
     return [.report(.idle(settled: isSettled)), .wake(at: wake)]
@@ -262,8 +268,13 @@ package struct Replica: Sendable {
     let wasReachable = relay.isReachable
     let isNew = relay.epoch != nil && relay.epoch != survey.epoch
     if isNew || !wasReachable { outbox.doubtAll() }
+    // A relay that was restored from a backup, by somebody whom no notification tells of.
+    for channel in Channel.all where outbox[channel].isReconciled {
+      let end = survey.ownEnds[RelayStream(tag: ownTag, channel: channel)] ?? .start
+      if end != outbox[channel].end { outbox.doubt(channel, .tail) }
+    }
     relay.epoch = survey.epoch
-    relay.isReachable = true
+    (relay.isReachable, relay.surveyed) = (true, now.uptime)
     relay.backoff.succeed()
     relay.lastExchange = now.wall
     inbox.keepOnly(Set(survey.streams))

@@ -24,7 +24,8 @@ package enum ReplicaEvent: Sendable {
   case read(RelayStream, from: RelayPosition, RelayChunk)
   case applied(RelayStream, ApplyOutcome)
   case heard(BlindTag, Presence?)
-  case wrotePresence
+  /// With this device's own heads, as it told them to the others.
+  case wrotePresence([Channel: StreamHead])
   /// An activation is drawn on a screen of this device.
   case shown(OperationID)
   case timer

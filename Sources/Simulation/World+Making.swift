@@ -11,6 +11,7 @@ extension World {
   ///   - deviceCount: From 2 upwards.
   package init(seed: UInt64, deviceCount: Int = 3, faults: Faults = Faults(), sabotage: Sabotage? = nil) throws {
     random = SeededRandom(seed: seed)
+    isPolled = seed.isMultiple(of: 2)
     self.faults = faults
     self.sabotage = sabotage
     let root = try Curve25519.Signing.PrivateKey(rawRepresentation: random.bytes(32))
@@ -38,7 +39,7 @@ extension World {
     for index in household.contacts.indices { schedule(index, .read, after: milliseconds(500)) }
     for index in devices.indices {
       schedule(index, .act, after: milliseconds(random.number(0...400)))
-      schedule(index, .poll, after: milliseconds(1_000))
+      if isPolled { schedule(index, .poll, after: milliseconds(1_000)) }
     }
   }
 

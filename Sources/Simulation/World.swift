@@ -75,6 +75,9 @@ package struct World {
   var trace: UInt64 = 0xcbf2_9ce4_8422_2325
   var steps = 0
   var isCalm = false
+  /// Half of the worlds have a relay that tells of no changes, and is asked every 2 s; in the others what a
+  /// notification did not tell is found with the next heartbeat.
+  let isPolled: Bool
 
   /// Milliseconds since 1970 at the beginning of every world.
   static let epoch: UInt64 = 1_790_000_000_000
@@ -144,7 +147,6 @@ package struct World {
     try settle(for: 90_000_000_000)
     // Whatever was quarantined is due once the clocks have passed it.
     now += UInt64(faults.skewSeconds) * 1_000_000_000
-    for index in devices.indices { try feed(index, .syncRequested) }
     for index in devices.indices { _ = try releaseQuarantine(index) }
     try settle(for: 40_000_000_000)
     try decide()

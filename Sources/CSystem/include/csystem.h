@@ -16,9 +16,9 @@ void fm_watch_remove(int fd, int watch);
 // Reads pending events without waiting. `names` receives entries of the form: watch (int32), mask
 // (uint32), NUL-terminated name. Returns the bytes used, 0 when nothing is pending.
 size_t fm_watch_read(int fd, uint8_t *entries, size_t capacity);
-int fm_watch_mask_lost(uint32_t mask);  // the queue overflowed, or the folder itself went away
+int fm_watch_mask_lost(uint32_t mask);  // the folder itself went away, or the queue overflowed
 
-// A datagram socket that other processes ping after a commit. -1 on failure.
+// A datagram socket that other processes ping after a commit; the path ends with .sock. -1 on failure.
 int fm_ping_open(const char *path);
 // Pings every `*.sock` in a folder but `except` (may be NULL); removes those nobody listens at.
 void fm_ping_all(const char *folder, const char *except);
