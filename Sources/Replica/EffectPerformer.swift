@@ -256,7 +256,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
       if place == .gap { return .damaged }
       return try take(opened, frame, key, &ledger, &members, &outcome, now)
     } catch SealingError.unknownEpoch {
-      return .waiting
+      return .locked
     } catch is SealingError {
       return .damaged
     } catch is CodecError {

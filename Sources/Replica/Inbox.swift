@@ -13,6 +13,8 @@ package struct Inbox: Sendable {
     package var hasRestarted = false
     /// What follows needs something that has not come yet (a member, an epoch key).
     package var isWaiting = false
+    /// Uptime since which nothing was taken because a key is missing.
+    package var lockedSince: UInt64?
   }
 
   package private(set) var readings: [RelayStream: Reading] = [:]

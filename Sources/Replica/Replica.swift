@@ -343,10 +343,14 @@ package struct Replica: Sendable {
     if !outcome.changes.isEmpty || outcome.quarantined > 0 { reading.hasRestarted = false }
     reading.position = outcome.next
     reading.isDamaged = outcome.end == .forked
-    reading.isWaiting = outcome.end == .waiting
+    if !outcome.changes.isEmpty || outcome.quarantined > 0 || outcome.admitted { reading.lockedSince = nil }
+    if outcome.end == .locked { reading.lockedSince = reading.lockedSince ?? now.uptime }
+    // Keys come with the membership, before what is sealed under them: one that does not come is none.
+    let isStuck = outcome.end == .locked && now.uptime - (reading.lockedSince ?? now.uptime) >= Peers.heartbeat
+    reading.isWaiting = outcome.end == .waiting || (outcome.end == .locked && !isStuck)
     reading.isDirty = outcome.end == .complete
     inbox[stream] = reading
-    let isDamaged = outcome.end == .damaged && inbox.refuse(stream)
+    let isDamaged = (outcome.end == .damaged || isStuck) && inbox.refuse(stream)
     relay.lastExchange = now.wall
     if !outcome.changes.isEmpty { effects.append(.report(.applied(sender, outcome.changes))) }
     if outcome.quarantined > 0 { effects.append(.report(.quarantined(sender, outcome.quarantined))) }

@@ -66,8 +66,10 @@ package struct ApplyOutcome: Sendable, Equatable {
     case complete
     /// The frame at the position was refused: changed, or from nobody.
     case damaged
-    /// It needs a member or key that has not come yet.
+    /// It needs a member that has not come yet, or a newer program.
     case waiting
+    /// It needs a key that has not come yet, or the bytes that name the key are damaged.
+    case locked
     /// It does not follow what came before: two histories of one device.
     case forked
   }
