@@ -22,6 +22,7 @@
 #include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/vfs.h>
 #endif
 
 #ifdef __linux__
@@ -58,6 +59,26 @@ void fm_wake_clear(int fd) {
 #endif
 
 #ifdef __linux__
+int fm_watch_is_told(const char *path) {
+  struct statfs file_system;
+  if (statfs(path, &file_system) != 0) return 1;
+  switch ((uint32_t)file_system.f_type) {
+    case 0x6969:      // NFS
+    case 0x517b:      // SMB
+    case 0xfe534d42:  // SMB 2
+    case 0xff534d42:  // CIFS
+    case 0x65735546:  // FUSE: sshfs, shared folders of virtual machines
+    case 0x01021997:  // 9P
+    case 0x5346414f:  // AFS
+    case 0x00c36400:  // Ceph
+    case 0x47504653:  // GPFS
+    case 0x786f4256:  // VirtualBox
+    case 0xbacbacbc:  // VMware
+      return 0;
+    default: return 1;
+  }
+}
+
 int fm_watch_open(void) { return inotify_init1(IN_NONBLOCK | IN_CLOEXEC); }
 int fm_watch_add(int fd, const char *path) {
   return inotify_add_watch(fd, path,
@@ -86,6 +107,7 @@ int fm_watch_mask_lost(uint32_t mask) {
   return (mask & (IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) != 0;
 }
 #else
+int fm_watch_is_told(const char *path) { (void)path; return 0; }
 int fm_watch_open(void) { return -1; }
 int fm_watch_add(int fd, const char *path) { (void)fd; (void)path; return -1; }
 void fm_watch_remove(int fd, int watch) { (void)fd; (void)watch; }

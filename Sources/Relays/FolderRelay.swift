@@ -28,12 +28,15 @@ package final class FolderRelay: Relay {
   ///   - path: Is made when its parent exists.
   ///   - account: The account's blinded tag; empty when there is none yet (joining).
   ///   - ownTag: This device's tag; its streams are the only ones this object writes.
+  ///   - isTold: Whether the file system tells of changes; found out when absent.
   /// - Throws: ``RelayError/unreachable(_:)``.
-  package init(path: String, account: [UInt8], ownTag: BlindTag?) throws(RelayError) {
+  package init(path: String, account: [UInt8], ownTag: BlindTag?, isTold: Bool? = nil) throws(RelayError) {
     root = path
     self.account = account.isEmpty ? "" : path + "/" + account.hexadecimal
     self.ownTag = ownTag
-    watcher = account.isEmpty ? nil : FolderWatcher()
+    // The folder that holds it, where there is none yet: `mkdir` does not change the file system.
+    let place = access(path, F_OK) == 0 ? path : (path as NSString).deletingLastPathComponent
+    watcher = account.isEmpty || !(isTold ?? (fm_watch_is_told(place.isEmpty ? "." : place) != 0)) ? nil : FolderWatcher()
     try prepare()
   }
 

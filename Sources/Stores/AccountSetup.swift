@@ -38,11 +38,11 @@ package enum AccountSetup {
   }
 
   /// Makes the folder relay of an account for this device.
-  package static func relay(_ location: RelayLocation, ring: KeyRing) throws -> FolderRelay {
+  package static func relay(_ location: RelayLocation, ring: KeyRing, isTold: Bool? = nil) throws -> FolderRelay {
     switch location {
     case .folder(let path):
       let tags = ring.account.sealer.tags
-      return try FolderRelay(path: path, account: tags.account, ownTag: BlindTag(bytes: tags.device(ring.device)))
+      return try FolderRelay(path: path, account: tags.account, ownTag: BlindTag(bytes: tags.device(ring.device)), isTold: isTold)
     }
   }
 }

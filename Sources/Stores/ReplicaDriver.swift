@@ -29,7 +29,7 @@ package final class ReplicaDriver: @unchecked Sendable {
   private var events: [ReplicaEvent] = [.timer]
   private var watch: (any RelayWatch)?
   private var siblings: Siblings
-  private var wakeAt: UInt64 = 0
+  private var (wakeAt, pollAt): (UInt64, UInt64) = (0, 0)
   private var isStopping = false
   private var stopBy: UInt64 = .max
   private var live: LiveState
@@ -144,14 +144,15 @@ package final class ReplicaDriver: @unchecked Sendable {
     if !isExchanging { until = siblings.nextTry }
     // Without a socket (a path too long for one) nobody can ping: look at the data version instead.
     if siblings.ping < 0 { until = min(until, now + Self.blindPoll) }
-    if watch == nil, isExchanging { until = min(until, now + Self.slowPoll) }
+    if watch == nil, isExchanging { until = min(until, pollAt) }
     if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
     if flush.isDirty { until = min(until, flush.due(inCrisis: live.isCrisisActive)) }
     if isStopping { until = min(until, stopBy) }
     if let due = live.due { until = min(until, due) }
     let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
     wait(milliseconds)
-    if watch == nil, isExchanging, SystemClock.now.uptime >= wakeAt || milliseconds >= 2_000 {
+    if watch == nil, isExchanging, SystemClock.now.uptime >= pollAt {
+      pollAt = SystemClock.now.uptime + Self.slowPoll
       events.append(.listingChanged)
     }
     if isExchanging, SystemClock.now.uptime >= wakeAt { events.append(.timer) }

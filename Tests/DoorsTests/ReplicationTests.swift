@@ -208,6 +208,18 @@ struct ReplicationTests {
     #expect(try !a.actions.progress(id, to: 50), "a late owner writes nothing")
   }
 
+  @Test("a folder that other machines write to tells of nothing: it is asked")
+  func untold() throws {
+    for device in [a, b] { device.driver.stop(waitingAtMost: 2_000) }
+    let devices = try [a, b].map { try Device($0.store, relay: try AccountSetup.relay(.folder(relayPath), ring: $0.store.ring, isTold: false)) }
+    let id = try devices[0].actions.add(kind: "journal", ["title=over there"])
+    #expect(try eventually { try devices[1].store.read { try $0.record(id) } != nil })
+    _ = try devices[1].actions.activateCrisis(.severe, source: "person")
+    #expect(try eventually { try devices[0].actions.crisisState().isActive })
+    let later = try devices[0].actions.add(kind: "journal", ["title=during it"])
+    #expect(try eventually { try devices[1].store.read { try $0.record(later) } != nil }, "also while a crisis keeps the driver awake")
+  }
+
   @Test("a relay that was deleted is filled again from the logs")
   func deletedRelay() throws {
     let id = try a.actions.add(kind: "journal", ["title=before"])

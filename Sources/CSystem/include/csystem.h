@@ -9,6 +9,8 @@ void fm_wake_signal(int fd);
 void fm_wake_clear(int fd);
 
 // Watches folders for changes. -1 where the system offers nothing; the caller then polls slowly.
+// Whether the kernel hears of every change to that folder: not where other machines write to it, too.
+int fm_watch_is_told(const char *path);
 int fm_watch_open(void);
 // Returns a watch number, or -1.
 int fm_watch_add(int fd, const char *path);
