@@ -35,14 +35,13 @@ package final class FolderRelay: Relay {
     self.account = account.isEmpty ? "" : path + "/" + account.hexadecimal
     self.ownTag = ownTag
     // The folder that holds it, where there is none yet: `mkdir` does not change the file system.
-    let place = access(path, F_OK) == 0 ? path : (path as NSString).deletingLastPathComponent
-    watcher = account.isEmpty || !(isTold ?? (fm_watch_is_told(place.isEmpty ? "." : place) != 0)) ? nil : FolderWatcher()
+    let isTold = isTold ?? (fm_watch_is_told(access(path, F_OK) == 0 ? path : Self.parent(of: path)) != 0)
+    watcher = account.isEmpty || !isTold ? nil : FolderWatcher()
     try prepare()
   }
 
   private func prepare() throws(RelayError) {
-    let parent = (root as NSString).deletingLastPathComponent
-    guard FileManager.default.fileExists(atPath: parent.isEmpty ? "." : parent) else { throw .unreachable(root) }
+    guard FileManager.default.fileExists(atPath: Self.parent(of: root)) else { throw .unreachable(root) }
     for folder in [root, account] where !folder.isEmpty { try Self.makeFolder(folder) }
     let epoch = root + "/epoch"
     guard !FileManager.default.fileExists(atPath: epoch) else { return }
@@ -51,6 +50,11 @@ package final class FolderRelay: Relay {
     let text = Array((UInt64.random(in: 1 ... .max).bigEndianBytes.hexadecimal + "\n").utf8)
     _ = write(descriptor, text, text.count)
     Foundation.close(descriptor)
+  }
+
+  private static func parent(of path: String) -> String {
+    let parent = (path as NSString).deletingLastPathComponent
+    return parent.isEmpty ? "." : parent
   }
 
   private static func makeFolder(_ path: String) throws(RelayError) {

@@ -39,6 +39,26 @@ package struct Inbox: Sendable {
     for stream in readings.keys where !streams.contains(stream) { readings[stream] = nil }
   }
 
+  /// What came of applying what was read; only now, for the transaction has committed: an earlier move would skip
+  /// operations after a crash.
+  ///
+  /// - Returns: Whether what lies at the position is damage that was not known of.
+  mutating func note(_ outcome: ApplyOutcome, of stream: RelayStream, now: UInt64) -> Bool {
+    var reading = readings[stream] ?? Reading()
+    let wasDamaged = reading.isDamaged
+    if !outcome.changes.isEmpty || outcome.quarantined > 0 { reading.hasRestarted = false }
+    if outcome.hasTaken { reading.lockedSince = nil }
+    if outcome.end == .locked { reading.lockedSince = reading.lockedSince ?? now }
+    // Keys come with the membership, before what is sealed under them: one that does not come is none.
+    let isStuck = outcome.end == .locked && now - (reading.lockedSince ?? now) >= Peers.heartbeat
+    reading.position = outcome.next
+    reading.isDamaged = outcome.end == .forked
+    reading.isWaiting = outcome.end == .waiting || (outcome.end == .locked && !isStuck)
+    reading.isDirty = outcome.end == .complete
+    readings[stream] = reading
+    return (outcome.end == .damaged || isStuck) && refuse(stream) && !wasDamaged
+  }
+
   /// What lies at the position cannot be used.
   ///
   /// - Returns: Whether that is damage: it is looked at from the start once before it is called so.

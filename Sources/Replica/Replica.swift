@@ -337,25 +337,12 @@ package struct Replica: Sendable {
     isBusy = false
     var effects = [ReplicaEffect]()
     let sender = tags[stream.tag]
-    var reading = inbox[stream] ?? Inbox.Reading()
-    // Only now: the transaction has committed. An earlier move would skip operations after a crash.
-    let wasDamaged = reading.isDamaged
-    if !outcome.changes.isEmpty || outcome.quarantined > 0 { reading.hasRestarted = false }
-    reading.position = outcome.next
-    reading.isDamaged = outcome.end == .forked
-    if !outcome.changes.isEmpty || outcome.quarantined > 0 || outcome.admitted { reading.lockedSince = nil }
-    if outcome.end == .locked { reading.lockedSince = reading.lockedSince ?? now.uptime }
-    // Keys come with the membership, before what is sealed under them: one that does not come is none.
-    let isStuck = outcome.end == .locked && now.uptime - (reading.lockedSince ?? now.uptime) >= Peers.heartbeat
-    reading.isWaiting = outcome.end == .waiting || (outcome.end == .locked && !isStuck)
-    reading.isDirty = outcome.end == .complete
-    inbox[stream] = reading
-    let isDamaged = (outcome.end == .damaged || isStuck) && inbox.refuse(stream)
+    let isNewDamage = inbox.note(outcome, of: stream, now: now.uptime)
     relay.lastExchange = now.wall
     if !outcome.changes.isEmpty { effects.append(.report(.applied(sender, outcome.changes))) }
     if outcome.quarantined > 0 { effects.append(.report(.quarantined(sender, outcome.quarantined))) }
     if outcome.end == .forked { effects.append(.report(.forked(stream))) }
-    if isDamaged && !wasDamaged {
+    if isNewDamage {
       effects.append(.report(.damaged(stream)))
       schedulePresence(at: now.uptime)
     }
@@ -370,7 +357,7 @@ package struct Replica: Sendable {
 
   /// Says how far we are: at once for a crisis and when it was quiet, otherwise a few times a second.
   private mutating func confirm(_ channel: Channel, _ outcome: ApplyOutcome, _ now: Moment) {
-    guard !outcome.changes.isEmpty || outcome.admitted || outcome.quarantined > 0 else { return }
+    guard outcome.hasTaken else { return }
     if channel == Channel(.crisis) { presence.isUrgent = true }
     schedulePresence(at: max(now.uptime, presence.last + Self.confirmationGap))
   }

@@ -81,6 +81,8 @@ package struct ApplyOutcome: Sendable, Equatable {
   /// Writes that met another one made without knowing of it.
   package var concurrent: Int
   package var admitted: Bool
+
+  var hasTaken: Bool { !changes.isEmpty || quarantined > 0 || admitted }
 }
 
 /// What a replica wants done. A driver performs effects in order and returns the resulting events.

@@ -113,8 +113,10 @@ struct ReviewDuty: Sendable {
   ///     written, and counted, once.
   /// - Returns: What there is to tell.
   mutating func perform(_ store: Store, relay: (any Relay)?, present: Set<DeviceID>, pingPath: String, _ now: Moment) throws -> (news: [String], hasWritten: Bool) {
+    // First, so that a store that cannot be read is not asked again at once, and again.
+    due = relay == nil ? nil : now.uptime + Self.gap
     try store.read { try refresh($0) }
-    due = open.isEmpty || relay == nil ? nil : now.uptime + Self.gap
+    if open.isEmpty { due = nil }
     guard let relay else { return ([], false) }
     var (news, hasWritten) = ([String](), false)
     for review in open where review.asker.map({ !present.contains($0) }) ?? true {
