@@ -51,13 +51,13 @@ let package = Package(
       swiftSettings: [.swiftLanguageMode(.v6)]),
 
     // floor 1 · what is written, and when: identifiers, clock, values, operations
-    .target(name: "Causality", dependencies: ["WireFormat", protobuf], swiftSettings: strict),
+    .target(name: "Causality", dependencies: ["WireFormat", crypto, protobuf], swiftSettings: strict),
 
     // floor 1 · what is shown on the worst day: static text, no dependency of any kind
     .target(name: "Crisis", swiftSettings: strict),
 
     // floor 2 · rules: how writes merge; how bytes are sealed
-    .target(name: "ConflictResolution", dependencies: ["Causality", "WireFormat", crypto, protobuf], swiftSettings: strict),
+    .target(name: "ConflictResolution", dependencies: ["Causality", "WireFormat", protobuf], swiftSettings: strict),
     .target(
       name: "Sealing", dependencies: ["Causality", "WireFormat", crypto, cryptoExtras, protobuf],
       resources: [.embedInCode("Resources/bip39-english.txt")], swiftSettings: strict),

@@ -207,7 +207,24 @@ uint64_t fm_uptime_ns(void) {
 uint64_t fm_wall_us(void) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
+  // A clock before 1970 counts as 1970: no time of ours lies before it.
+  if (now.tv_sec < 0) return 0;
   return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+uint64_t fm_boottime_ns(void) {
+  struct timespec now;
+#ifdef __linux__
+  clock_gettime(CLOCK_BOOTTIME, &now);
+#else
+  clock_gettime(CLOCK_MONOTONIC, &now);  // counts sleep on macOS
+#endif
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void fm_pause_ms(int ms) {
+  struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
+  nanosleep(&time, NULL);
 }
 
 void fm_protect_memory(void) {

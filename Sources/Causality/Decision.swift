@@ -51,12 +51,9 @@ extension WireDecision {
 
 extension Decision {
   init(_ wire: WireDecision) throws(CodecError) {
-    let short = [wire.method, wire.model].allSatisfy { $0.utf8.count <= Limits.nameBytes }
-    guard short, wire.by.utf8.count <= Limits.reasonBytes, wire.reasons.count <= Limits.reasons,
-      wire.reasons.allSatisfy({ $0.utf8.count <= Limits.reasonBytes }), wire.permille <= 1_000
-    else { throw .tooLarge }
     self.init(method: wire.method)
     (waited, reopens, by) = (wire.waitedMs, wire.reopens, wire.by)
     (model, permille, reasons, isFollowed) = (wire.model, wire.permille, wire.reasons, wire.followed)
+    guard isReadable else { throw .tooLarge }
   }
 }

@@ -27,6 +27,23 @@ package enum Limits {
   /// Characters in a device name, so that it fits one line of an 80-column screen.
   package static let deviceNameCharacters = 40
 
+  /// Cursors in one presence: every stream of 50 devices, several times over; 16 bytes each and the frame's limit holds.
+  package static let presenceCursors = 3_000
+  /// Bytes that a device carries for others, per channel; what is older than a relay comes from backups then.
+  package static let carriedBytes: UInt64 = 64 * 1_024 * 1_024
+  /// Bytes of one emergency journal: an activation and what takes it back are less than a kilobyte.
+  package static let journalBytes = 64 * 1_024
+  /// Sequence numbers: more than anybody writes, and room to add to them.
+  package static let sequences: UInt64 = 1 << 62
+  /// Lives of a store that are over and not closed: more than restoring it can explain.
+  package static let openLives = 16
+  /// Streams that one closing names: every channel, and histories that a copied home made of it.
+  package static let closedStreams = 64
+  /// Membership entries that wait for their signers: as many as a household has devices, several times over.
+  package static let waitingEntries = 256
+  /// Emergency keys of one device: one for each time that it was put back or set up anew.
+  package static let emergencyKeys = 32
+
   /// Devices of the largest tier; tables are sized for it, nothing is refused at it.
   package static let devices = 50
   /// Conflicts listed at once: the weightiest ones, of equal ones the newest, which cost 3 ms of the first picture at most.
@@ -46,7 +63,7 @@ package enum Limits {
   /// Bytes of a notice before sealing: a name, and what it is about. All have this size.
   package static let noticeBytes = 1_024
   /// Activations that one notice can be about; a crisis has one or two.
-  package static let noticeActivations = 16
+  package static let noticeActivations = 12
   /// Characters of the name that a contact knows the person as.
   package static let personCharacters = 40
   /// How often a notice is put up under the next number when others were faster: every device once.

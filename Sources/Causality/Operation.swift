@@ -6,6 +6,14 @@ package enum Value: Hashable, Sendable {
   case flag(Bool)
 }
 
+/// A value that is remembered beside others and takes no part in comparing them.
+struct Uncompared<Value: Sendable>: Hashable, Sendable {
+  var value: Value
+  init(_ value: Value) { self.value = value }
+  static func == (one: Self, other: Self) -> Bool { true }
+  func hash(into hasher: inout Hasher) {}
+}
+
 /// What one operation does.
 package enum Mutation: Hashable, Sendable {
   /// Writes a single-valued field.
@@ -31,12 +39,14 @@ package struct Operation: Hashable, Sendable {
   /// The writes that the writer had seen in this field and that this one takes the place of.
   package var replaces: [OperationID]
   private var aside: Aside<Decision>?
+  private var known = Uncompared<StateHash?>(nil)
   /// Why it was made, where it settles what was written apart.
   package var decision: Decision? {
     get { aside?.value }
     set { aside = newValue.map { .value($0) } }
   }
 
+  /// An operation whose identity is known, because it was kept with it.
   package init(
     id: OperationID, timestamp: Timestamp, record: RecordID, kind: String, field: String, mutation: Mutation,
     replaces: [OperationID], decision: Decision? = nil
@@ -49,6 +59,26 @@ package struct Operation: Hashable, Sendable {
     self.mutation = mutation
     self.replaces = replaces
     aside = decision.map { .value($0) }
+  }
+
+  /// An operation that has its number, and whose mark follows from what it says.
+  package init(
+    stream: StreamID, sequence: UInt64, timestamp: Timestamp, record: RecordID, kind: String, field: String,
+    mutation: Mutation, replaces: [OperationID], decision: Decision? = nil
+  ) {
+    self.init(
+      id: OperationID(stream: stream, sequence: sequence, mark: 0), timestamp: timestamp, record: record, kind: kind,
+      field: field, mutation: mutation, replaces: replaces, decision: decision)
+    let digest = self.digest
+    known.value = digest
+    id.mark = digest.mark
+  }
+
+  /// The digest of what it writes: see ``StateHash``.
+  package var digest: StateHash {
+    if let digest = known.value { return digest }
+    let covers = mutation.value == nil ? replaces : []
+    return StateHash(of: id, at: timestamp, value: mutation.value, covers: covers, field: field, record: record)
   }
 
   /// The name of the pseudo-field that erasures are kept in.
@@ -77,6 +107,16 @@ package struct Draft: Hashable, Sendable {
     self.lane = lane
     self.replaces = replaces
     self.decision = decision
+  }
+}
+
+extension Mutation {
+  /// The value written, if any.
+  package var value: Value? {
+    switch self {
+    case .set(let value), .add(let value): value
+    case .remove, .erase, .restore: nil
+    }
   }
 }
 

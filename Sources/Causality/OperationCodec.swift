@@ -38,10 +38,16 @@ package enum OperationCodec {
   }
 }
 
+/// A stream without its lane: who wrote, and in which life.
+private struct Writer: Hashable {
+  var device: DeviceID
+  var incarnation: Incarnation
+}
+
 /// Collects operations into columns.
 package struct ColumnWriter {
   private var message = WireOperations()
-  private var devices: [DeviceID: UInt64] = [:]
+  private var writers: [Writer: UInt64] = [:]
   private var records: [RecordID: UInt32] = [:]
   private var names: [String: UInt32] = [:]
   private var previous: UInt64 = 0
@@ -59,23 +65,33 @@ package struct ColumnWriter {
     message.action.append(operation.mutation.action)
     message.value.append(operation.mutation.wireValue)
     message.replacesCount.append(UInt32(operation.replaces.count))
-    for id in operation.replaces { message.replaces += pair(id) }
+    for id in operation.replaces {
+      message.replaces += pair(id)
+      message.replacesMarks.append(id.mark)
+    }
     if let decision = operation.decision {
       var wire = WireDecision(decision)
       wire.operation = UInt32(message.record.count - 1)
-      if let version = decision.recommended { wire.recommended = pair(version) }
+      if let version = decision.recommended {
+        wire.recommended = pair(version)
+        wire.recommendedMark = version.mark
+      }
       message.decisions.append(wire)
     }
   }
 
   package mutating func appendOrigins(_ operations: [Operation]) {
-    for operation in operations { message.origin += pair(operation.id) }
+    for operation in operations {
+      message.origin += pair(operation.id)
+      message.originMarks.append(operation.id.mark)
+    }
   }
 
   /// Notes replaced operations that have not arrived; only at rest.
   package mutating func appendAwaited(_ id: OperationID, field: String) {
     message.awaited.append(UInt64(index(of: field)))
     message.awaited += pair(id)
+    message.awaitedMarks.append(id.mark)
   }
 
   package func bytes() -> [UInt8] {
@@ -87,9 +103,11 @@ package struct ColumnWriter {
   }
 
   private mutating func pair(_ id: OperationID) -> [UInt64] {
-    let device = id.stream.device
-    let index = devices[device] ?? UInt64(devices.count)
-    if devices.updateValue(index, forKey: device) == nil { message.devices.append(contentsOf: device.bytes) }
+    let writer = Writer(device: id.stream.device, incarnation: id.stream.incarnation)
+    let index = writers[writer] ?? UInt64(writers.count)
+    if writers.updateValue(index, forKey: writer) == nil {
+      message.writers.append(contentsOf: writer.device.bytes + writer.incarnation.rawValue.bigEndianBytes)
+    }
     return [index << 3 | UInt64(id.stream.lane.rawValue), id.sequence]
   }
 
@@ -114,20 +132,20 @@ package struct ColumnWriter {
 /// Reads columns; checks every index and length before it is used.
 package struct ColumnReader {
   private let message: WireOperations
-  private let devices: [DeviceID]
+  private let writers: [Writer]
   private let records: [RecordID]
 
   package init(_ message: WireOperations) throws(CodecError) {
     self.message = message
-    devices = try Self.identifiers(in: message.devices)
+    writers = try Self.writers(in: message.writers)
     records = try Self.identifiers(in: message.records)
     let count = message.record.count
     guard
       message.field.count == count, message.timestampDelta.count == count, message.action.count == count,
       message.value.count == count, message.replacesCount.count == count,
-      message.recordKinds.count == records.count
+      message.recordKinds.count == records.count, message.replacesMarks.count * 2 == message.replaces.count
     else { throw .columnsDisagree }
-    guard message.names.allSatisfy({ $0.utf8.count <= Limits.nameBytes }) else { throw .tooLarge }
+    guard message.names.allSatisfy(WriteLimits.isReadable(name:)) else { throw .tooLarge }
     // Each belongs to one operation, in their order.
     guard zip(message.decisions, message.decisions.dropFirst()).allSatisfy({ $0.operation < $1.operation }),
       message.decisions.last.map({ $0.operation < count }) ?? true
@@ -147,15 +165,36 @@ package struct ColumnReader {
       var decision: Decision?
       if let wire = decisions.first, wire.operation == index { decision = try self.decision(decisions.removeFirst()) }
       operations.append(
-        Operation(
-          id: try identity(of: index, identities), timestamp: Timestamp(rawValue: timestamp),
-          record: records[record], kind: try name(message.recordKinds[record]),
-          field: try name(message.field[index]),
-          mutation: try Mutation(action: message.action[index], message.value[index]),
-          replaces: try replaces(message.replacesCount[index], from: &next), decision: decision))
+        try operation(
+          index, identities, at: Timestamp(rawValue: timestamp), record: records[record],
+          kind: try name(message.recordKinds[record]), replaces: try replaces(message.replacesCount[index], from: &next),
+          decision: decision))
     }
-    guard next == message.replaces.count else { throw .columnsDisagree }
+    guard next == message.replacesMarks.count else { throw .columnsDisagree }
     return operations
+  }
+
+  private func operation(
+    _ index: Int, _ identities: OperationCodec.Identities, at timestamp: Timestamp, record: RecordID, kind: String,
+    replaces: [OperationID], decision: Decision?
+  ) throws(CodecError) -> Operation {
+    let field = try name(message.field[index])
+    let mutation = try Mutation(action: message.action[index], message.value[index])
+    switch identities {
+    case .run(let stream, let first):
+      let (sequence, overflows) = first.addingReportingOverflow(UInt64(index))
+      guard !overflows else { throw .indexOutOfRange }
+      return Operation(
+        stream: stream, sequence: sequence, timestamp: timestamp, record: record, kind: kind, field: field,
+        mutation: mutation, replaces: replaces, decision: decision)
+    case .explicit:
+      let count = message.record.count
+      guard message.origin.count == count * 2, message.originMarks.count == count else { throw .columnsDisagree }
+      let id = try id(message.origin[index * 2], message.origin[index * 2 + 1], message.originMarks[index])
+      return Operation(
+        id: id, timestamp: timestamp, record: record, kind: kind, field: field, mutation: mutation, replaces: replaces,
+        decision: decision)
+    }
   }
 
   /// The kind of the first record; only at rest, where there is exactly one.
@@ -166,33 +205,26 @@ package struct ColumnReader {
 
   /// The awaited operations by field; only at rest.
   package func awaited() throws(CodecError) -> [(field: String, id: OperationID)] {
-    guard message.awaited.count % 3 == 0 else { throw .columnsDisagree }
+    guard message.awaited.count == message.awaitedMarks.count * 3 else { throw .columnsDisagree }
     var awaited: [(String, OperationID)] = []
-    for start in stride(from: 0, to: message.awaited.count, by: 3) {
+    for (place, mark) in message.awaitedMarks.enumerated() {
+      let start = place * 3
       guard let index = UInt32(exactly: message.awaited[start]) else { throw .indexOutOfRange }
-      awaited.append((try name(index), try id(message.awaited[start + 1], message.awaited[start + 2])))
+      awaited.append((try name(index), try id(message.awaited[start + 1], message.awaited[start + 2], mark)))
     }
     return awaited
   }
 
-  private func identity(of index: Int, _ identities: OperationCodec.Identities) throws(CodecError) -> OperationID {
-    switch identities {
-    case .run(let stream, let first): return OperationID(stream: stream, sequence: first + UInt64(index))
-    case .explicit:
-      guard message.origin.count == message.record.count * 2 else { throw .columnsDisagree }
-      return try id(message.origin[index * 2], message.origin[index * 2 + 1])
-    }
-  }
-
+  /// - Parameter next: The number of the next name in the column of replaced operations.
   private func replaces(_ count: UInt32, from next: inout Int) throws(CodecError) -> [OperationID] {
     guard count > 0 else { return [] }
-    guard count <= Limits.replacedOperations else { throw .tooLarge }
-    guard next + Int(count) * 2 <= message.replaces.count else { throw .columnsDisagree }
+    guard WriteLimits.isReadable(replaced: Int(count)) else { throw .tooLarge }
+    guard next + Int(count) <= message.replacesMarks.count else { throw .columnsDisagree }
     var ids = [OperationID]()
     ids.reserveCapacity(Int(count))
     for _ in 0..<count {
-      ids.append(try id(message.replaces[next], message.replaces[next + 1]))
-      next += 2
+      ids.append(try id(message.replaces[next * 2], message.replaces[next * 2 + 1], message.replacesMarks[next]))
+      next += 1
     }
     return ids
   }
@@ -201,17 +233,18 @@ package struct ColumnReader {
     var decision = try Decision(wire)
     if !wire.recommended.isEmpty {
       guard wire.recommended.count == 2 else { throw .columnsDisagree }
-      decision.recommended = try id(wire.recommended[0], wire.recommended[1])
+      decision.recommended = try id(wire.recommended[0], wire.recommended[1], wire.recommendedMark)
     }
     return decision
   }
 
-  private func id(_ packed: UInt64, _ sequence: UInt64) throws(CodecError) -> OperationID {
-    guard let lane = Lane(rawValue: UInt8(packed & 7)), packed >> 3 < devices.count, sequence > 0 else {
+  private func id(_ packed: UInt64, _ sequence: UInt64, _ mark: UInt64) throws(CodecError) -> OperationID {
+    guard let lane = Lane(rawValue: UInt8(packed & 7)), packed >> 3 < writers.count, sequence > 0 else {
       throw .indexOutOfRange
     }
+    let writer = writers[Int(packed >> 3)]
     return OperationID(
-      stream: StreamID(device: devices[Int(packed >> 3)], lane: lane), sequence: sequence)
+      stream: StreamID(device: writer.device, incarnation: writer.incarnation, lane: lane), sequence: sequence, mark: mark)
   }
 
   private func name(_ index: UInt32) throws(CodecError) -> String {
@@ -232,6 +265,19 @@ package struct ColumnReader {
       rest = rest.dropFirst(size)
     }
     return identifiers
+  }
+
+  private static func writers(in bytes: some RandomAccessCollection<UInt8>) throws(CodecError) -> [Writer] {
+    guard bytes.count % 24 == 0 else { throw .badIdentifier }
+    var writers = [Writer]()
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      guard let device = DeviceID(bytes: rest.prefix(16)) else { throw .badIdentifier }
+      let incarnation = UInt64(bigEndianBytes: rest.dropFirst(16).prefix(8))
+      writers.append(Writer(device: device, incarnation: Incarnation(rawValue: incarnation)))
+      rest = rest.dropFirst(24)
+    }
+    return writers
   }
 }
 
@@ -277,7 +323,7 @@ extension Value {
   fileprivate init(_ wire: WireValue) throws(CodecError) {
     switch wire.kind {
     case .text(let text)?:
-      guard text.utf8.count <= Limits.textBytes else { throw .tooLarge }
+      guard WriteLimits.isReadable(text: text) else { throw .tooLarge }
       self = .text(text)
     case .integer(let integer)?: self = .integer(integer)
     case .decimal(let decimal)?: self = .decimal(decimal)

@@ -7,11 +7,12 @@ package struct Timestamp: Hashable, Sendable, Comparable {
 
   package init(rawValue: UInt64) { self.rawValue = rawValue }
 
-  /// - Precondition: `milliseconds` fits into 48 bits (until the year 10889).
+  /// - Parameter milliseconds: Since 1970. What needs more than 48 bits (from the year 10889) counts as the last of them.
   package init(milliseconds: UInt64, counter: UInt16 = 0) {
-    precondition(milliseconds < 1 << 48, "a wall time of more than 48 bits")
-    rawValue = milliseconds << 16 | UInt64(counter)
+    rawValue = min(milliseconds, Self.lastMillisecond) << 16 | UInt64(counter)
   }
+
+  private static let lastMillisecond: UInt64 = 1 << 48 - 1
 
   /// Milliseconds since 1970, as the writer's clock had it.
   package var milliseconds: UInt64 { rawValue >> 16 }
@@ -21,7 +22,7 @@ package struct Timestamp: Hashable, Sendable, Comparable {
   package static func < (one: Self, other: Self) -> Bool { one.rawValue < other.rawValue }
 }
 
-/// The clock that stamps operations: never runs backwards, and follows what it has seen.
+/// The clock that stamps operations: follows what it has seen, and runs backwards only when it was far ahead.
 package struct HybridClock: Sendable, Hashable {
   /// How far ahead of the wall clock a timestamp from elsewhere may be: 5 minutes.
   ///
@@ -36,35 +37,47 @@ package struct HybridClock: Sendable, Hashable {
 
   /// Draws a timestamp later than every one before it.
   ///
+  /// Where the wall clock was once more than ``driftLimit`` ahead of what it is now, the timestamp comes from the
+  /// wall again: others would hide for as long whatever is written after that moment. What it replaces, and the
+  /// sequence number, keep the order of this device's writes.
+  ///
   /// - Parameter wall: Milliseconds since 1970, from this device's clock. May be anything.
   package mutating func stamp(wall: UInt64) -> Timestamp {
-    let wall = min(wall, 1 << 48 - 1)
-    if wall > last.milliseconds {
+    forgetFuture(wall)
+    if Timestamp(milliseconds: wall).milliseconds > last.milliseconds {
       last = Timestamp(milliseconds: wall)
     } else {
       // The counter overflows into the milliseconds: 65,536 writes in one of them stay ordered.
-      last = Timestamp(rawValue: last.rawValue + 1)
+      last = Timestamp(rawValue: last.rawValue &+ 1)
     }
     return last
   }
 
-  /// Whether a timestamp lies further ahead than ``driftLimit`` and has to wait.
-  package static func isFromTheFuture(_ timestamp: Timestamp, wall: UInt64) -> Bool {
-    timestamp.milliseconds > wall &+ driftLimit
+  /// 2024-01-01: nothing was written before there was this program, so that an earlier wall clock is wrong.
+  private static let earliest: UInt64 = 1_704_067_200_000
+
+  private mutating func forgetFuture(_ wall: UInt64) {
+    guard wall >= Self.earliest, Self.isFromTheFuture(last, wall: wall) else { return }
+    last = Timestamp(milliseconds: wall)
   }
 
-  /// Follows a timestamp from elsewhere, so that later writes here are ordered after it.
-  ///
-  /// - Precondition: The timestamp is not from the future; such operations are quarantined first.
+  /// Whether a timestamp lies further ahead than ``driftLimit`` and has to wait.
+  package static func isFromTheFuture(_ timestamp: Timestamp, wall: UInt64) -> Bool {
+    timestamp.milliseconds > wall && timestamp.milliseconds - wall > driftLimit
+  }
+
+  /// Follows a timestamp from elsewhere, so that later writes here are ordered after it. One from the future is
+  /// not followed: our clock stays right.
   package mutating func observe(_ timestamp: Timestamp, wall: UInt64) {
-    precondition(!Self.isFromTheFuture(timestamp, wall: wall), "quarantine before observing")
-    last = max(last, timestamp)
+    forgetFuture(wall)
+    if !Self.isFromTheFuture(timestamp, wall: wall) { last = max(last, timestamp) }
   }
 }
 
 /// One reading of both clocks of a device.
 package struct Moment: Sendable, Hashable {
-  /// Milliseconds since 1970. Steps when somebody sets the clock: only for stamping and showing.
+  /// Milliseconds since 1970; 0 for a clock that is before that. Steps when somebody sets the clock: only for
+  /// stamping and showing.
   package var wall: UInt64
   /// Nanoseconds since some start. Never steps: for every duration and deadline.
   package var uptime: UInt64

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Causality
+import Dashboard
 import Foundation
 import Relays
 import Replica
@@ -24,39 +25,54 @@ struct InitCommand: ParsableCommand {
   @OptionGroup var output: OutputOptions
   @Option(help: ArgumentHelp("What to call this device.", valueName: "name")) var device: String
   @Flag(help: "Protect the store with a key file instead of a passphrase.") var noPassphrase = false
+  @Flag(help: "No key for emergencies: a crisis can then only be raised while the store can be opened.") var noEmergencyKey = false
+  @Flag(help: "Move a store that is there aside, and start anew.") var replace = false
 
   func run() throws {
     try Output.reporting(asJSON: output.json) {
       let name = try DeviceName.checked(device)
-      let relay = try location.relayLocation()
-      let passphrase = try chosenPassphrase()
-      let home = location.homeFolder
-      if home.hasStore { throw StorageError.storeExists(home.path) }
-      // The relay is looked at first: an account whose relay cannot exist is a trap.
-      if case .folder(let path) = relay, path != home.relay {
-        _ = try FolderRelay(path: path, account: [], ownTag: nil)
+      let (home, relay) = (location.homeFolder, try location.chosenRelay())
+      try AccountSetup.check(home, replacing: replace)
+      let choices = AccountSetup.Choices(
+        deviceName: name, passphrase: try chosenPassphrase(), relay: relay, hasEmergencyKey: !noEmergencyKey)
+      let (prepared, code) = try AccountSetup.found(at: home, choices)
+      let account = String(RecordID(bytes: prepared.ring.account.account)?.description ?? "")
+      do { try show(code, account, prepared.ring.device) } catch {
+        prepared.discard()
+        throw error
       }
-      let (store, code) = try AccountSetup.create(at: home, deviceName: name, passphrase: passphrase)
-      try relay.remember(in: home)
-      let account = String(RecordID(bytes: store.ring.account.account)?.description ?? "")
-      if output.json {
-        try Output.json(
-          Created(account: account, device: store.ring.device.description, recoveryCode: code.words))
-        return
-      }
+      let (_, aside) = try prepared.finish(replacing: replace)
+      if let aside { Output.note("What was there lies in \(aside) now.") }
+      if output.json { return }
+      Output.line("")
       Output.line("Account \(account.suffix(8)) is ready; this device is “\(name)”.")
-      Output.line("")
-      Output.line("Your recovery code. It is shown once and kept nowhere; write it on paper:")
-      for (index, row) in code.words.split(separator: " ").chunks(of: 6).enumerated() {
-        Output.line("  \(index * 6 + 1 < 10 ? " " : "")\(index * 6 + 1)  " + row.joined(separator: " "))
+      if !noEmergencyKey {
+        Output.line("A crisis can be raised here even when the store cannot be opened: a key for that alone lies beside it,")
+        Output.line("outside of the passphrase. Who takes it can raise a crisis in your name, and read nothing.")
       }
-      try checkByReentry(code)
-      Output.line("")
+      if relay.isPrivate(to: home) {
+        Output.line("Devices meet in a folder inside this home, which no other device can reach:")
+        Output.line("`fullmind relay move folder:PATH` names one that all of them can.")
+      }
       Output.line("Next: `fullmind` opens the dashboard, `fullmind devices invite` adds another device.")
     }
   }
 
   private struct Created: Encodable { var account, device, recoveryCode: String }
+
+  /// The code counts as shown when it went out: until then there is no account.
+  private func show(_ code: RecoveryCode, _ account: String, _ device: DeviceID) throws {
+    if output.json {
+      try Output.json(Created(account: account, device: device.description, recoveryCode: code.words))
+    } else {
+      Output.line("Your recovery code. It is shown once and kept nowhere; write it on paper:")
+      for (index, row) in code.words.split(separator: " ").chunks(of: 6).enumerated() {
+        Output.line("  \(index * 6 + 1 < 10 ? " " : "")\(index * 6 + 1)  " + row.joined(separator: " "))
+      }
+    }
+    guard Output.failure == 0 else { throw CodeNotShown() }
+    if !output.json { try checkByReentry(code) }
+  }
 
   private func chosenPassphrase() throws -> String? {
     if noPassphrase { return nil }
@@ -64,8 +80,8 @@ struct InitCommand: ParsableCommand {
       throw StorageError.passphraseNeeded
     }
     guard !passphrase.isEmpty else { throw StorageError.emptyPassphrase }
-    if location.passphraseFile == nil, String(cString: getpass("Once more: ")) != passphrase {
-      throw StorageError.wrongPassphrase
+    if location.passphraseFile == nil, getpass("Once more: ").map({ String(cString: $0) }) != passphrase {
+      throw PassphrasesDiffer()
     }
     return passphrase
   }
@@ -77,12 +93,27 @@ struct InitCommand: ParsableCommand {
     for number in [Int.random(in: 1...12), Int.random(in: 13...24)] {
       while true {
         Output.write("Word \(number)? ")
-        guard let answer = readLine() else { return }
+        guard let answer = readLine() else { throw CodeNotShown() }
         if answer.trimmingCharacters(in: .whitespaces).lowercased() == words[number - 1] { break }
         Output.line("That is not word \(number). Look at your paper again.")
       }
     }
   }
+}
+
+/// The recovery code did not get out, or nobody has read it.
+struct CodeNotShown: ActionableError {
+  var code: String { "init.code-not-shown" }
+  var summary: String { "The recovery code could not be shown. No account was made." }
+  var remedy: String { "Run `fullmind init` again where its output can be read." }
+  var exitStatus: ExitStatus { .ioError }
+}
+
+struct PassphrasesDiffer: ActionableError {
+  var code: String { "init.passphrases-differ" }
+  var summary: String { "The two passphrases are not the same. Nothing was made." }
+  var remedy: String { "Try again, and type the same one twice." }
+  var exitStatus: ExitStatus { .usage }
 }
 
 /// `fullmind join`: this device joins an account that exists.
@@ -106,33 +137,47 @@ struct JoinCommand: ParsableCommand {
   @Option(help: ArgumentHelp("What to call this device.", valueName: "name")) var device: String
   @Flag(help: "Accept the short code without asking (for scripts).") var yes = false
   @Flag(help: "Protect the store with a key file instead of a passphrase.") var noPassphrase = false
+  @Flag(help: "No key for emergencies: a crisis can then only be raised while the store can be opened.") var noEmergencyKey = false
+  @Flag(help: "Move a store that is there aside, and join anew.") var replace = false
 
   func run() throws {
     try Output.reporting(asJSON: output.json) {
       let name = try DeviceName.checked(device)
       let home = location.homeFolder
-      if home.hasStore { throw StorageError.storeExists(home.path) }
+      try AccountSetup.check(home, replacing: replace)
       do { _ = try InvitationCode(code) } catch { throw EnrolmentError.badCode }
-      let relayLocation = try location.relayLocation()
-      let path = relayLocation.folder
-      let relay = try FolderRelay(path: path, account: [], ownTag: nil)
-      let passphrase = try chosenPassphrase()
-      var joining = try Joining(code: code, deviceName: name, relay: relay)
-      let (ring, members) = try waitForAdmission(&joining)
-      let store = try Store.create(at: home, ring: ring, membership: members.log, passphrase: passphrase)
-      try relayLocation.remember(in: home)
-      try ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: relayLocation.description)
-        .run(timeout: 30)
+      guard let relay = try location.namedRelay() else { throw RelayNotNamed() }
+      // Looked at before anybody is asked for a passphrase.
+      _ = try FolderRelay(path: relay.folder, account: [], ownTag: nil).identity()
+      let choices = AccountSetup.Choices(
+        deviceName: name, passphrase: try chosenPassphrase(), relay: relay, hasEmergencyKey: !noEmergencyKey)
+      var joining = try Joining(code: code, at: home, choices)
+      let (store, aside) = try waitForAdmission(&joining).finish(replacing: replace)
+      if let aside { Output.note("What was there lies in \(aside) now.") }
       if output.json {
-        let account = RecordID(bytes: ring.account.account)?.description ?? ""
-        try Output.json(Joined(account: account, device: ring.device.description))
+        let account = RecordID(bytes: store.ring.account.account)?.description ?? ""
+        try Output.json(Joined(account: account, device: store.ring.device.description))
       } else {
         Output.line("This device is “\(name)” and belongs to the account now.")
+      }
+      // It belongs to the account whatever becomes of the first exchange.
+      do {
+        try ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: relay.description).run(timeout: 30)
+      } catch {
+        Output.note("Not everything is here yet: \(Output.actionable(error).summary) `fullmind sync` goes on.")
       }
     }
   }
 
   private struct Joined: Encodable { var account, device: String }
+
+  /// Where the devices meet has to be said: a folder inside a home that does not exist yet is no meeting place.
+  struct RelayNotNamed: ActionableError {
+    var code: String { "join.relay-not-named" }
+    var summary: String { "Where the devices meet was not said. Nothing was changed." }
+    var remedy: String { "Give the same --relay that the other device uses: `fullmind relay show` there prints it." }
+    var exitStatus: ExitStatus { .usage }
+  }
 
   private func chosenPassphrase() throws -> String? {
     // Scripts that accept the short code unseen have decided about the key file as well.
@@ -144,13 +189,16 @@ struct JoinCommand: ParsableCommand {
     return passphrase
   }
 
-  private func waitForAdmission(_ joining: inout Joining) throws -> (KeyRing, Members) {
+  private func waitForAdmission(_ joining: inout Joining) throws -> AccountSetup.Prepared {
     while true {
       switch try joining.step() {
       case .waiting: Thread.sleep(forTimeInterval: mailboxGap)
       case .compare(let digits, let admittedBy):
-        try confirmShortCode(digits, with: "on “\(admittedBy)”", yes: yes)
-      case .admitted(let ring, let members): return (ring, members)
+        do { try confirmShortCode(digits, with: "on “\(CellText.clean(admittedBy))”", yes: yes) } catch {
+          joining.refuse()
+          throw error
+        }
+      case .admitted(let prepared): return prepared
       }
     }
   }
@@ -163,7 +211,7 @@ let mailboxGap = 0.05
 private func confirmShortCode(_ digits: String, with other: String, yes: Bool) throws {
   Output.note("Short code: \(digits)   (it must be the same \(other))")
   if yes { return }
-  FileHandle.standardError.write(Data("Is it the same? [y/N] ".utf8))
+  Output.ask("Is it the same? [y/N] ")
   guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else { throw EnrolmentError.declined }
 }
 
@@ -201,30 +249,53 @@ struct DevicesCommand: ParsableCommand {
     func run() throws {
       try Output.reporting {
         let store = try location.openStore()
-        let relay = try location.openRelay(store)
-        var performer = try EffectPerformer(
-          store: store, relay: relay, ring: store.ring, incarnation: store.incarnation)
+        let (place, relay) = (try location.relayLocation(store), try location.openRelay(store))
+        guard !place.isPrivate(to: store.home) else { throw RelayIsPrivate() }
+        var performer = try EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
         var invitation = try Invitation(store: store, relay: relay, members: performer.members)
         Output.line(invitation.code.description)
-        Output.note("Waiting for the new device: fullmind join \(invitation.code) --device NAME --relay \(try location.relayLocation())")
+        guard Output.failure == 0 else { throw OutputError() }
+        Output.note("Waiting for the new device: fullmind join \(invitation.code) --device NAME --relay \(place)")
         while true {
           guard case .compare(let digits, let name) = try invitation.step() else {
             Thread.sleep(forTimeInterval: mailboxGap)
             continue
           }
-          do { try confirmShortCode(digits, with: "on “\(name)”", yes: yes) } catch {
+          do { try confirmShortCode(digits, with: "on “\(CellText.clean(name))”", yes: yes) } catch {
             invitation.cancel()
             throw error
           }
-          _ = try invitation.admit(&performer)
           break
         }
+        let isSent = try invitation.admit(&performer)
         store.pingOthers(except: nil)
-        // Where no other process of this device exchanges, the others must learn of the newcomer from us.
-        try ExchangeOnce(store: store, relay: relay, relayName: "").run(timeout: 10)
-        Output.note("The new device belongs to the account now.")
+        Output.note(isSent ? "Admitted. Waiting until the new device is heard of…" : "Admitted. The relay cannot be used now: whichever program of this device exchanges next hands the account over.")
+        guard isSent, let newcomer = invitation.newcomer else { return }
+        try waitUntilHeard(of: newcomer, store, relay, place)
       }
     }
+
+    /// Nothing is said of the newcomer that it has not said itself.
+    private func waitUntilHeard(of newcomer: DeviceID, _ store: Store, _ relay: FolderRelay, _ place: RelayLocation) throws {
+      let end = SystemClock.now.uptime + 20_000_000_000
+      while SystemClock.now.uptime < end {
+        // Where no other process of this device exchanges, the others learn of the newcomer from us.
+        try? ExchangeOnce(store: store, relay: relay, relayName: place.description).run(timeout: 5)
+        let devices = try SnapshotBuilder.fromStore(store, relay: "").devices
+        guard let device = devices.first(where: { $0.id == newcomer }) else { throw EnrolmentError.declinedThere }
+        if device.isHeardOf { return Output.note("The new device belongs to the account, and was heard of.") }
+        Thread.sleep(forTimeInterval: 0.2)
+      }
+      Output.note("It is admitted and was not heard of yet. `fullmind devices list` shows when it was; nothing more is needed here.")
+    }
+  }
+
+  /// No other device can reach a folder inside this home.
+  struct RelayIsPrivate: ActionableError {
+    var code: String { "relay.private" }
+    var summary: String { "The relay is a folder inside this home: no other device can reach it. Nobody was invited." }
+    var remedy: String { "Name one that all devices can reach: `fullmind relay move folder:PATH`, then invite again." }
+    var exitStatus: ExitStatus { .config }
   }
 
   struct Rename: ParsableCommand {

@@ -41,9 +41,9 @@ enum ConflictBench {
     let (schema, field) = place
     let id = RecordID(high: 1, low: UInt64(number))
     func write(_ device: UInt64, _ value: Value, at: UInt64, replaces: [OperationID]) -> Causality.Operation {
-      let stream = StreamID(device: DeviceID(high: 0, low: device), lane: schema.lane)
+      let stream = StreamID(device: DeviceID(high: 0, low: device), incarnation: Incarnation(rawValue: 1), lane: schema.lane)
       return Causality.Operation(
-        id: OperationID(stream: stream, sequence: UInt64(number + 1) * 2 + at % 2), timestamp: Timestamp(milliseconds: at), record: id,
+        id: OperationID(stream: stream, sequence: UInt64(number + 1) * 2 + at % 2, mark: 0), timestamp: Timestamp(milliseconds: at), record: id,
         kind: schema.kind, field: field.name, mutation: .set(value), replaces: replaces)
     }
     let (before, one, other): (Value, Value, Value) =

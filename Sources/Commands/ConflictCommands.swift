@@ -87,6 +87,7 @@ struct ConflictsCommand: ParsableCommand {
           throw InputError.invalid(
             "Nothing about this waits for a decision. Nothing was changed.", remedy: "See `fullmind conflicts list`.")
         }
+        defer { try? CrisisReport.noteOffer(of: id, [conflict.field], actions) }
         if let text { return try actions.resolve(id, field: conflict.field, with: text) }
         if both, conflict.canKeepBoth { return try actions.resolve(id, field: conflict.field, by: .unionMerge) }
         if let method {

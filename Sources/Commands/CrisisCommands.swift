@@ -1,5 +1,6 @@
 import ArgumentParser
 import Causality
+import ConflictResolution
 import Crisis
 import Foundation
 import Replica
@@ -25,6 +26,11 @@ struct CrisisCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
     @Argument(help: "mild, moderate, severe or emergency.") var level = "severe"
     @Flag(help: "Tell invited contacts at once.") var now = false
+    @Option(help: ArgumentHelp("Go on trying for so many seconds where neither this disk nor the relay takes it (1-3600).", valueName: "seconds")) var timeout = 60
+
+    func validate() throws {
+      guard (1...3_600).contains(timeout) else { throw ValidationError("--timeout takes 1 to 3600 seconds, not \(timeout).") }
+    }
 
     func run() throws {
       guard let level = CrisisLevel(name: level), level > .none else {
@@ -38,25 +44,58 @@ struct CrisisCommand: ParsableCommand {
       }
       if !output.json { CrisisReport.printCard() }
       try Output.reporting(asJSON: output.json) {
-        let store = try location.openStore()
-        let change = try location.actions(store).activateCrisis(level, source: "person")
+        let home = location.homeFolder
+        // Neither a passphrase, a lock nor a damaged file stands between a person and this.
+        let hasJournal = EmergencyJournal(home) != nil
+        let store = hasJournal ? nil : try location.openStore()
+        let raiser = CrisisReport.raiser(location, store)
+        raiser.raise(level, source: "person")
+        let delivery = try follow(raiser)
         if output.json {
           try Output.json(
             CrisisReport(
-              level: level.name, active: true, since: change.operation.timestamp.milliseconds,
-              savedAt_us: change.saved, atRelay: change.isAtRelay))
-        } else if !change.isAtRelay {
-          Output.line("Saved here. The relay cannot be reached; your other devices learn of it when it is back.")
-        } else {
-          Output.line("Saved here and sent to all your devices.")
+              level: level.name, active: true, since: SystemClock.now.wall, savedAt_us: raiser.savedAt,
+              atRelay: delivery.relay.isDone, word: delivery.word.rawValue))
         }
-        try tell(level, store)
+        guard let opened = store ?? (try? openQuietly()) else {
+          if !output.json, level >= .severe { Output.line("Your contacts are told by a program that can open the store: `fullmind`, or an agent.") }
+          return
+        }
+        try tell(level, opened)
       }
+    }
+
+    /// Without a question: what needs a passphrase stays closed.
+    private func openQuietly() throws -> Store {
+      let store = try Store.open(at: location.homeFolder) { location.passphraseFile == nil ? nil : try location.passphrase(prompt: "") }
+      try store.takeOverJournal(within: 1_000)
+      return store
+    }
+
+    /// Milliseconds within which it is durable or sent, or something is said.
+    private static let first = 1_000
+
+    /// Says how far it has come, as it becomes known; goes on until the disk or the relay has it.
+    private func follow(_ raiser: CrisisRaiser) throws -> CrisisDelivery {
+      var delivery = raiser.outcome(within: Self.first)
+      if !output.json { Output.line(delivery.text) }
+      let end = SystemClock.now.uptime + UInt64(timeout) * 1_000_000_000
+      while !delivery.disk.isDone, !delivery.relay.isDone {
+        guard SystemClock.now.uptime < end else {
+          if output.json { try Output.json(CrisisReport(level: level, active: true, since: nil, atRelay: false, word: delivery.word.rawValue)) }
+          throw CrisisNotSaved()
+        }
+        let before = delivery.word
+        delivery = raiser.outcome(within: 200)
+        if !output.json, delivery.word != before { Output.line(delivery.text) }
+      }
+      raiser.end()
+      return delivery
     }
 
     /// The contacts, when the time to take it back is over; a dashboard or agent may be faster.
     private func tell(_ level: CrisisLevel, _ store: Store) throws {
-      let contacts = try store.read { try SafetyPlan.contacts($0) }.filter { $0.link != nil && $0.consent == .prompt }
+      let contacts = try store.read { try SafetyPlan.contacts($0) }.filter { $0.isInvited && $0.consent == .prompt }
       guard level >= .severe, !contacts.isEmpty, now || !output.json else { return }
       let names = contacts.map(\.name).joined(separator: ", ")
       if !now {
@@ -94,25 +133,43 @@ struct CrisisCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
-        let store = try location.openStore()
-        let state = try CrisisReport.state(of: store)
-        // From 30 s after the activation on there is no second question. (DOMAIN.md.)
-        let age = SystemClock.now.wall &- (state.since ?? 0)
-        if state.isActive, !yes, age < 30_000, isatty(STDIN_FILENO) == 1 {
-          Output.write("Is it over for now? [y/N] ")
-          guard ["y", "yes"].contains((readLine() ?? "").lowercased()) else { return }
+        let opened = Result { try location.openStore() }
+        let store = try? opened.get()
+        if let store {
+          let state = try CrisisReport.state(of: store)
+          // From 30 s after the activation on there is no second question. (DOMAIN.md.)
+          let age = SystemClock.now.wall &- (state.since ?? 0)
+          if state.isActive, !yes, age < 30_000, isatty(STDIN_FILENO) == 1 {
+            Output.write("Is it over for now? [y/N] ")
+            guard ["y", "yes"].contains((readLine() ?? "").lowercased()) else { return }
+          }
         }
-        let resolved = try location.actions(store).resolveCrisis()
-        if output.json {
-          let after = try CrisisReport.state(of: store)
-          try Output.json(
-            CrisisReport(
-              level: after.level.name, active: after.isActive, since: after.since,
-              savedAt_us: resolved?.saved, atRelay: resolved?.isAtRelay))
-        } else {
-          Output.line(resolved == nil ? "No crisis is active." : "Resolved. Be kind to yourself today.")
+        let raiser = CrisisReport.raiser(location, store)
+        var problem: (any Error)?
+        if case .failure(let error) = opened { problem = error }
+        switch try raiser.resolve(instead: problem) {
+        case .nothing: try report(store, nil, "No crisis is active.")
+        case .resolved(let change):
+          try report(store, change, change.isAtRelay ? "Resolved. Be kind to yourself today." : "Resolved here. The relay cannot be reached; your other devices learn of it when it is back. Be kind to yourself today.")
+        case .takenBack:
+          let delivery = raiser.outcome(within: 1_000)
+          guard delivery.disk.isDone || delivery.relay.isDone else { throw CrisisNotSaved() }
+          raiser.end()
+          let text = "What was raised on this device is taken back\(delivery.relay.isDone ? "" : " here; your other devices learn of it when the relay can be reached"). The store cannot be used now, so what other devices raised is not known."
+          if output.json {
+            return try Output.json(CrisisReport(level: CrisisLevel.none.name, active: false, since: nil, savedAt_us: raiser.savedAt, atRelay: delivery.relay.isDone))
+          }
+          Output.line(text)
         }
       }
+    }
+
+    private func report(_ store: Store?, _ change: Actions.CrisisChange?, _ text: String) throws {
+      guard output.json, let store else { return Output.line(text) }
+      let after = try CrisisReport.state(of: store)
+      try Output.json(
+        CrisisReport(
+          level: after.level.name, active: after.isActive, since: after.since, savedAt_us: change?.saved, atRelay: change?.isAtRelay))
     }
   }
 
@@ -123,7 +180,14 @@ struct CrisisCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
-        let state = try CrisisReport.state(of: try location.openStore())
+        let state: CrisisState
+        do { state = try CrisisReport.state(of: try location.openStore()) } catch {
+          // The store cannot be opened: what was raised on this device is known all the same.
+          guard let journal = EmergencyJournal(location.homeFolder), journal.isActive else { throw error }
+          if output.json { return try Output.json(CrisisReport(level: "unknown", active: true, since: nil)) }
+          Output.line("A crisis is active that was raised on this device. The store cannot be opened, so nothing else is known.")
+          return
+        }
         if output.json {
           try Output.json(
             CrisisReport(
@@ -176,6 +240,14 @@ struct CrisisCommand: ParsableCommand {
   }
 }
 
+/// Neither this disk nor the relay took what was to be said.
+struct CrisisNotSaved: ActionableError {
+  var code: String { "crisis.only-this-screen" }
+  var summary: String { "Only this screen knows: neither this disk nor the relay could be written." }
+  var remedy: String { "Please do not wait for it: call one of the numbers above, or somebody near you. Then try again." }
+  var exitStatus: ExitStatus { .temporary }
+}
+
 /// What the crisis commands print.
 struct CrisisReport: Encodable {
   var level: String
@@ -183,8 +255,46 @@ struct CrisisReport: Encodable {
   var since: UInt64?
   var savedAt_us: UInt64?
   var atRelay: Bool?
+  /// How far it has come; see ``CrisisDelivery/Word``.
+  var word: String?
   var acknowledgedBy: [String]?
   var stages: [Int]?
+
+  /// Says what answers call for, to whoever has just given them.
+  static func note(_ offer: CrisisOffer?) {
+    guard let offer else { return }
+    Output.note("Because \(offer.reason.text): `fullmind crisis card` shows help lines; `fullmind crisis activate` tells your devices.")
+  }
+
+  /// The same for fields of a record that were written by another door than the questionnaire's.
+  static func noteOffer(of id: RecordID, _ fields: [String], _ actions: Actions) throws {
+    if fields.contains(where: RecordState.isAnswer) { note(try actions.offer(of: id)) }
+  }
+
+  /// Raises and resolves for this home; at the relay that was named, if one was.
+  static func raiser(_ location: Location, _ store: Store?) -> CrisisRaiser {
+    CrisisRaiser(home: location.homeFolder, store: store, relay: {
+      let named = (try? location.namedRelay()) ?? nil
+      if let journal = EmergencyJournal(location.homeFolder) { return journal.relay(at: named) }
+      return try? store.map { try location.openRelay($0) }
+    })
+  }
+
+  /// Somebody who cannot think of the passphrase now asked for help.
+  static func raiseAtPrompt(_ location: Location) {
+    printCard(home: location.homeFolder)
+    let raiser = raiser(location, nil)
+    guard raiser.raise(.severe, source: "person") else {
+      Output.note("Nothing can be sent from here: this home has no emergency key.")
+      return
+    }
+    Output.note(raiser.outcome(within: 1_000).text)
+    guard let answer = getpass("Enter goes on; u takes it back: "), String(cString: answer) == "u" else { return }
+    do {
+      guard case .takenBack = try raiser.resolve() else { return }
+      Output.note(raiser.outcome(within: 1_000).disk.isDone ? "Taken back." : "It could not be taken back here yet: `fullmind crisis resolve`, on any device.")
+    } catch { Output.note("It could not be taken back: \(Output.actionable(error).summary)") }
+  }
 
   static func state(of store: Store) throws -> CrisisState {
     CrisisState(try store.read { try $0.record(Actions(store).crisisRecord) })
@@ -219,7 +329,7 @@ struct CrisisReport: Encodable {
     Output.write(CrisisCard.text(for: Self.region(named: region)))
     guard let home else { return }
     let found = Mutex<[String]>([])
-    let done = Gate()
+    let done = Latch()
     Thread {
       let lines = PlanCard.lines(home)
       found.withLock { $0 = lines }

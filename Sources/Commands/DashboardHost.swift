@@ -1,5 +1,6 @@
 import CSystem
 import Causality
+import ConflictResolution
 import Crisis
 import Dashboard
 import Foundation
@@ -15,30 +16,34 @@ import Therapy
 /// Connects the dashboard on the main thread with the stores on their own: snapshots one way,
 /// intents the other. Whatever takes long runs on a queue of its own.
 final class DashboardHost: Sendable {
-  private struct State: Sendable {
+  struct State: Sendable {
     var store: Store?
     var driver: ReplicaDriver?
     var latest: Snapshot?
     var household: DemoHousehold?
     /// Takes a crisis to the relay, whatever the driver is doing.
     var courier: Courier?
+    /// Crises that are on their way.
+    var raisers: [CrisisRaiser] = []
     /// The device of the household that is looked at.
     var watched = 0
     var invitation: InvitationState = .none
     /// What was asked for before the driver was there.
     var early: [ReplicaDriver.Command] = []
+    /// An account whose recovery code is on the screen.
+    var prepared: AccountSetup.Prepared?
   }
-  private enum InvitationState: Sendable { case none, running, admit, cancel }
+  enum InvitationState: Sendable { case none, running, admit, cancel }
 
-  private let location: Location
-  private let themeName: String
-  private let signals: Int32
-  private let wake = fm_wake_open()
-  private let snapshots: LatestValue<Snapshot>
-  private let notices: Notices
-  private let state = Mutex(State())
-  private let queue = DispatchQueue(label: "dashboard.slow", attributes: .concurrent)
-  private let crisisQueue = DispatchQueue(label: "crisis", qos: .userInteractive)
+  let location: Location
+  let themeName: String
+  let signals: Int32
+  let wake = fm_wake_open()
+  let snapshots: LatestValue<Snapshot>
+  let notices: Notices
+  let state = Mutex(State())
+  let queue = DispatchQueue(label: "dashboard.slow", attributes: .concurrent)
+  let crisisQueue = DispatchQueue(label: "crisis", qos: .userInteractive)
 
   init(location: Location, themeName: String, signals: Int32) {
     (self.location, self.themeName, self.signals) = (location, themeName, signals)
@@ -55,7 +60,7 @@ final class DashboardHost: Sendable {
     guard let store else { return show(screen, problem: problem) }
     do {
       // The first picture comes from the store alone: it waits neither for the relay nor for a thread.
-      let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation().description)
+      let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
       state.withLock { ($0.store, $0.latest) = (store, first) }
     } catch {
       return show(screen, problem: error)
@@ -70,11 +75,12 @@ final class DashboardHost: Sendable {
   }
 
   /// - Parameter begin: What there is to drive; begun when the first picture stands.
-  private func show(
+  func show(
     _ screen: Screen, isDemo: Bool = false, problem: (any Error)? = nil, begin: (@Sendable () throws -> Void)? = nil
   ) {
     var first = DashboardState(size: screen.size, glyphs: screen.glyphs, themeName: themeName)
     first.crisisLines = CrisisReport.screenLines()
+    first.chosenRelay = location.relay ?? ""
     first.isDemo = isDemo
     if let problem {
       let actionable = Output.actionable(problem)
@@ -94,7 +100,7 @@ final class DashboardHost: Sendable {
 
   // MARK: Starting
 
-  private func observer(_ index: Int) -> ReplicaDriver.Observer {
+  func observer(_ index: Int) -> ReplicaDriver.Observer {
     var observer = ReplicaDriver.Observer()
     observer.snapshot = { [self] snapshot in
       let isWatched = state.withLock { state in
@@ -107,11 +113,15 @@ final class DashboardHost: Sendable {
       let actionable = Output.actionable(error)
       notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
     }
+    observer.ended = { [self] error in
+      let actionable = Output.actionable(error)
+      notices.post(.problem(CellText.wrap("\(actionable.summary) \(actionable.remedy)", 60) + ["", actionable.code]))
+    }
     return observer
   }
 
-  private func drive(_ store: Store) throws {
-    let name = try location.relayLocation().description
+  func drive(_ store: Store) throws {
+    let name = try location.relayLocation(store).description
     let driver = try ReplicaDriver(
       store: store, relay: try location.openRelay(store), relayName: name, tier: .selfHosted, observer: observer(0))
     let location = location
@@ -125,7 +135,7 @@ final class DashboardHost: Sendable {
     driver.start()
   }
 
-  private func startDemo(devices: Int, seed: UInt64, history: Int, isPaused: Bool) throws {
+  func startDemo(devices: Int, seed: UInt64, history: Int, isPaused: Bool) throws {
     let household = try DemoHousehold(
       deviceCount: devices, seed: seed, history: history, isPaused: isPaused,
       opened: { [self] snapshot in
@@ -136,27 +146,27 @@ final class DashboardHost: Sendable {
   }
 
   /// The driver whose device is on the screen.
-  private var driver: ReplicaDriver? {
+  var driver: ReplicaDriver? {
     state.withLock { state in state.household.map { $0.devices[state.watched].driver } ?? state.driver }
   }
 
   /// Sends a command to the driver; one that comes in the first milliseconds waits for it.
-  private func send(_ command: ReplicaDriver.Command) {
+  func send(_ command: ReplicaDriver.Command) {
     if let driver { return driver.send(command) }
     state.withLock { $0.early.append(command) }
   }
 
   // MARK: Intents
 
-  private func perform(_ intent: Intent) {
+  func perform(_ intent: Intent) {
     switch intent {
     case .activateCrisis(let level, let source): raise(level, source)
     case .tellContacts: tellContacts()
     case .crisisHistory: slowly { try self.showHistory() }
-    case .crisisShown(let activation): if let id = CrisisState.activation(named: activation) { send(.shown(id)) }
+    case .crisisShown(let activation): if let id = OperationID(name: activation) { send(.shown(id)) }
     case .time(let operation, let nanoseconds): send(.time(operation, nanoseconds: nanoseconds))
     case .acknowledgeCrisis: crisis { actions in _ = try actions.acknowledgeCrisis() }
-    case .resolveCrisis: crisis { actions in _ = try actions.resolveCrisis() }
+    case .resolveCrisis(let words): resolve(words)
     case .sync: send(.sync)
     case .startPractice(let type): send(.perform { _ = try $0.startSession(type) })
     case .saveProgress(let session, let elapsed, let phase): save(session, elapsed, phase)
@@ -166,35 +176,48 @@ final class DashboardHost: Sendable {
     case .editPlan(let assignments): send(.perform { try $0.editPlan(assignments) })
     case .remove(let record): if let id = RecordID(record) { send(.perform { try $0.remove(id) }) }
     case .resolve(let record, let field, let version):
-      if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, keeping: version) }) }
+      if let id = RecordID(record) { settle(id, field) { try $0.resolve(id, field: field, keeping: version) } }
     case .resolveBy(let method, let record, let field):
-      if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, by: method) }) }
+      if let id = RecordID(record) { settle(id, field) { try $0.resolve(id, field: field, by: method) } }
     case .ask(let names, let person, let record, let field): ask(names, person, record, field)
     case .look(let record, let field): if let id = RecordID(record) { send(.look(id, field: field)) }
     case .resolveWith(let record, let field, let text):
-      if let id = RecordID(record) { send(.perform { try $0.resolve(id, field: field, with: text) }) }
+      if let id = RecordID(record) { settle(id, field) { try $0.resolve(id, field: field, with: text) } }
     case .resolveAll(let type): send(.perform { _ = try $0.resolveAll(type: type) })
     case .invite: invite()
     case .admit: state.withLock { $0.invitation = .admit }
     case .cancelInvitation: state.withLock { $0.invitation = .cancel }
     case .start(let name): slowly { try self.start(name) }
-    case .join(let code, let name): slowly { try self.join(code, name) }
+    case .confirmStart(let isConfirmed): slowly { try self.finishStart(isConfirmed) }
+    case .join(let code, let name, let relay): slowly { try self.join(code, name, relay) }
     case .demo: slowly { try self.startDemo(devices: 4, seed: 1, history: 0, isPaused: false) }
     case .network(let name): network(name)
     case .watch(let step): watchNext(step)
-    case .suspend, .quit: break
+    case .suspend: driver?.suspend()
+    case .resumed: driver?.resume()
+    case .quit: break
     }
   }
 
+  /// Settles what was written apart. An answer that calls for help offers it, whichever way it came to be there.
+  func settle(_ id: RecordID, _ field: String, _ body: @escaping @Sendable (Actions) throws -> Void) {
+    let notices = notices
+    send(.perform { actions in
+      try body(actions)
+      guard RecordState.isAnswer(field), let offer = try actions.offer(of: id) else { return }
+      notices.post(.tell("Because \(offer.reason.text): ! shows help lines and tells your devices."))
+    })
+  }
+
   /// Neither the driver nor a relay that hangs can hold this up: a queue of its own, a courier of its own.
-  private func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) {
+  func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) {
     crisisQueue.async { [self] in
       let (store, courier, household, watched) = state.withLock { ($0.store, $0.courier, $0.household, $0.watched) }
       guard let store = household?.devices[watched].store ?? store else { return send(.crisis(body)) }
       do {
         try body(Actions(store, courier: household == nil ? courier : nil))
         // It shares our connection, so that without a ping nothing would tell it of the commit.
-        driver?.send(.perform { _ in })
+        driver?.send(.noticeCommit)
       } catch {
         let actionable = Output.actionable(error)
         notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
@@ -202,50 +225,104 @@ final class DashboardHost: Sendable {
     }
   }
 
+  /// Raises and resolves for the device that is looked at, whether its store can be opened or not.
+  func raiser(_ update: @escaping @Sendable (CrisisDelivery) -> Void) -> CrisisRaiser {
+    let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
+    if let device = household?.devices[watched] {
+      return CrisisRaiser(home: device.store.home, store: device.store, relay: { device.relay }, update: update)
+    }
+    let location = location
+    return CrisisRaiser(home: location.homeFolder, store: store, relay: {
+      let named = (try? location.namedRelay()) ?? nil
+      if let journal = EmergencyJournal(location.homeFolder) { return journal.relay(at: named) }
+      return try? store.map { try location.openRelay($0) }
+    }, update: update)
+  }
+
   /// Raised: saved and on its way before anything else is even looked at; timed from the key.
-  private func raise(_ level: CrisisLevel, _ source: String) {
+  func raise(_ level: CrisisLevel, _ source: String) {
     let (pressed, wall) = (SystemClock.now.uptime, SystemClock.wallMicroseconds)
-    crisis { [self] actions in
-      let change = try actions.activateCrisis(level, source: source)
-      send(.noticeCrisis(change.operation.id, pressed: pressed))
-      send(.time(.crisisDurable, nanoseconds: (change.saved > wall ? change.saved - wall : 0) * 1_000))
+    let isTimed = Mutex(false)
+    let box = Mutex<CrisisRaiser?>(nil)
+    let raiser = raiser { [self] delivery in
+      notices.post(.crisis(delivery))
+      guard delivery.disk.isDone, let raiser = box.withLock({ $0 }), let id = raiser.operation else { return }
+      let isFirst = isTimed.withLock { flag in
+        defer { flag = true }
+        return !flag
+      }
+      guard isFirst else { return }
+      send(.noticeCrisis(id, pressed: pressed))
+      let saved = raiser.savedAt ?? wall
+      send(.time(.crisisDurable, nanoseconds: (saved > wall ? saved - wall : 0) * 1_000))
+    }
+    box.withLock { $0 = raiser }
+    state.withLock { $0.raisers.append(raiser) }
+    raiser.raise(level, source: source)
+  }
+
+  /// - Parameter words: What is said once it is so.
+  func resolve(_ words: String) {
+    crisisQueue.async { [self] in
+      let raiser = raiser { _ in }
+      state.withLock { state in
+        // What was raised and is still being tried is not tried any more.
+        for old in state.raisers { old.end() }
+        state.raisers = [raiser]
+      }
+      do {
+        switch try raiser.resolve() {
+        case .nothing: notices.post(.resolved(nil))
+        case .resolved: notices.post(.resolved(words))
+        case .takenBack:
+          let delivery = raiser.outcome(within: 1_000)
+          notices.post(.resolved(
+            delivery.disk.isDone || delivery.relay.isDone
+              ? "\(words) What was raised here is taken back; other devices may show another one."
+              : "It could not be taken back yet: neither the disk nor the relay takes it. It is tried again."))
+        }
+        driver?.send(.noticeCommit)
+      } catch {
+        let actionable = Output.actionable(error)
+        notices.post(.tell("It could not be taken back. \(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
+      }
     }
   }
 
-  private func tellContacts() {
+  func tellContacts() {
     let relay = state.withLock { state in state.household.map { $0.devices[state.watched].relay as any Relay } }
     slowly { [self] in
       let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
       guard let store = household?.devices[watched].store ?? store else { return }
       _ = try Actions(store).tellNow(try relay ?? location.openRelay(store))
-      driver?.send(.perform { _ in })
+      driver?.send(.noticeCommit)
     }
   }
 
-  private func showHistory() throws {
+  func showHistory() throws {
     let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
     guard let store = household?.devices[watched].store ?? store else { return }
     let (history, names) = try CrisisReport.history(of: store)
     notices.post(.dialog(.note(title: "The last \(CrisisHistory.days) days", text: CrisisReport.lines(history, names).flatMap { CellText.wrap(CellText.clean($0), 70) })))
   }
 
-  private func ask(_ names: [String], _ person: String, _ record: String, _ field: String) {
+  func ask(_ names: [String], _ person: String, _ record: String, _ field: String) {
     slowly { [self] in
       guard let id = RecordID(record), let store = state.withLock({ $0.household == nil ? $0.store : nil }) else {
         throw InputError.invalid("Nobody can be reached from the demo. Nobody was asked.", remedy: "Try it with an account of your own.")
       }
       let reviewers = try Actions(store).ask(names, as: person, about: id, field: field, relay: try location.openRelay(store))
-      driver?.send(.perform { _ in })
-      notices.post(.dialog(.note(title: "Pass this on", text: ConflictsCommand.invitation(reviewers, relay: try location.relayLocation()))))
+      driver?.send(.noticeCommit)
+      notices.post(.dialog(.note(title: "Pass this on", text: ConflictsCommand.invitation(reviewers, relay: try location.relayLocation(store)))))
     }
   }
 
-  private func save(_ session: String, _ elapsed: Double, _ phase: String?) {
+  func save(_ session: String, _ elapsed: Double, _ phase: String?) {
     guard let id = RecordID(session) else { return }
     send(.perform { _ = try $0.progress(id, to: elapsed, phase: phase.flatMap(SessionState.Phase.init(rawValue:))) })
   }
 
-  private func slowly(_ body: @escaping @Sendable () throws -> Void) {
+  func slowly(_ body: @escaping @Sendable () throws -> Void) {
     queue.async { [self] in
       do { try body() } catch {
         let actionable = Output.actionable(error)
@@ -254,86 +331,9 @@ final class DashboardHost: Sendable {
     }
   }
 
-  // MARK: Newcomers
-
-  private func start(_ name: String) throws {
-    let name = try DeviceName.checked(name)
-    let (store, code) = try AccountSetup.create(at: location.homeFolder, deviceName: name, passphrase: nil)
-    try location.relayLocation().remember(in: location.homeFolder)
-    try drive(store)
-    let words = code.words.split(separator: " ").chunks(of: 6).map { "  " + $0.joined(separator: " ") }
-    notices.post(
-      .dialog(
-        .note(
-          title: "Your recovery code",
-          text: ["Write these 24 words on paper. They are shown once and kept nowhere;", "they are the only way back when every device is lost.", ""]
-            + words + [
-              "", "This store opens without a passphrase: who can read its files can",
-              "read it. With one: `fullmind init --device NAME` instead.", "", "Enter goes on.",
-            ])))
-  }
-
-  private func join(_ code: String, _ name: String) throws {
-    let name = try DeviceName.checked(name)
-    let relayLocation = try location.relayLocation()
-    let relay = try FolderRelay(path: relayLocation.folder, account: [], ownTag: nil)
-    var joining = try Joining(code: code, deviceName: name, relay: relay)
-    while true {
-      switch try joining.step() {
-      case .waiting: Thread.sleep(forTimeInterval: mailboxGap)
-      case .compare(let digits, let admittedBy):
-        notices.post(
-          .dialog(
-            .note(
-              title: "Compare",
-              text: ["“\(CellText.clean(admittedBy))” must show the same digits:", "", "    \(digits)", "", "Say yes there only if they are the same."])))
-      case .admitted(let ring, let members):
-        let store = try Store.create(at: location.homeFolder, ring: ring, membership: members.log, passphrase: nil)
-        try relayLocation.remember(in: location.homeFolder)
-        try drive(store)
-        return notices.post(.tell("This device belongs to the account now."))
-      }
-    }
-  }
-
-  private func invite() {
-    guard let driver, state.withLock({ $0.household == nil }) else {
-      return notices.post(.tell("In the demo nobody can be invited."))
-    }
-    state.withLock { $0.invitation = .running }
-    slowly { [self] in
-      let store = driver.store
-      let relay = try location.openRelay(store)
-      let performer = try EffectPerformer(store: store, relay: relay, ring: store.ring, incarnation: store.incarnation)
-      var invitation = try Invitation(store: store, relay: relay, members: performer.members)
-      let code = invitation.code.description
-      notices.post(.dialog(.invitation(code: code, digits: nil, name: "")))
-      while true {
-        switch state.withLock({ $0.invitation }) {
-        case .admit:
-          driver.send(.admit(invitation))
-          return notices.post(.tell("The new device belongs to the account now."))
-        case .cancel:
-          invitation.cancel()
-          return notices.post(.tell("Cancelled. No device was added."))
-        case .none, .running: break
-        }
-        do {
-          if case .compare(let digits, let name) = try invitation.step() {
-            notices.post(.dialog(.invitation(code: code, digits: digits, name: name)))
-          }
-        } catch {
-          notices.post(.closeInvitation)
-          throw error
-        }
-        Thread.sleep(forTimeInterval: mailboxGap)
-      }
-    }
-  }
-
   // MARK: The demo
 
-  private func watchNext(_ step: Int) {
+  func watchNext(_ step: Int) {
     let driver = state.withLock { state in
       guard let household = state.household else { return state.driver }
       state.watched = (state.watched + step) % household.devices.count
@@ -344,7 +344,7 @@ final class DashboardHost: Sendable {
     tellNetwork()
   }
 
-  private func network(_ name: String) {
+  func network(_ name: String) {
     let (household, watched) = state.withLock { ($0.household, $0.watched) }
     guard let household else { return }
     let relay = household.devices[watched].relay
@@ -359,7 +359,7 @@ final class DashboardHost: Sendable {
     tellNetwork()
   }
 
-  private func tellNetwork() {
+  func tellNetwork() {
     let (household, watched) = state.withLock { ($0.household, $0.watched) }
     guard let household else { return }
     let words = [household.devices[watched].relay.condition.description, household.isLifePaused ? "at rest" : ""]

@@ -42,7 +42,7 @@ struct FamilyCommand: ParsableCommand {
       var id, name, alert: String
       var invited: Bool
       init(_ contact: SafetyPlan.Contact) {
-        (id, name, alert, invited) = (contact.record.description, contact.name, contact.consent.rawValue, contact.link != nil)
+        (id, name, alert, invited) = (contact.record.description, contact.name, contact.consent.rawValue, contact.isInvited)
       }
     }
   }
@@ -68,11 +68,11 @@ struct FamilyCommand: ParsableCommand {
         let link = SecretLink(using: &random)
         try CrisisOutreach.open(link, person: person, on: try location.openRelay(store), wall: SystemClock.now.wall, using: &random)
         let consent = unanswered ? AlertConsent.unanswered : .prompt
-        try location.actions(store).set(contact.record, ["link=\(link)", "person=\(person)", "alert=\(consent.rawValue)"])
+        try location.actions(store).set(contact.record, ["links+=\(link)", "person=\(person)", "alert=\(consent.rawValue)"])
         Output.line("\(contact.name) is told that \(person) asked for support, \(FamilyCommand.moment(consent)).")
         Output.line("On \(contact.name)'s machine, where the same relay can be reached:")
         Output.line("")
-        Output.line("  fullmind family follow \(link) --relay \(try location.relayLocation())")
+        Output.line("  fullmind family follow \(link) --relay \(try location.relayLocation(store))")
         Output.line("")
         Output.line("Give the link to \(contact.name) alone. `fullmind family withdraw` takes it back.")
       }
@@ -107,7 +107,7 @@ struct FamilyCommand: ParsableCommand {
       try Output.reporting {
         let store = try location.openStore()
         let contact = try FamilyCommand.contact(contact, in: store)
-        try location.actions(store).set(contact.record, ["link=", "alert=no"])
+        try location.actions(store).set(contact.record, contact.links.map { "links-=\($0)" } + ["alert=no"])
         Output.line("\(contact.name) learns nothing any more. The contact stays in your plan.")
       }
     }
@@ -134,10 +134,11 @@ struct FamilyCommand: ParsableCommand {
           for one in followed { Output.line("Following \(FamilyCommand.name(one.reader)). ^C ends it.") }
         }
         var open: [(index: Int, alert: Notice)] = []
+        var problems: [Int: RelayError] = [:]
         while true {
           for index in followed.indices {
             let before = followed[index].reader
-            for alert in try self.read(&followed[index]) {
+            for alert in try self.read(&followed[index], index, &problems) {
               try tell(alert, followed[index].reader)
               open.append((index, alert))
             }
@@ -160,33 +161,41 @@ struct FamilyCommand: ParsableCommand {
     private func followed() throws -> [AlertFollowing] {
       guard let text = link else {
         let all = AlertFollowing.all(in: location.homeFolder)
-        guard !all.isEmpty else {
+        for path in all.unreadable { Output.note("\(path) cannot be read: that link is not followed. Give it again: fullmind family follow LINK --relay folder:PATH") }
+        guard !all.followed.isEmpty else {
           throw InputError.invalid("No link is followed here yet.", remedy: "Give the link you got: fullmind family follow LINK --relay folder:PATH")
         }
-        return all
+        return all.followed
       }
       guard let link = SecretLink(text) else {
         throw InputError.invalid("This is not a link. Nothing was changed.", remedy: "It has 26 letters and digits in six groups.")
       }
-      var one = AlertFollowing(link, relay: try location.relayLocation(), home: location.homeFolder)
+      guard var one = AlertFollowing(link, relay: try location.namedRelay(), home: location.homeFolder) else { throw FamilyCommand.relayNotNamed }
       // A mistyped link would be silent for ever: it has to be found once.
       if one.reader.person == nil {
-        let news = try one.read(try FolderRelay(path: one.relay.folder, account: [], ownTag: nil))
+        let news = try one.read()
         guard one.reader.person != nil else {
           throw InputError.invalid(
             "Nobody is found under this link at \(one.relay). Nothing was changed.",
             remedy: "Compare the link with the one you were given, and name the relay with --relay.")
         }
         for alert in news { try tell(alert, one.reader) }
-        try one.save()
       }
+      try one.save()
       return [one]
     }
 
-    /// A relay that cannot be reached is looked at again; only the first look says so.
-    private func read(_ one: inout AlertFollowing) throws(RelayError) -> [Notice] {
-      do { return try one.read(try FolderRelay(path: one.relay.folder, account: [], ownTag: nil)) } catch {
+    /// A relay that cannot be reached is looked at again, and that is said: nothing is heard meanwhile.
+    private func read(_ one: inout AlertFollowing, _ index: Int, _ problems: inout [Int: RelayError]) throws(RelayError) -> [Notice] {
+      do {
+        let news = try one.read()
+        if problems.removeValue(forKey: index) != nil { Output.note("\(one.relay) can be reached again.") }
+        return news
+      } catch {
         if once { throw error }
+        if problems.updateValue(error, forKey: index) != error {
+          Output.note("NOTHING IS HEARD of \(FamilyCommand.name(one.reader)) at the moment: \(one.relay) cannot be used. It is tried again every second.")
+        }
         return []
       }
     }
@@ -202,7 +211,7 @@ struct FamilyCommand: ParsableCommand {
 
     private func confirm(_ open: inout [(index: Int, alert: Notice)], _ followed: inout [AlertFollowing]) throws {
       for (index, alert) in open {
-        try followed[index].confirm(alert, try FolderRelay(path: followed[index].relay.folder, account: [], ownTag: nil))
+        try followed[index].confirm(alert)
         try followed[index].save()
         if !output.json { Output.line("         \(FamilyCommand.name(followed[index].reader)) sees that you know.") }
       }
@@ -215,6 +224,10 @@ struct FamilyCommand: ParsableCommand {
       return formatter.string(from: Date(timeIntervalSince1970: Double(wall) / 1_000))
     }
   }
+
+  /// Where the other side meets has to be said.
+  static let relayNotNamed = InputError.invalid(
+    "Where the person's devices meet was not said. Nothing was changed.", remedy: "Name it with --relay folder:PATH, as it stands beside the link.")
 
   // MARK: Words
 
@@ -232,9 +245,9 @@ struct FamilyCommand: ParsableCommand {
   }
 
   static func describe(_ contact: SafetyPlan.Contact) -> String {
-    switch (contact.consent, contact.link) {
+    switch (contact.consent, contact.isInvited) {
     case (.never, _): "in your plan; told of nothing"
-    case (let consent, nil): "agreed (told \(moment(consent))), but not invited: `fullmind family invite` makes a link"
+    case (let consent, false): "agreed (told \(moment(consent))), but not invited: `fullmind family invite` makes a link"
     case (let consent, _): "told \(moment(consent))"
     }
   }

@@ -12,7 +12,7 @@ public struct Fullmind: ParsableCommand {
       69 relay not reachable · 70 unexpected · 73 exists already · 74 disk · 75 try again · 77 not allowed · 78 newer version
       """,
     subcommands: [
-      DashboardCommand.self, DemoCommand.self, InitCommand.self, JoinCommand.self, DevicesCommand.self,
+      DashboardCommand.self, DemoCommand.self, InitCommand.self, JoinCommand.self, DevicesCommand.self, RelayCommand.self,
       AgentCommand.self, StatusCommand.self, SyncCommand.self, RecordCommand.self, CheckInCommand.self,
       AssessCommand.self, PracticeCommand.self, PlanCommand.self, CrisisCommand.self, ConflictsCommand.self, SessionsCommand.self, HandoffCommand.self,
       FamilyCommand.self, QuotaCommand.self, DoctorCommand.self, SimulateCommand.self, BenchCommand.self,

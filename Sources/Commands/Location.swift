@@ -2,6 +2,7 @@ import ArgumentParser
 import Causality
 import Foundation
 import Relays
+import Replica
 import Sealing
 import Storage
 import Stores
@@ -17,20 +18,34 @@ struct Location: ParsableArguments, Sendable {
   @Option(help: ArgumentHelp("A file with the passphrase in its first line.", valueName: "file"))
   var passphraseFile: String?
 
+  func validate() throws {
+    if let home, home.isEmpty { throw ValidationError("--home takes a folder; it was empty.") }
+  }
+
   var homeFolder: HomeFolder { Self.homeFolder(home) }
 
   /// The folder that was named, or the one the environment or the system suggests.
   static func homeFolder(_ home: String?) -> HomeFolder {
-    HomeFolder(path: home ?? Environment["FULLMIND_HOME"] ?? Environment.folder("XDG_DATA_HOME", else: ".local/share"))
+    let named = Environment["FULLMIND_HOME"].flatMap { $0.isEmpty ? nil : $0 }
+    return HomeFolder(path: home ?? named ?? Environment.folder("XDG_DATA_HOME", else: ".local/share"))
   }
 
-  func relayLocation() throws -> RelayLocation {
-    try relay.map { try RelayLocation($0) } ?? RelayLocation.remembered(in: homeFolder)
+  /// The relay for a home that is being made: the one that was named, or a folder inside the home.
+  func chosenRelay() throws -> RelayLocation { try namedRelay() ?? .inside(homeFolder) }
+
+  func namedRelay() throws -> RelayLocation? { try relay.map { try RelayLocation($0) } }
+
+  /// Where the devices of a store meet: as named, or as the store remembers.
+  func relayLocation(_ store: Store) throws -> RelayLocation {
+    try namedRelay() ?? RelayLocation.remembered(by: store).location
   }
 
   /// Opens the store; asks for the passphrase when it needs one and there is a terminal.
   func openStore() throws -> Store {
-    try Store.open(at: homeFolder) { try passphrase(prompt: "Passphrase: ") }
+    let store = try Store.open(at: homeFolder) { try passphrase(prompt: "Passphrase: ") }
+    // A crisis that was raised past the store; a program that runs takes it over as well.
+    _ = try? store.takeOverJournal(within: 50)
+    return store
   }
 
   /// What the person does, taken to the relay at once. A relay that cannot be used is no obstacle.
@@ -39,22 +54,21 @@ struct Location: ParsableArguments, Sendable {
     return Actions(store, courier: Courier { try location.openRelay(store) })
   }
 
-  func openRelay(_ store: Store) throws -> FolderRelay {
-    try AccountSetup.relay(try relayLocation(), ring: store.ring)
-  }
+  func openRelay(_ store: Store) throws -> FolderRelay { try relayLocation(store).relay(of: store) }
 
   /// The passphrase from the file, or typed without echo; `nil` when there is neither.
   func passphrase(prompt: String) throws -> String? {
     if let passphraseFile {
       let text = String(decoding: try HomeFolder.readFile(HomeFolder.absolute(passphraseFile)), as: UTF8.self)
-      return text.split(separator: "\n", omittingEmptySubsequences: false).first.map(String.init) ?? ""
+      return text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).first.map(String.init) ?? ""
     }
     guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else { return nil }
     while true {
-      let typed = String(cString: getpass(prompt.replacing(": ", with: " (! for help): ")))
+      guard let answer = getpass(prompt.replacing(": ", with: " (! for help): ")) else { return nil }
+      let typed = String(cString: answer)
       guard typed == "!" else { return typed }
       // Whoever cannot think of the passphrase now needs something else first.
-      CrisisReport.printCard(home: homeFolder)
+      CrisisReport.raiseAtPrompt(self)
     }
   }
 }

@@ -1,20 +1,42 @@
 import ArgumentParser
+import CSystem
 import Causality
 import Foundation
 import GRDB
 import Sealing
 import Storage
+import Synchronization
 
 /// The one door through which commands speak.
 enum Output {
-  /// Writes to standard output; a reader that went away is no error.
-  static func write(_ text: String) {
+  private static let problem = Mutex<Int32>(0)
+
+  /// What went wrong when something was written last, as `errno` says it; 0 while all is well.
+  static var failure: Int32 { problem.withLock { $0 } }
+
+  /// Writes to standard output.
+  ///
+  /// - Returns: Whether all of it went out.
+  @discardableResult
+  static func write(_ text: String) -> Bool { write(text, to: STDOUT_FILENO) }
+
+  private static func write(_ text: String, to descriptor: Int32) -> Bool {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
-      let written = bytes.withUnsafeBytes { Foundation.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
-      if written <= 0 { return }
+      let written = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+      if written < 0, errno == EINTR { continue }
+      if written < 0, errno == EAGAIN {
+        fm_pause_ms(5)
+        continue
+      }
+      if written <= 0 {
+        let reason = written == 0 ? ENOSPC : errno
+        if descriptor == STDOUT_FILENO { problem.withLock { $0 = reason } }
+        return false
+      }
       bytes = bytes.dropFirst(written)
     }
+    return true
   }
 
   static func line(_ text: String) { write(text + "\n") }
@@ -26,11 +48,18 @@ enum Output {
   }
 
   /// Tells something that is no result, on standard error.
-  static func note(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+  static func note(_ text: String) { _ = write(text + "\n", to: STDERR_FILENO) }
+
+  /// Asks something on standard error, without an end of the line.
+  static func ask(_ text: String) { _ = write(text, to: STDERR_FILENO) }
 
   /// Runs a command; turns its error into words, a code and an exit status.
   static func reporting(asJSON: Bool = false, _ body: () throws -> Void) throws {
-    do { try body() } catch let error as ExitCode { throw error } catch {
+    do {
+      try body()
+      // A reader that went away has read enough; what could not be written is no success.
+      if failure != 0, failure != EPIPE { throw OutputError() }
+    } catch let error as ExitCode { throw error } catch {
       let actionable = actionable(error)
       if asJSON {
         try? json(
@@ -56,6 +85,14 @@ enum Output {
     default: UnexpectedError(type: String(describing: type(of: error)))
     }
   }
+}
+
+/// Standard output cannot be written.
+struct OutputError: ActionableError {
+  var code: String { "output.unwritable" }
+  var summary: String { "The answer could not be written. What was saved before is intact." }
+  var remedy: String { "Free space where the output goes, or send it elsewhere; then repeat." }
+  var exitStatus: ExitStatus { .ioError }
 }
 
 /// An error nobody thought of. It names its type and nothing else, for the rest may be private.

@@ -140,7 +140,7 @@ struct AssessCommand: ParsableCommand {
         Output.line(total.map { "Total \($0): \(instrument.band(of: $0) ?? "")" } ?? "Some answers are open, so there is no total.")
         Output.line("A band describes a score. It is not a diagnosis.")
       } else if let offer = form.strongest {
-        Output.note("Because \(offer.reason.text): `fullmind crisis card` shows help lines; `fullmind crisis activate` tells your devices.")
+        CrisisReport.note(offer)
       }
       Output.line(id.description)
     }
@@ -179,6 +179,10 @@ struct AssessCommand: ParsableCommand {
     form.closeOffer(accepted: isAccepted)
     guard isAccepted else { return Output.line("") }
     CrisisReport.printCard(home: store.home)
-    if offer.level > .none { _ = try location.actions(store).activateCrisis(offer.level, source: "detection") }
+    guard offer.level > .none else { return }
+    let raiser = CrisisReport.raiser(location, store)
+    raiser.raise(offer.level, source: "detection")
+    Output.line(raiser.outcome(within: 1_000).text)
+    raiser.end()
   }
 }

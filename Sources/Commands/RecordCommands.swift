@@ -29,15 +29,18 @@ struct RecordCommand: ParsableCommand {
     func run() throws {
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore()
-        let (id, saved) = try location.actions(store).addTimed(kind: kind, values)
+        let actions = location.actions(store)
+        let (id, saved) = try actions.addTimed(kind: kind, values)
+        let offer = try actions.offer(of: id)
         if output.json {
-          try Output.json(Added(id: id.description, savedAt_us: saved))
+          try Output.json(Added(id: id.description, savedAt_us: saved, offer: offer?.reason.rawValue, level: offer?.level.name))
         } else {
+          CrisisReport.note(offer)
           Output.line(id.description)
         }
       }
     }
-    private struct Added: Encodable { var id: String; var savedAt_us: UInt64 }
+    private struct Added: Encodable { var id: String; var savedAt_us: UInt64; var offer, level: String? }
   }
 
   struct Set: ParsableCommand {
@@ -51,7 +54,9 @@ struct RecordCommand: ParsableCommand {
     func run() throws {
       try Output.reporting {
         let actions = location.actions(try location.openStore())
-        try actions.set(try actions.record(beginningWith: id).id, values)
+        let id = try actions.record(beginningWith: id).id
+        try actions.set(id, values)
+        try CrisisReport.noteOffer(of: id, values.map { String($0.prefix { $0 != "=" }) }, actions)
       }
     }
   }
@@ -186,27 +191,43 @@ struct RecordCommand: ParsableCommand {
       try Output.reporting {
         let store = try location.openStore()
         let actions = location.actions(store)
-        let writes = try RecordHistory(store).writes(of: try actions.record(beginningWith: id).id)
+        let record = try actions.record(beginningWith: id).id
+        let writes = try RecordHistory(store).writes(of: record)
         guard writes.indices.contains(number - 1) else {
           throw InputError.invalid("The history has no such number. Nothing was changed.", remedy: "See `fullmind record history \(id)`.")
         }
         try actions.restore(writes[number - 1])
+        try CrisisReport.noteOffer(of: record, [writes[number - 1].field], actions)
       }
     }
   }
 
-  /// Milliseconds since 1970.
-  static func moment(_ text: String) throws -> UInt64 {
+  /// Milliseconds since 1970. A local time that was left out when the clocks went forward is the moment that follows.
+  static func moment(_ text: String, in zone: TimeZone = .current) throws -> UInt64 {
     if let milliseconds = UInt64(text) { return milliseconds }
     let formatter = DateFormatter()
     formatter.locale = Locale(identifier: "en_US_POSIX")
+    formatter.timeZone = zone
+    formatter.isLenient = false
     for format in ["yyyy-MM-dd'T'HH:mm:ss", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd'T'HH:mm", "yyyy-MM-dd HH:mm", "yyyy-MM-dd"] {
       formatter.dateFormat = format
       // To the end of the second, minute or day that was named.
       let length: Double = format.hasSuffix("ss") ? 1 : format.hasSuffix("mm") ? 60 : 86_400
-      if let date = formatter.date(from: text) { return UInt64(max(0, (date.timeIntervalSince1970 + length) * 1_000 - 1)) }
+      if let date = formatter.date(from: text) ?? leftOut(text, formatter, zone) {
+        return UInt64(max(0, (date.timeIntervalSince1970 + length) * 1_000 - 1))
+      }
     }
     throw InputError.invalid("“\(text)” is no time. Nothing was changed.", remedy: "Write it like 2026-11-24T13:00:00.")
+  }
+
+  /// A local time that there was not: as long after midnight's offset as it says.
+  private static func leftOut(_ text: String, _ formatter: DateFormatter, _ zone: TimeZone) -> Date? {
+    formatter.timeZone = TimeZone(secondsFromGMT: 0)
+    defer { formatter.timeZone = zone }
+    guard let plain = formatter.date(from: text) else { return nil }
+    let before = plain.addingTimeInterval(-Double(zone.secondsFromGMT(for: plain.addingTimeInterval(-86_400))))
+    // Only where the clocks were changed there; anything else that cannot be read is no time.
+    return zone.secondsFromGMT(for: before) == zone.secondsFromGMT(for: plain.addingTimeInterval(-86_400)) ? nil : before
   }
 }
 

@@ -42,7 +42,7 @@ extension ConflictsCommand {
           return Output.line("Taken back. It is yours to decide: fullmind conflicts show \(id)")
         }
         let reviewers = try actions.ask(names, as: person ?? "", about: id, field: field, relay: relay)
-        for line in ConflictsCommand.invitation(reviewers, relay: try location.relayLocation()) { Output.line(line) }
+        for line in ConflictsCommand.invitation(reviewers, relay: try location.relayLocation(store)) { Output.line(line) }
       }
     }
   }
@@ -68,8 +68,9 @@ extension ConflictsCommand {
         guard let link = SecretLink(link) else {
           throw InputError.invalid("This is not a link. Nothing was changed.", remedy: "It has 26 letters and digits in six groups.")
         }
-        let place = try location.relayLocation()
-        let (box, relay) = (ReviewBox(link), try FolderRelay(path: place.folder, account: [], ownTag: nil))
+        guard let place = try location.namedRelay() else { throw FamilyCommand.relayNotNamed }
+        let (box, relay) = (ReviewBox(link), FolderRelay(path: place.folder, account: [], ownTag: nil))
+        _ = try relay.identity()
         guard let question = try relay.mail(in: box.mailbox, slot: ReviewBox.question).flatMap(box.question) else {
           throw InputError.invalid(
             "Nothing waits under this link at \(place). Nothing was changed.",

@@ -48,13 +48,16 @@ struct StatusReport: Encodable {
   struct Device: Encodable {
     var id, name, kind, presence: String
     var thisDevice: Bool
-    var behind: UInt64
+    /// Whether anything was ever heard of it.
+    var heardOf: Bool
+    /// Absent while it has said nothing.
+    var behind: UInt64?
     var roundTrip_ms: Double?
     var lastHeard_ms: UInt64?
 
     init(_ device: Snapshot.Device) {
       (id, name, kind) = (device.id.description, device.name, device.kind)
-      (presence, thisDevice, behind) = (device.presence.rawValue, device.isThisOne, device.behind)
+      (presence, thisDevice, heardOf, behind) = (device.presence.rawValue, device.isThisOne, device.isHeardOf, device.behind)
       roundTrip_ms = device.roundTrip.map { Double($0 / 1_000) / 1_000 }
       lastHeard_ms = device.heard
     }
@@ -63,14 +66,22 @@ struct StatusReport: Encodable {
     var state, relay: String
     var pending: Int
     var savedHere, acceptedByRelay: UInt64
-    var confirmedOn: Int
+    /// Other devices that have all of it, of those that were heard of.
+    var confirmedOn, others: Int
     var quarantined: Int
     var lanes: [String: Int]
+    var reason, code: String
+    var missing: [ExchangeStatus.Missing]
+    var damagedFiles, failingFiles, livingCopies: Int
+    var clocks: String
 
     init(_ sync: Snapshot.Sync) {
       (state, relay, quarantined) = (sync.state.rawValue, sync.relay, sync.quarantined)
       pending = Int(sync.saved - min(sync.saved, sync.accepted))
-      (savedHere, acceptedByRelay, confirmedOn) = (sync.saved, sync.accepted, sync.confirmedOn)
+      (savedHere, acceptedByRelay, confirmedOn, others) = (sync.saved, sync.accepted, sync.confirmedOn, sync.others)
+      let status = sync.status
+      (reason, code, missing, clocks) = (status.reason, status.code, status.missing, status.clocks)
+      (damagedFiles, failingFiles, livingCopies) = (status.damagedStreams, status.failingStreams, status.livingCopies)
       lanes = Dictionary(uniqueKeysWithValues: Lane.allCases.map { ($0.name, sync.pending[$0] ?? 0) })
     }
   }
@@ -141,7 +152,7 @@ struct StatusReport: Encodable {
 
   static func snapshot(_ location: Location) throws -> Snapshot {
     let store = try location.openStore()
-    return try SnapshotBuilder.fromStore(store, relay: try location.relayLocation().description)
+    return try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
   }
 
   /// Finds a device by its name or the beginning of its id.
@@ -167,10 +178,11 @@ enum StatusText {
     let sync = snapshot.sync
     lines += [
       "Account \(snapshot.account)   state \(snapshot.stateHash.description.prefix(12))",
-      "Sync: \(sync.state.rawValue)\(sync.reason.isEmpty ? "" : " — \(sync.reason)")",
-      "  saved here \(sync.saved) · accepted by the relay \(sync.accepted) · on \(sync.confirmedOn) of \(max(0, snapshot.devices.count - 1)) other devices",
-      "  relay \(sync.relay)", "Devices:",
+      "Sync: \(sync.state.word)\(sync.reason.isEmpty ? "" : " — \(sync.reason)")",
+      "  saved here \(sync.saved) · at the relay \(sync.accepted) · on \(sync.confirmedOn) of \(sync.others) other devices",
     ]
+    lines += attention(snapshot).map { "  \($0)" }
+    lines += ["  relay \(sync.relay)", "Devices:"]
     lines += devices(snapshot).map { "  " + $0 }
     lines.append("Crisis: \(snapshot.crisis.level.name)")
     lines.append("Conflicts open: \(snapshot.conflictCount)")
@@ -186,9 +198,32 @@ enum StatusText {
   static func devices(_ snapshot: Snapshot) -> [String] {
     snapshot.devices.map { device in
       let trip = device.roundTrip.map { ", round trip \(milliseconds(Double($0) / 1e6)) ms" } ?? ""
-      let behind = device.isThisOne ? "this device" : device.behind == 0 ? "up to date" : "\(device.behind) behind"
+      let behind = progress(device)
       return "\(device.name) (\(device.kind)) \(device.presence.rawValue), \(behind)\(trip)   \(device.id)"
     }
+  }
+
+  private static func progress(_ device: Snapshot.Device) -> String {
+    if device.isThisOne { return "this device" }
+    guard device.isHeardOf else { return "not heard of yet" }
+    guard let behind = device.behind else { return "has said nothing yet" }
+    if behind > 0 { return "\(behind) behind" }
+    return device.heldBack > 0 ? "has everything, and keeps some until it is due" : "up to date"
+  }
+
+  /// What is not as it should be.
+  private static func attention(_ snapshot: Snapshot) -> [String] {
+    let (sync, status) = (snapshot.sync, snapshot.sync.status)
+    func name(_ id: String) -> String { snapshot.devices.first { $0.id.description == id }?.name ?? "a device" }
+    var lines = status.missing.map { entry in
+      "\(entry.isCrisis ? "ABOUT A CRISIS: " : "")missing here: \(max(1, entry.count)) of \(name(entry.device)), which \(name(entry.saidBy)) has and the relay does not"
+    }
+    if sync.quarantined > 0 { lines.append("\(sync.quarantined) from the future: kept, not shown until due") }
+    if !status.clocks.isEmpty { lines.append(status.clocks) }
+    if status.livingCopies > 0 { lines.append("this home is used in several places: use it in one, and join the others as devices of their own") }
+    if status.damagedStreams > 0 { lines.append("\(status.damagedStreams) damaged files on the relay: nothing was taken from the damage") }
+    if status.failingStreams > 0 { lines.append("\(status.failingStreams) files of other devices cannot be read now") }
+    return lines
   }
 
   private static func guarantee(_ row: GuaranteeRow) -> String {

@@ -19,8 +19,9 @@ enum StoreBench {
       let floor = RawSQLite(folder)
       let (single, grouped) = (try floor.perSecond(rows: 1_500, perTransaction: 1), try floor.perSecond(rows: 60_000, perTransaction: 100))
       let applyFloor = try floor.perSecond(rows: 60_000, perTransaction: 1_000)
-      let (source, _) = try AccountSetup.create(at: HomeFolder(path: folder + "/a"), deviceName: "a", passphrase: nil)
-      let (alone, _) = try AccountSetup.create(at: HomeFolder(path: folder + "/c"), deviceName: "c", passphrase: nil)
+      let household = try AccountSetup.household(at: ["a", "b"].map { HomeFolder(path: folder + "/" + $0) }, names: ["a", "b"])
+      let source = household[0]
+      let alone = try AccountSetup.household(at: [HomeFolder(path: folder + "/c")], names: ["c"])[0]
       var rows = [BenchRow]()
       rows.append(
         BenchRow(
@@ -30,7 +31,7 @@ enum StoreBench {
         BenchRow(
           name: "local durable change, in groups of 100", value: try local(source, count: 30_000, group: 100),
           unit: "operations/s", floor: grouped, note: "aim 25000"))
-      rows += try applying(source, folder, single: single, batched: applyFloor)
+      rows += try applying(source, household[1], single: single, batched: applyFloor)
       rows.append(BenchRow(name: "memory of this process", value: Double(fm_resident_bytes()) / 1_048_576, unit: "MiB", note: "after all of the above"))
       return rows
     }
@@ -75,33 +76,32 @@ enum StoreBench {
   static func fill(_ store: Store, count: Int) throws { try commit(drafts(count).prefix(count), to: store, group: 1_000) }
 
   /// Cuts what is pending, then applies it on a second device.
-  private static func applying(_ source: Store, _ folder: String, single: Double, batched: Double) throws -> [BenchRow] {
+  private static func applying(_ source: Store, _ target: Store, single: Double, batched: Double) throws -> [BenchRow] {
     var random = SystemRandomNumberGenerator()
     let memory = MemoryRelay()
     let now = SystemClock.now
-    let target = try secondDevice(of: source, folder)
     var sender = try performer(source, memory)
     var receiver = try performer(target, memory)
-    let key = StreamKey(device: source.ring.device, channel: Channel(.ordinary))
     let cutting = try BenchClock.seconds {
       while try source.read({ try $0.pendingCounts()[.ordinary] ?? 0 }) > 0 {
         _ = try sender.perform(.cut(.ordinary, counted: true), now: now, using: &random)
       }
     }
-    let batches = try source.read { try $0.batches(of: key, after: 0, limit: .max - 1) }
+    let batches = try source.read { try $0.ownBatches(Channel(.ordinary), after: 0, limit: .max - 1) }.map(\.batch)
     let total = batches.reduce(0) { $0 + $1.count }
     let full = batches.filter { $0.count == 64 }
-    let sealedBytes = Double(full.reduce(0) { $0 + $1.frame.count }) / Double(max(1, full.reduce(0) { $0 + Int($1.count) }))
+    let bytes = full.reduce(0) { $0 + $1.frame.count }
+    let sealedBytes = Double(bytes) / Double(max(1, full.count * 64))
     guard let tag = receiver.tags.first(where: { $0.value == source.ring.device })?.key else { return [] }
     let stream = RelayStream(tag: tag, channel: Channel(.ordinary))
     let seconds = try BenchClock.seconds {
       for start in stride(from: 0, to: batches.count, by: Limits.batchesPerApply) {
         let frames = batches[start..<min(start + Limits.batchesPerApply, batches.count)].map(\.frame)
-        _ = try receiver.perform(.apply(stream, chunk(frames)), now: now, using: &random)
+        _ = try receiver.perform(.apply(stream, chunk(frames), startedAnew: false, limit: now.wall), now: now, using: &random)
       }
     }
-    let applied = try target.read { try $0.head(key)?.applied ?? 0 }
-    guard applied == total else { throw StorageError.damaged("the benchmark's store") }
+    let applied = try target.read { try $0.allHeads(of: source.ring.device, channel: Channel(.ordinary)) }.values.joined()
+    guard applied.reduce(0, { $0 + $1.applied }) == total else { throw StorageError.damaged("the benchmark's store") }
     let alone = try oneByOne(source, target, &sender, &receiver, stream)
     return [
       BenchRow(name: "sealed and filed", value: Double(total) / cutting, unit: "operations/s", note: "batches of at most 64, one durable commit each"),
@@ -117,15 +117,16 @@ enum StoreBench {
   ) throws -> Double {
     var random = SystemRandomNumberGenerator()
     let (now, count) = (SystemClock.now, 1_000)
-    let key = StreamKey(device: source.ring.device, channel: Channel(.ordinary))
-    let before = try source.read { try $0.head(key)?.batched ?? 0 }
+    let before = try source.read { try $0.ownProgress(of: source.ring.device)[Channel(.ordinary)]?.position ?? 0 }
     for draft in drafts(count).prefix(count) {
       _ = try Actions(source).commit([draft])
       _ = try sender.perform(.cut(.ordinary, counted: true), now: now, using: &random)
     }
-    let batches = try source.read { try $0.batches(of: key, after: before, limit: count) }
+    let batches = try source.read { try $0.ownBatches(Channel(.ordinary), after: before, limit: count) }.map(\.batch)
     let seconds = try BenchClock.seconds {
-      for batch in batches { _ = try receiver.perform(.apply(stream, chunk([batch.frame])), now: now, using: &random) }
+      for batch in batches {
+        _ = try receiver.perform(.apply(stream, chunk([batch.frame]), startedAnew: false, limit: now.wall), now: now, using: &random)
+      }
     }
     return Double(batches.count) / seconds
   }
@@ -139,20 +140,7 @@ enum StoreBench {
   private static func performer(_ store: Store, _ memory: MemoryRelay) throws -> EffectPerformer<Store> {
     let tag = BlindTag(bytes: store.ring.account.sealer.tags.device(store.ring.device))
     return try EffectPerformer(
-      store: store, relay: memory.connection(of: tag), ring: store.ring, incarnation: store.incarnation)
-  }
-
-  private static func secondDevice(of source: Store, _ folder: String) throws -> Store {
-    var random = SystemRandomNumberGenerator()
-    var members = Members(rootKey: source.ring.account.rootKey)
-    for entry in try source.read({ try $0.membership() }) { _ = try members.accept(entry) }
-    let keys = try DeviceKeys(using: &random)
-    let certificate = DeviceCertificate(device: DeviceID(using: &random), name: "b", kind: "laptop", keys: keys, created: 0)
-    let entry = try members.admitting(
-      certificate, deviceSignature: try certificate.signedBy(keys), by: source.ring.device, keys: source.ring.keys)
-    _ = try members.accept(entry)
-    let ring = KeyRing(account: source.ring.account, device: certificate.device, keys: keys)
-    return try Store.create(at: HomeFolder(path: folder + "/b"), ring: ring, membership: members.log, passphrase: nil)
+      store: store, relay: memory.connection(of: tag), ring: store.ring, run: 1)
   }
 
   // MARK: Opening
@@ -162,7 +150,7 @@ enum StoreBench {
     try inFolder { folder in
       let times = try [1_000, 100_000].map { count in
         let home = HomeFolder(path: folder + "/\(count)")
-        let (store, _) = try AccountSetup.create(at: home, deviceName: "a", passphrase: nil)
+        let store = try AccountSetup.household(at: [home], names: ["a"])[0]
         try fill(store, count: count)
         store.close()
         let samples = try (0..<30).map { _ in

@@ -9,64 +9,92 @@ import Stores
 import Synchronization
 import Therapy
 
-/// Another process of this device exchanges: it is asked to exchange everything, and says when it has.
-struct SyncWish {
-  var store: Store
-  var relay: any Relay
+/// Another process of this device exchanges: it is requested to exchange everything, and says when it has.
+struct SyncRequest {
+  let store: Store
+  let relay: any Relay
   private var number: UInt64?
 
   init(store: Store, relay: any Relay) { (self.store, self.relay) = (store, relay) }
 
-  /// Looks; asks at the first call.
+  /// Looks; requests at the first call.
   ///
   /// - Throws: ``RelayError`` when there is nothing to exchange with.
-  mutating func isMet() throws -> Bool {
-    if let number { return try store.read { try $0.syncWishes().met } >= number }
+  mutating func isComplete() throws -> Bool {
+    if let number { return try store.read { try $0.syncRequests().completed } >= number }
     _ = try relay.survey()
-    number = try store.write { try $0.wishForSync() }
+    number = try store.write { try $0.requestSync() }
     store.pingOthers(except: nil)
     return false
   }
 }
 
 /// Exchanges until everything here is sent and everything there is read.
-struct ExchangeOnce {
-  var store: Store
-  var relay: any Relay
-  var relayName: String
+struct ExchangeOnce: Sendable {
+  let store: Store
+  let relay: any Relay
+  let relayName: String
 
-  /// - Throws: ``SyncTimeout`` when it is not finished in time; local changes are kept.
+  private struct State {
+    var isElsewhere = false
+    var failure: (any Error)?
+    /// Uptime at which nothing was left to do for the first time.
+    var settledAt: UInt64?
+    var isComplete = false
+  }
+
+  /// How long changes are waited for that others have signed for, in nanoseconds.
+  private static let missingPatience: UInt64 = 6_000_000_000
+
+  /// - Throws: ``SyncTimeout``, ``SyncMissing``, ``RelayError``, ``StorageError``; local changes are kept.
   func run(timeout: Double) throws {
-    let done = DispatchSemaphore(value: 0)
-    let failure = Mutex<(any Error)?>(nil)
-    let isElsewhere = Mutex(false)
+    let state = Mutex(State())
+    let news = Latch()
     var observer = ReplicaDriver.Observer()
-    observer.exchangedElsewhere = { isElsewhere.withLock { $0 = true } }
-    observer.report = { report, _ in
+    observer.exchangedElsewhere = {
+      state.withLock { $0.isElsewhere = true }
+      news.open()
+    }
+    observer.report = { report, moment in
       switch report {
-      case .idle(settled: true): done.signal()
-      case .relayLost(let error):
-        failure.withLock { $0 = error }
-        done.signal()
-      default: break
+      case .idle(settled: true, let isComplete):
+        state.withLock { ($0.settledAt, $0.isComplete) = ($0.settledAt ?? moment.uptime, isComplete) }
+      case .relayLost(let error): state.withLock { $0.failure = error }
+      default: return
       }
+      news.open()
     }
     observer.failed = { error in
-      failure.withLock { $0 = error }
-      done.signal()
+      state.withLock { $0.failure = error }
+      news.open()
     }
+    observer.ended = observer.failed
     let driver = try ReplicaDriver(store: store, relay: relay, relayName: relayName, tier: .selfHosted, observer: observer)
     driver.start()
     defer { driver.stop(waitingAtMost: 2_000) }
-    let deadline = DispatchTime.now() + timeout
+    let deadline = SystemClock.now.uptime + UInt64(timeout * 1e9)
     // Should that process end, the driver here takes over.
-    var wish = SyncWish(store: store, relay: relay)
-    while done.wait(timeout: min(deadline, .now() + 0.02)) == .timedOut {
-      if DispatchTime.now() >= deadline { throw SyncTimeout(seconds: timeout) }
-      if isElsewhere.withLock({ $0 }), try wish.isMet() { return }
+    var request = SyncRequest(store: store, relay: relay)
+    while true {
+      _ = news.wait(20)
+      news.close()
+      let now = SystemClock.now.uptime
+      let current = state.withLock { $0 }
+      if let error = current.failure { throw error }
+      if current.settledAt != nil, current.isComplete { return }
+      if let settledAt = current.settledAt, now >= min(deadline, settledAt + Self.missingPatience) {
+        throw SyncMissing(try status().missing)
+      }
+      if now >= deadline { throw SyncTimeout(seconds: timeout) }
+      if current.isElsewhere, try request.isComplete() {
+        let status = try status()
+        guard status.state == .incomplete else { return }
+        throw SyncMissing(status.missing)
+      }
     }
-    if let error = failure.withLock({ $0 }) { throw error }
   }
+
+  private func status() throws -> ExchangeStatus { try SnapshotBuilder.fromStore(store, relay: relayName).sync.status }
 }
 
 struct SyncTimeout: ActionableError {
@@ -74,6 +102,23 @@ struct SyncTimeout: ActionableError {
   var code: String { "sync.timeout" }
   var summary: String { "Not everything was exchanged within \(Int(seconds)) s. Local changes are kept." }
   var remedy: String { "Repeat `fullmind sync` to continue." }
+  var exitStatus: ExitStatus { .temporary }
+}
+
+/// Everything that the relay has was exchanged, and it lacks what others have signed for.
+struct SyncMissing: ActionableError {
+  var missing: [ExchangeStatus.Missing]
+
+  init(_ missing: [ExchangeStatus.Missing]) { self.missing = missing }
+
+  var code: String { "sync.missing" }
+  var summary: String {
+    let count = missing.reduce(0) { $0 + max(1, $1.count) }
+    let what = missing.isEmpty ? "Not everything that other devices have written" : "\(count) \(count == 1 ? "change" : "changes") of other devices"
+    let crisis = missing.contains(where: \.isCrisis) ? " One of them is about a crisis." : ""
+    return "What is here was sent. \(what) could not be had: the relay does not have \(count == 1 ? "it" : "them").\(crisis)"
+  }
+  var remedy: String { "Start fullmind on a device that has \(missing.count == 1 ? "it" : "them"), with the same relay; it puts there what the relay lacks. `fullmind status` names what is missing." }
   var exitStatus: ExitStatus { .temporary }
 }
 
@@ -86,8 +131,8 @@ struct SyncCommand: ParsableCommand {
 
       EXIT STATUS
         0   everything was exchanged
-        69  the relay could not be reached; local changes are kept
-        75  not finished within --timeout; repeat to continue
+        69  the relay could not be reached, or is not the one that this device had; local changes are kept
+        75  not finished within --timeout, or the relay lacks what other devices have written; repeat to continue
       """)
   @OptionGroup var location: Location
   @OptionGroup var output: OutputOptions
@@ -102,14 +147,16 @@ struct SyncCommand: ParsableCommand {
   func run() throws {
     try Output.reporting(asJSON: output.json) {
       let store = try location.openStore()
-      let name = try location.relayLocation().description
+      let name = try location.relayLocation(store).description
       try ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: name)
         .run(timeout: Double(timeout))
       let sync = try SnapshotBuilder.fromStore(store, relay: name).sync
       if output.json {
         try Output.json(StatusReport.Sync(sync))
       } else {
-        Output.line("Saved here \(sync.saved) · accepted by the relay \(sync.accepted).")
+        let isPrivate = try location.relayLocation(store).isPrivate(to: store.home)
+        Output.line("Saved here \(sync.saved) · at the relay \(sync.accepted) · on \(sync.confirmedOn) of \(sync.others) other devices.")
+        if isPrivate { Output.line("The relay is a folder inside this home: no other device can reach it. `fullmind relay move folder:PATH` names another.") }
       }
     }
   }
@@ -121,13 +168,20 @@ struct AgentCommand: ParsableCommand {
     commandName: "agent", abstract: "Keep this device in step without a screen.",
     discussion: """
       With --events one JSON object per line goes to standard output: `applied` (record, kind, field, device),
-      `crisis` (level, active), `damaged`, `healed`, `forked`, `quarantined`, `relay` (reachable), `admitted`,
-      `accepted`, `synced`, `trouble`. Each has `event` and `at_us` (microseconds since 1970). Names and values
-      never appear.
+      `crisis` (level, active), `damaged`, `healed`, `forked`, `tookBack`, `copied`, `carried`, `missing`, `quarantined`,
+      `released`, `relay` (reachable), `sending`, `admitted`, `accepted`, `synced` (complete), `trouble`, `ended`. Each has
+      `event` and `at_us` (microseconds since 1970). Names and values never appear. A reader that is too slow loses
+      events, and is told how many: `dropped`.
       """)
   @OptionGroup var location: Location
   @Flag(help: "Print one JSON object per event.") var events = false
   @Flag(help: "Exit once everything is exchanged.") var untilSynced = false
+
+  private struct State {
+    var trouble: (any Error)?
+    var ended: (any Error)?
+    var isElsewhere = false
+  }
 
   func run() throws {
     try Output.reporting {
@@ -136,32 +190,39 @@ struct AgentCommand: ParsableCommand {
       let relay = try location.openRelay(store)
       let finished = fm_wake_open()
       let untilSynced = untilSynced
-      let trouble = Mutex<(any Error)?>(nil)
-      let isElsewhere = Mutex(false)
+      let state = Mutex(State())
       var observer = ReplicaDriver.Observer()
-      observer.exchangedElsewhere = { isElsewhere.withLock { $0 = true } }
+      observer.exchangedElsewhere = { state.withLock { $0.isElsewhere = true } }
       let lines = events ? EventLines(store: store) : nil
       observer.report = { report, _ in
         lines?.print(report)
-        if untilSynced, report == .idle(settled: true) { fm_wake_signal(finished) }
+        if untilSynced, case .idle(settled: true, _) = report { fm_wake_signal(finished) }
       }
       observer.failed = { error in
         lines?.trouble(Output.actionable(error).code)
-        trouble.withLock { $0 = error }
+        state.withLock { $0.trouble = error }
         if untilSynced { fm_wake_signal(finished) }
       }
+      observer.ended = { error in
+        lines?.ended(Output.actionable(error).code)
+        state.withLock { $0.ended = error }
+        fm_wake_signal(finished)
+      }
       let driver = try ReplicaDriver(
-        store: store, relay: relay, relayName: try location.relayLocation().description, tier: .selfHosted,
+        store: store, relay: relay, relayName: try location.relayLocation(store).description, tier: .selfHosted,
         observer: observer)
       driver.start()
-      var wish = SyncWish(store: store, relay: relay)
-      try wait(signals, finished) { try untilSynced && isElsewhere.withLock { $0 } && wish.isMet() }
+      var request = SyncRequest(store: store, relay: relay)
+      try wait(driver, signals, finished) { try untilSynced && state.withLock { $0.isElsewhere } && request.isComplete() }
       driver.stop(waitingAtMost: 2_000)
-      if untilSynced, let error = trouble.withLock({ $0 }) { throw error }
+      lines?.end()
+      let last = state.withLock { $0 }
+      if let ended = last.ended { throw ended }
+      if untilSynced, let error = last.trouble { throw error }
     }
   }
 
-  private func wait(_ signals: Int32, _ finished: Int32, until isDone: () throws -> Bool) rethrows {
+  private func wait(_ driver: ReplicaDriver, _ signals: Int32, _ finished: Int32, until isDone: () throws -> Bool) rethrows {
     while true {
       var ready: [UInt8] = [0, 0]
       let count = fm_wait([signals, finished], &ready, 2, untilSynced ? 20 : -1)
@@ -169,44 +230,109 @@ struct AgentCommand: ParsableCommand {
       guard count > 0 else { continue }
       let number = fm_signal_next(signals)
       if [SIGTERM, SIGINT, SIGHUP, SIGQUIT].contains(number) { return }
-      if number == SIGTSTP { kill(getpid(), SIGSTOP) }
+      guard number == SIGTSTP else { continue }
+      // Another process of this device exchanges while this one is stopped.
+      driver.suspend()
+      kill(getpid(), SIGSTOP)
+      driver.resume()
     }
   }
 }
 
-/// Writes events as JSON lines. Identifiers only: no names, no values.
-private struct EventLines: Sendable {
-  let store: Store
+/// Writes events as JSON lines, from a thread of its own: who does not read holds nothing up. Identifiers only: no
+/// names, no values.
+private final class EventLines: Sendable {
+  private struct Queue {
+    var lines: [String] = []
+    var dropped = 0
+    var isOver = false
+  }
+  private let store: Store
+  private let queue = Mutex(Queue())
+  private let ready = Latch()
+  private let written = Latch()
+  /// Lines that wait at most.
+  private static let limit = 20_000
+
+  init(store: Store) {
+    self.store = store
+    let thread = Thread { [self] in write() }
+    thread.name = "events"
+    thread.start()
+  }
+
+  /// Waits until everything is written, for a second at most.
+  func end() {
+    queue.withLock { $0.isOver = true }
+    ready.open()
+    _ = written.wait(1_000)
+  }
+
+  private func write() {
+    while true {
+      _ = ready.wait(60_000)
+      ready.close()
+      let (lines, dropped, isOver) = queue.withLock { queue in
+        defer { (queue.lines, queue.dropped) = ([], 0) }
+        return (queue.lines, queue.dropped, queue.isOver)
+      }
+      var text = lines.joined()
+      if dropped > 0 { text += "{\"event\":\"dropped\",\"count\":\(dropped),\"at_us\":\(SystemClock.wallMicroseconds)}\n" }
+      if !text.isEmpty { Output.write(text) }
+      if isOver { return written.open() }
+    }
+  }
+
+  private func put(_ line: String) {
+    queue.withLock { queue in
+      if queue.lines.count < Self.limit { queue.lines.append(line) } else { queue.dropped += 1 }
+    }
+    ready.open()
+  }
 
   func print(_ report: ReplicaReport) {
     let at = SystemClock.wallMicroseconds
     switch report {
-    case .applied(let device, let changes):
-      var text = ""
-      for change in changes {
-        text += """
-          {"event":"applied","record":"\(change.record)","kind":"\(change.kind.jsonEscaped)",\
-          "field":"\(change.field.jsonEscaped)","device":"\(device?.description ?? "")","at_us":\(at)}\n
-          """
-      }
-      Output.write(text)
-      if changes.contains(where: { $0.kind == RecordCatalogue.crisis.kind }) { crisis() }
+    case .applied(let device, let changes): applied(changes, device, at)
+    case .released(let changes):
+      applied(changes, nil, at)
+      line("released", at, "\"count\":\(changes.count)")
     case .quarantined(let device, let count):
       line("quarantined", at, "\"device\":\"\(device?.description ?? "")\",\"count\":\(count)")
     case .damaged(let stream): line("damaged", at, "\"stream\":\"\(stream.tag.bytes.hexadecimal)/\(stream.channel.rawValue)\"")
     case .healed(let channel): line("healed", at, "\"channel\":\(channel.rawValue)")
-    case .forked(let stream): line("forked", at, "\"stream\":\"\(stream.tag.bytes.hexadecimal)/\(stream.channel.rawValue)\"")
-    case .ownStreamAhead(let channel): line("rewound", at, "\"channel\":\(channel.rawValue)")
+    case .forked(let stream): line("forked", at, "\"device\":\"\(stream.device)\",\"channel\":\(stream.channel.rawValue)")
+    case .tookBack(let count): line("tookBack", at, "\"batches\":\(count)")
+    case .copied(let lives): line("copied", at, "\"lives\":\(lives)")
+    case .carried(let device): line("carried", at, "\"device\":\"\(device?.description ?? "")\"")
+    case .missing(let entries):
+      for entry in entries {
+        line(
+          "missing", at,
+          "\"device\":\"\(entry.stream.device)\",\"channel\":\(entry.stream.channel.rawValue),\"count\":\(entry.count),\"crisis\":\(entry.isCrisis)")
+      }
     case .admitted: line("admitted", at, nil)
     case .heard(let device): line("heard", at, "\"device\":\"\(device)\"")
     case .relayLost(let error): line("relay", at, "\"reachable\":false,\"code\":\"\(error.code)\"")
-    case .relayFound(let epoch, let isNew): line("relay", at, "\"reachable\":true,\"epoch\":\"\(String(epoch, radix: 16))\",\"wiped\":\(isNew)")
+    case .relayFound(let identity, let isNew):
+      line("relay", at, "\"reachable\":true,\"identity\":\"\(String(identity, radix: 16))\",\"another\":\(isNew)")
+    case .sendingFailed(let channel, let error): line("sending", at, "\"channel\":\(channel.rawValue),\"code\":\"\(error.code)\"")
     case .accepted(let channel, let through): line("accepted", at, "\"channel\":\(channel.rawValue),\"through\":\(through)")
-    case .idle(let settled): if settled { line("synced", at, nil) }
+    case .idle(let settled, let complete): if settled { line("synced", at, "\"complete\":\(complete)") }
     }
   }
 
+  private func applied(_ changes: [AppliedChange], _ device: DeviceID?, _ at: UInt64) {
+    for change in changes {
+      line(
+        "applied", at,
+        "\"record\":\"\(change.record)\",\"kind\":\"\(change.kind.jsonEscaped)\",\"field\":\"\(change.field.jsonEscaped)\",\"device\":\"\((device ?? change.id.stream.device))\"")
+    }
+    if changes.contains(where: { $0.kind == RecordCatalogue.crisis.kind }) { crisis() }
+  }
+
   func trouble(_ code: String) { line("trouble", SystemClock.wallMicroseconds, "\"code\":\"\(code)\"") }
+  func ended(_ code: String) { line("ended", SystemClock.wallMicroseconds, "\"code\":\"\(code)\"") }
 
   private func crisis() {
     guard let state = try? CrisisReport.state(of: store) else { return }
@@ -216,7 +342,7 @@ private struct EventLines: Sendable {
   }
 
   private func line(_ event: String, _ at: UInt64, _ rest: String?) {
-    Output.write("{\"event\":\"\(event)\",\(rest.map { $0 + "," } ?? "")\"at_us\":\(at)}\n")
+    put("{\"event\":\"\(event)\",\(rest.map { $0 + "," } ?? "")\"at_us\":\(at)}\n")
   }
 }
 

@@ -39,13 +39,3 @@ extension RecordState {
     for (field, id) in try reader.awaited() { append(awaited: id, to: field) }
   }
 }
-
-extension Mutation {
-  /// The value written, if any.
-  package var value: Value? {
-    switch self {
-    case .set(let value), .add(let value): value
-    case .remove, .erase, .restore: nil
-    }
-  }
-}

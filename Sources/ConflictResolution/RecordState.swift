@@ -29,6 +29,21 @@ package struct FieldState: Hashable, Sendable {
   package fileprivate(set) var dots: [Dot] = []
   /// Replaced before they arrived. Each is dropped, and forgotten here, when it comes.
   package fileprivate(set) var awaited: [OperationID] = []
+
+  /// Where a live write is, or would be.
+  ///
+  /// - Complexity: O(log dots).
+  fileprivate func place(of id: OperationID) -> (index: Int, isThere: Bool) {
+    var (low, high) = (0, dots.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if dots[middle].id < id { low = middle + 1 } else { high = middle }
+    }
+    return (low, low < dots.count && dots[low].id == id)
+  }
+
+  /// Whether a write is live.
+  package func contains(_ id: OperationID) -> Bool { place(of: id).isThere }
 }
 
 /// Everything that is known of one record: for each field, the writes that nothing has replaced.
@@ -73,16 +88,18 @@ package struct RecordState: Hashable, Sendable {
       fields[index].awaited.remove(at: awaited)
       return
     }
-    let place = fields[index].dots.firstIndex { dot.id < $0.id } ?? fields[index].dots.endIndex
-    fields[index].dots.insert(dot, at: place)
-    hash.toggle(StateHash(of: dot, field: fields[index].name, in: id))
+    let place = fields[index].place(of: dot.id)
+    guard !place.isThere else { return }
+    fields[index].dots.insert(dot, at: place.index)
+    hash.toggle(operation.digest)
   }
 
   private mutating func drop(
     _ replaced: OperationID, at index: Int, hasArrived: (OperationID) -> Bool, hash: inout StateHash
   ) {
-    if let position = fields[index].dots.firstIndex(where: { $0.id == replaced }) {
-      let dot = fields[index].dots.remove(at: position)
+    let place = fields[index].place(of: replaced)
+    if place.isThere {
+      let dot = fields[index].dots.remove(at: place.index)
       hash.toggle(StateHash(of: dot, field: fields[index].name, in: id))
     } else if !hasArrived(replaced), !fields[index].awaited.contains(replaced) {
       fields[index].awaited.append(replaced)
@@ -96,18 +113,6 @@ package struct RecordState: Hashable, Sendable {
       fields.insert(FieldState(name: name), at: place)
     }
     return place
-  }
-
-  /// Gives a live write another identity, for operations that never left this device.
-  package mutating func renumber(_ id: OperationID, to other: OperationID, in field: String, hash: inout StateHash) {
-    let index = fieldIndex(field)
-    guard let position = fields[index].dots.firstIndex(where: { $0.id == id }) else { return }
-    var dot = fields[index].dots.remove(at: position)
-    hash.toggle(StateHash(of: dot, field: field, in: self.id))
-    dot.id = other
-    hash.toggle(StateHash(of: dot, field: field, in: self.id))
-    let place = fields[index].dots.firstIndex { dot.id < $0.id } ?? fields[index].dots.endIndex
-    fields[index].dots.insert(dot, at: place)
   }
 
   /// Puts back a live write that was stored; keeps the stored order.
@@ -129,6 +134,13 @@ package struct RecordState: Hashable, Sendable {
       for dot in field.dots { hash.toggle(StateHash(of: dot, field: field.name, in: id)) }
     }
     return hash
+  }
+}
+
+extension StateHash {
+  /// The digest of one live write.
+  package init(of dot: Dot, field: String, in record: RecordID) {
+    self.init(of: dot.id, at: dot.timestamp, value: dot.value, covers: dot.covers, field: field, record: record)
   }
 }
 

@@ -29,7 +29,7 @@ package enum DashboardFrame {
     if state.dialogs.contains(.crisis) || state.snapshot?.crisis.isActive ?? false {
       lines = [Line("CRISIS", .crisis)] + state.crisisLines.map { Line($0) }
     } else if let snapshot = state.shown {
-      lines = [Line("fullmind \(snapshot.sync.state.rawValue)")]
+      lines = [Line("fullmind \(snapshot.sync.state.word)")]
       if snapshot.conflictCount > 0 { lines.append(Line("\(snapshot.conflictCount) conflicts")) }
     } else {
       lines = [Line("fullmind")]
@@ -136,6 +136,7 @@ package enum DashboardFrame {
     case .practice?: return [crisis, ("h", "hand off"), ("p", "pause"), ("Esc", "panels")]
     case .invitation(_, let digits, _)?: return digits == nil ? [crisis, ("Esc", "cancel")] : [crisis, ("y", "same digits"), ("n", "different")]
     case .help?, .note?: return [crisis, ("Esc", "back")]
+    case .recoveryCode?: return [crisis, ("Enter", "I have it on paper"), ("Esc", "leave it")]
     case .conflict(let dialog)?: return dialog.keys(dialog.conflict(in: state.snapshot))
     case .handOff?, .new?: return [crisis, ("Enter", "choose"), ("Esc", "back")]
     }

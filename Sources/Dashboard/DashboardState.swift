@@ -32,7 +32,11 @@ package struct DashboardState: Sendable {
   package var crisisOffset = 0
   /// Why the store that is there cannot be opened; empty when nothing is wrong.
   package var problem: [String] = []
+  /// The relay that was named when the program was started.
+  package var chosenRelay = ""
   package var traffic: [UInt64] = []
+  /// How far the crisis has come that was raised at this screen; `nil` where none was.
+  package private(set) var delivery: CrisisDelivery?
   private var crisisRaised: UInt64?
   /// Moments of keys whose answers on the screen are to be timed.
   private var untimed: [GuaranteedOperation: UInt64] = [:]
@@ -133,6 +137,17 @@ package struct DashboardState: Sendable {
 
   package mutating func tell(_ text: String) { message = (text, now.uptime + 4_000_000_000) }
 
+  /// Something became known of a crisis that was raised here.
+  package mutating func note(_ delivery: CrisisDelivery) { if self.delivery != nil { self.delivery = delivery } }
+
+  /// A crisis was resolved, or could not be.
+  ///
+  /// - Parameter words: What came of it; `nil` where none was active.
+  package mutating func resolved(_ words: String?) {
+    delivery = nil
+    tell(words ?? "No crisis was active here.")
+  }
+
   /// Time has passed.
   package mutating func tick(_ moment: Moment) -> [Intent] {
     now = moment
@@ -165,7 +180,7 @@ package struct DashboardState: Sendable {
     keepForLater(new)
     if new.crisis.isActive, !hadCrisis, !dialogs.contains(.crisis) { dialogs.append(.crisis) }
     if hadCrisis, !new.crisis.isActive {
-      crisisRaised = nil
+      (crisisRaised, delivery) = (nil, nil)
       dialogs.removeAll { $0 == .crisis || $0 == .confirmResolve }
     }
     followSession()
@@ -246,7 +261,8 @@ package struct DashboardState: Sendable {
     untimed[.crisisScreen] = now.uptime
     dialogs.removeAll { $0 == .crisis }
     dialogs.append(.crisis)
-    return snapshot == nil ? [] : [.activateCrisis(level: level, source: source)]
+    delivery = CrisisDelivery()
+    return [.activateCrisis(level: level, source: source)]
   }
 
   mutating func quit() -> [Intent] {
@@ -291,7 +307,7 @@ package struct DashboardState: Sendable {
     case .enter:
       dialogs.append(.form(Form(purpose: .start, title: "Start on this device", fields: [Form.Field(name: "device", hint: "what to call it", text: "laptop")])))
     case .character("j"):
-      dialogs.append(.form(Form(purpose: .join, title: "Join an account", fields: [Form.Field(name: "code", hint: "from the other device"), Form.Field(name: "device", hint: "what to call this one", text: "laptop")])))
+      dialogs.append(.form(Form(purpose: .join, title: "Join an account", fields: [Form.Field(name: "code", hint: "from the other device"), Form.Field(name: "relay", hint: "folder:PATH that both devices use", text: chosenRelay), Form.Field(name: "device", hint: "what to call this one", text: "laptop")])))
     case .character("d"): return [.demo]
     default: return nil
     }
@@ -364,8 +380,8 @@ package struct DashboardState: Sendable {
   mutating func takeBack() -> [Intent] {
     crisisRaised = nil
     dialogs.removeAll { $0 == .crisis }
-    tell("Taken back.")
-    return [.resolveCrisis]
+    tell("Taking it back…")
+    return [.resolveCrisis("Taken back.")]
   }
 
   private mutating func nextTheme() {

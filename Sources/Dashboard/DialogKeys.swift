@@ -19,11 +19,16 @@ extension DashboardState {
       }
       dialogs.removeLast()
       if case .invitation = dialog { return [.cancelInvitation] }
+      if case .recoveryCode = dialog { return [.confirmStart(false)] }
       if case .form(let form) = dialog, form.purpose == .start { isFinished = snapshot == nil && dialogs.isEmpty }
       return []
     }
     switch dialog {
     case .help, .note: return closeOn(key)
+    case .recoveryCode:
+      guard key == .enter else { return [] }
+      dialogs.removeLast()
+      return [.confirmStart(true)]
     case .palette(let query, let selected): return palette(key, query, selected)
     case .crisis: return crisis(key)
     case .confirmResolve: return confirm(key)
@@ -82,9 +87,8 @@ extension DashboardState {
     dialogs.removeLast()
     guard key == .character("y") else { return [] }
     dialogs.removeAll { $0 == .crisis }
-    tell("Resolved. Be kind to yourself today.")
     dialogs.append(.form(.afterCrisis(snapshot?.crisis.activation ?? "", hour: Wording.hour(now.wall))))
-    return [.resolveCrisis]
+    return [.resolveCrisis("Resolved. Be kind to yourself today.")]
   }
 
   // MARK: Choosing
@@ -255,7 +259,7 @@ extension DashboardState {
         let names = text[0].split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
         return [.ask(names: names, person: text[1], record: record, field: field)]
       }
-      return form.purpose == .start ? [.start(deviceName: text[0])] : [.join(code: text[0], deviceName: text[1])]
+      return form.purpose == .start ? [.start(deviceName: text[0])] : [.join(code: text[0], deviceName: text[2], relay: text[1])]
     case .record(let kind, let fixed):
       guard isValid(&form, kind, fixed) else { return replaceTop(.form(form)) }
       dialogs.removeLast()

@@ -17,7 +17,8 @@ package enum Key: Sendable, Hashable {
 package enum Intent: Sendable, Hashable {
   case activateCrisis(level: CrisisLevel, source: String)
   case acknowledgeCrisis
-  case resolveCrisis
+  /// What is said once it is so.
+  case resolveCrisis(String)
   /// Tell the contacts without waiting until it can no longer be taken back.
   case tellContacts
   case crisisHistory
@@ -44,10 +45,14 @@ package enum Intent: Sendable, Hashable {
   case admit
   case cancelInvitation
   case start(deviceName: String)
-  case join(code: String, deviceName: String)
+  /// The recovery code of a new account was read, or not.
+  case confirmStart(Bool)
+  case join(code: String, deviceName: String, relay: String)
   case demo
   case network(String)
   case watch(Int)
   case suspend
+  /// The program goes on after it was suspended.
+  case resumed
   case quit
 }

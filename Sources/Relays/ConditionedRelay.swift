@@ -50,8 +50,15 @@ package final class ConditionedRelay: Relay {
   package func survey() throws(RelayError) -> RelaySurvey {
     try request { () throws(RelayError) in try inner.survey() }
   }
+  package func adopt(_ identity: UInt64) { inner.adopt(identity) }
+  package func surveyStranger() throws(RelayError) -> RelaySurvey {
+    try request { () throws(RelayError) in try inner.surveyStranger() }
+  }
   package func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk {
     try request { () throws(RelayError) in try inner.read(stream, from: position) }
+  }
+  package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
+    try request { () throws(RelayError) in try inner.salvage(stream) }
   }
   package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {
     try request { () throws(RelayError) in try inner.append(frames, to: stream) }
@@ -60,6 +67,9 @@ package final class ConditionedRelay: Relay {
     _ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream
   ) throws(RelayError) -> Bool {
     try request { () throws(RelayError) in try inner.appendNext(frame, after: previous, to: stream) }
+  }
+  package func appendAnyway(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+    try request { () throws(RelayError) in try inner.appendAnyway(frames, to: stream) }
   }
   package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition {
     try request { () throws(RelayError) in try inner.replace(stream, with: frames) }

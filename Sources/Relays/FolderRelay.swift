@@ -4,124 +4,233 @@ import Foundation
 import Replica
 import Synchronization
 
-/// A relay in a folder: one append-only file per stream, written by its device alone.
+/// A relay in a folder: append-only files, each written by its device alone.
 ///
 /// ```text
-/// FOLDER/epoch                          random, made with the folder: another one means it was wiped
-/// FOLDER/ACCOUNT/DEVICE/0.log … 5.log   one per channel; ACCOUNT and DEVICE are blinded tags
-/// FOLDER/ACCOUNT/DEVICE/presence        replaced in place
-/// FOLDER/mail/MAILBOX/1 … 4             messages of an enrolment
-/// FOLDER/boards/BOARD/1, 2, …           notices, each put up once and never changed
+/// FOLDER/epoch                            which relay this is; drawn when it was made, and only then
+/// FOLDER/ACCOUNT/DEVICE/0.log … 5.log     one per channel; ACCOUNT and DEVICE are blinded tags
+/// FOLDER/ACCOUNT/DEVICE/c0.log … c5.log   what the device carries there for others
+/// FOLDER/ACCOUNT/DEVICE/presence          replaced in place
+/// FOLDER/mail/MAILBOX/1 …                 messages of an enrolment, each put there once
+/// FOLDER/boards/BOARD/1, 2, …             notices, each put up once and never changed
 /// ```
 ///
 /// A log begins with `FMRL`, a version byte, three zeros and its generation (8 bytes); each frame
-/// follows its length (4 bytes, big-endian). Whatever else lies in the folder is left alone.
+/// follows its length (4 bytes, big-endian). Whatever else lies in the folder is left alone. Nothing is made where
+/// there is no relay, and nothing is written to another one than is meant.
 package final class FolderRelay: Relay {
-  private let root: String
-  private let account: String
+  let root: String
+  let account: String
+  /// The account's blinded tag.
+  let accountTag: [UInt8]
   package let ownTag: BlindTag?
-  private let watcher: FolderWatcher?
+  /// Which relay is meant; `nil` for whichever lies there.
+  let meant: Mutex<UInt64?>
+  let isTold: Bool?
+  let watcher = Mutex<FolderWatcher??>(nil)
   /// How each own stream was left by this process.
-  private let ends = Mutex<[RelayStream: LogFile.Stamp]>([:])
+  let ends = Mutex<[RelayStream: LogFile.Stamp]>([:])
 
+  /// Touches nothing: a folder on a disk that hangs must not keep whoever opens it.
+  ///
   /// - Parameters:
-  ///   - path: Is made when its parent exists.
   ///   - account: The account's blinded tag; empty when there is none yet (joining).
   ///   - ownTag: This device's tag; its streams are the only ones this object writes.
+  ///   - meant: Which relay is meant, where that is known.
   ///   - isTold: Whether the file system tells of changes; found out when absent.
-  /// - Throws: ``RelayError/unreachable(_:)``.
-  package init(path: String, account: [UInt8], ownTag: BlindTag?, isTold: Bool? = nil) throws(RelayError) {
+  package init(path: String, account: [UInt8], ownTag: BlindTag?, meaning meant: UInt64? = nil, isTold: Bool? = nil) {
     root = path
     self.account = account.isEmpty ? "" : path + "/" + account.hexadecimal
+    accountTag = account
     self.ownTag = ownTag
-    // The folder that holds it, where there is none yet: `mkdir` does not change the file system.
-    let isTold = isTold ?? (fm_watch_is_told(access(path, F_OK) == 0 ? path : Self.parent(of: path)) != 0)
-    watcher = account.isEmpty || !isTold ? nil : FolderWatcher()
-    try prepare()
+    self.meant = Mutex(meant)
+    self.isTold = isTold
   }
 
-  private func prepare() throws(RelayError) {
-    guard FileManager.default.fileExists(atPath: Self.parent(of: root)) else { throw .unreachable(root) }
-    for folder in [root, account] where !folder.isEmpty { try Self.makeFolder(folder) }
-    let epoch = root + "/epoch"
-    guard !FileManager.default.fileExists(atPath: epoch) else { return }
-    let descriptor = open(epoch, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { return }
-    let text = Array((UInt64.random(in: 1 ... .max).bigEndianBytes.hexadecimal + "\n").utf8)
-    _ = write(descriptor, text, text.count)
-    Foundation.close(descriptor)
+  // MARK: Which relay it is
+
+  /// Makes a relay in a folder, or finds the one that is there.
+  ///
+  /// - Returns: Which it is.
+  /// - Throws: ``RelayError``.
+  package static func make(at path: String) throws(RelayError) -> UInt64 {
+    try makeFolders(path)
+    let folder = FolderRelay(path: path, account: [], ownTag: nil)
+    do { return try folder.identity() } catch .noRelay {}
+    var random = SystemRandomNumberGenerator()
+    let text = Array((UInt64.random(in: 1 ... .max, using: &random).bigEndianBytes.hexadecimal + "\n").utf8)
+    _ = try folder.putOnce(text, at: path + "/epoch")
+    return try folder.identity()
   }
 
-  private static func parent(of path: String) -> String {
+  static func makeFolders(_ path: String) throws(RelayError) {
+    if access(parent(of: path), F_OK) != 0, parent(of: path) != path { try makeFolders(parent(of: path)) }
+    if mkdir(path, 0o700) != 0, errno != EEXIST { throw errno == ENOSPC ? .full : .unreachable(path) }
+  }
+
+  /// Which relay lies in the folder.
+  ///
+  /// - Throws: ``RelayError/noRelay(_:)`` where there is none.
+  package func identity() throws(RelayError) -> UInt64 {
+    let descriptor = open(root + "/epoch", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)
+    guard descriptor >= 0 else {
+      guard errno == ENOENT else { throw .unreachable(root) }
+      // Nothing at all, or a folder without a relay: a drive that is not mounted leaves either.
+      throw access(root, F_OK) == 0 ? .noRelay(root) : .unreachable(root)
+    }
+    defer { Foundation.close(descriptor) }
+    guard let bytes = LogFile.bytes(of: descriptor, at: 0, count: 64) else { throw .unreachable(root) }
+    let text = String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    // A file that a service has brought in part is no relay yet.
+    guard text.utf8.count == 16, let identity = UInt64(text, radix: 16) else { throw .noRelay(root) }
+    return identity
+  }
+
+  package func adopt(_ identity: UInt64) { meant.withLock { $0 = identity } }
+
+  /// Makes sure that this is the relay that is meant, before anything is written to it.
+  @discardableResult
+  func check() throws(RelayError) -> UInt64 {
+    let identity = try identity()
+    if let meant = meant.withLock({ $0 }), meant != identity { throw .another(root, identity: identity) }
+    return identity
+  }
+
+  static func parent(of path: String) -> String {
     let parent = (path as NSString).deletingLastPathComponent
     return parent.isEmpty ? "." : parent
   }
 
-  private static func makeFolder(_ path: String) throws(RelayError) {
-    if mkdir(path, 0o700) != 0, errno != EEXIST { throw errno == ENOSPC ? .full : .unreachable(path) }
-    guard access(path, R_OK | W_OK | X_OK) == 0 else { throw .unreachable(path) }
+  // MARK: Modes
+
+  /// How files and folders are made: for the owner alone, or for the group where the folder is a group's.
+  func share() -> (folder: mode_t, file: mode_t, owner: (uid_t, gid_t)?) {
+    var status = stat()
+    guard stat(root, &status) == 0 else { return (0o700, 0o600, nil) }
+    let isGroups = status.st_mode & 0o020 != 0
+    // What a command run by the system's administrator makes belongs to whom the folder belongs to.
+    let owner = geteuid() == 0 && status.st_uid != 0 ? (status.st_uid, status.st_gid) : nil
+    return isGroups ? (0o2770, 0o660, owner) : (0o700, 0o600, owner)
+  }
+
+  func makeFolder(_ path: String) throws(RelayError) {
+    if mkdir(path, 0o700) == 0 {
+      let (mode, _, owner) = share()
+      if mode != 0o700 { chmod(path, mode) }
+      if let owner { chown(path, owner.0, owner.1) }
+    } else if errno != EEXIST {
+      throw errno == ENOSPC ? .full : .unreachable(path)
+    }
+  }
+
+  /// A file that was just made gets the mode and the owner that files have here.
+  func finish(_ path: String) {
+    let (_, mode, owner) = share()
+    if mode != 0o600 { chmod(path, mode) }
+    if let owner { chown(path, owner.0, owner.1) }
   }
 
   // MARK: Listing
 
   package func survey() throws(RelayError) -> RelaySurvey {
-    try prepare()
+    try check()
+    return try list()
+  }
+
+  package func surveyStranger() throws(RelayError) -> RelaySurvey { try list() }
+
+  func list() throws(RelayError) -> RelaySurvey {
+    let identity = try identity()
     // Watches first: what appears between the two is then seen twice, not never.
+    let watcher = watcher.withLock { $0 ?? nil }
     watcher?.watch(root, as: .root)
     watcher?.watch(account, as: .account)
     var streams: [RelayStream] = []
     var presences: [BlindTag] = []
-    for name in Self.names(in: account) {
+    for name in try names(in: account) ?? [] {
       guard let tag = Self.tag(name) else { continue }
       let folder = account + "/" + name
       watcher?.watch(folder, as: .device(tag))
-      for file in Self.names(in: folder) {
+      guard let files = try? names(in: folder) else {
+        // What cannot be looked into is not empty: reading it fails, and that is told.
+        streams.append(RelayStream(tag: tag, channel: Channel(.crisis)))
+        continue
+      }
+      for file in files {
         if file == "presence" { presences.append(tag) }
-        if let channel = Self.channel(file) { streams.append(RelayStream(tag: tag, channel: channel)) }
+        if let (channel, isCarried) = Self.channel(file) {
+          streams.append(RelayStream(tag: tag, channel: channel, isCarried: isCarried))
+        }
       }
     }
-    let epoch = (try? String(contentsOfFile: root + "/epoch", encoding: .utf8))
-      .flatMap { UInt64($0.trimmingCharacters(in: .whitespacesAndNewlines), radix: 16) }
-    let ends = streams.filter { $0.tag == ownTag }.compactMap { stream in log(stream).stamp().map { (stream, $0.end) } }
-    return RelaySurvey(
-      epoch: epoch ?? 0, streams: streams.sorted(), ownEnds: Dictionary(uniqueKeysWithValues: ends), presences: presences.sorted())
+    var ends: [RelayStream: RelayPosition] = [:]
+    for stream in streams where stream.tag == ownTag && !stream.isCarried { ends[stream] = log(stream).stamp()?.end }
+    return RelaySurvey(identity: identity, streams: streams.sorted(), ownEnds: ends, presences: presences.sorted())
   }
 
-  private static func names(in folder: String) -> [String] {
-    ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted()
+  /// - Returns: `nil` for a folder that is not there.
+  /// - Throws: ``RelayError/unreachable(_:)`` for one that cannot be read.
+  func names(in folder: String) throws(RelayError) -> [String]? {
+    guard let listing = opendir(folder) else {
+      if errno == ENOENT { return nil }
+      throw .unreachable(folder)
+    }
+    defer { closedir(listing) }
+    var names = [String]()
+    while let entry = readdir(listing) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
   }
 
   static func tag(_ name: String) -> BlindTag? {
     name.utf8.count == 32 ? [UInt8](hexadecimal: name).flatMap(BlindTag.init(bytes:)) : nil
   }
 
-  static func channel(_ name: String) -> Channel? {
-    guard name.hasSuffix(".log"), let number = UInt8(name.dropLast(4)) else { return nil }
-    return Channel(rawValue: number)
+  /// Only a name that this program would have given counts: two names of one stream would be two streams.
+  static func channel(_ name: String) -> (Channel, isCarried: Bool)? {
+    guard name.hasSuffix(".log") else { return nil }
+    let isCarried = name.hasPrefix("c")
+    guard let number = UInt8(name.dropLast(4).dropFirst(isCarried ? 1 : 0)), let channel = Channel(rawValue: number),
+      name == fileName(RelayStream(tag: BlindTag(high: 0, low: 0), channel: channel, isCarried: isCarried))
+    else { return nil }
+    return (channel, isCarried)
   }
+
+  static func fileName(_ stream: RelayStream) -> String { "\(stream.isCarried ? "c" : "")\(stream.channel.rawValue).log" }
 
   // MARK: Streams
 
-  private func log(_ stream: RelayStream) -> LogFile {
-    LogFile(path: account + "/" + stream.tag.bytes.hexadecimal + "/\(stream.channel.rawValue).log")
+  func log(_ stream: RelayStream) -> LogFile {
+    LogFile(path: account + "/" + stream.tag.bytes.hexadecimal + "/" + Self.fileName(stream))
   }
 
   package func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk {
+    try check()
     let isOwn = stream.tag == ownTag
     let (chunk, stamp) = try log(stream).read(from: position, isOwn: isOwn)
     if isOwn { ends.withLock { $0[stream] = chunk.isAtEnd ? stamp : nil } }
     return chunk
   }
 
+  package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
+    try log(stream).salvage(
+      beginning: Self.beginning(stream.channel, account: accountTag, device: stream.tag.bytes))
+  }
+
+  /// The bytes with which every frame of a device begins; docs/PROTOCOL.md.
+  static func beginning(_ channel: Channel, account: [UInt8], device: [UInt8]) -> [UInt8] {
+    RelayFrames.beginning(channel, account: account, device: device)
+  }
+
   @discardableResult
   package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {
+    try check()
     let end = ends.withLock { $0[stream] }
-    let stamp: LogFile.Stamp
-    do { stamp = try log(stream).append(frames, expecting: end) } catch .unreachable {
-      // The folder may be gone, or not there yet.
-      try makeOwnFolder()
-      stamp = try log(stream).append(frames, expecting: end)
-    }
+    if end == nil { try makeOwnFolder() }
+    let stamp = try log(stream).append(frames, expecting: end)
+    if end == nil { finish(log(stream).path) }
     ends.withLock { $0[stream] = stamp }
     return stamp.end
   }
@@ -129,119 +238,114 @@ package final class FolderRelay: Relay {
   package func appendNext(
     _ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream
   ) throws(RelayError) -> Bool {
+    try check()
     if previous == nil { try makeOwnFolder() }
-    return try log(stream).appendNext(frame, after: previous)
+    let isAppended = try log(stream).appendNext(frame, after: previous)
+    if previous == nil { finish(log(stream).path) }
+    return isAppended
   }
 
-  /// Appends to whatever is there: for a crisis raised by a process that does nothing else. Receivers
-  /// ignore a frame they know.
-  package func appendBlindly(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+  package func appendAnyway(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+    try check()
     try makeOwnFolder()
-    _ = try log(stream).append(frames, expecting: nil, isBlind: true)
+    let isNew = access(log(stream).path, F_OK) != 0
+    try log(stream).appendAnyway(frames)
+    if isNew { finish(log(stream).path) }
   }
 
   @discardableResult
   package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition {
+    try check()
+    guard !frames.isEmpty else {
+      if unlink(log(stream).path) != 0, errno != ENOENT { throw .unreachable(log(stream).path) }
+      ends.withLock { $0[stream] = nil }
+      return .start
+    }
     try makeOwnFolder()
     let stamp = try log(stream).replace(with: frames)
+    finish(log(stream).path)
     ends.withLock { $0[stream] = stamp }
     return stamp.end
   }
 
-  private func makeOwnFolder() throws(RelayError) {
+  func makeOwnFolder() throws(RelayError) {
     guard let ownTag else { preconditionFailure("only a member writes streams") }
-    try prepare()
+    try makeFolder(account)
     let folder = account + "/" + ownTag.bytes.hexadecimal
-    try Self.makeFolder(folder)
-    watcher?.watch(folder, as: .device(ownTag))
+    try makeFolder(folder)
+    watcher.withLock { $0 ?? nil }?.watch(folder, as: .device(ownTag))
   }
 
   // MARK: Presence and mail
 
   package func putPresence(_ sealed: [UInt8], of tag: BlindTag) throws(RelayError) {
-    try makeOwnFolder()
-    try Self.replaceFile(account + "/" + tag.bytes.hexadecimal + "/presence", with: sealed)
+    try check()
+    let path = account + "/" + tag.bytes.hexadecimal + "/presence"
+    do { try replaceFile(path, with: sealed) } catch {
+      // The folder may not be there yet.
+      try makeOwnFolder()
+      try replaceFile(path, with: sealed)
+    }
   }
 
   package func presence(of tag: BlindTag) throws(RelayError) -> [UInt8]? {
-    Self.contents(account + "/" + tag.bytes.hexadecimal + "/presence", limit: Limits.frameBytes)
+    try contents(account + "/" + tag.bytes.hexadecimal + "/presence", limit: Limits.frameBytes)
   }
 
   package func putMail(_ sealed: [UInt8], mailbox: String, slot: UInt8) throws(RelayError) {
-    try Self.makeFolder(root + "/mail")
-    try Self.makeFolder(root + "/mail/" + mailbox)
-    try Self.replaceFile(root + "/mail/\(mailbox)/\(slot)", with: sealed)
+    try check()
+    try makeFolder(root + "/mail")
+    try makeFolder(root + "/mail/" + mailbox)
+    let path = root + "/mail/\(mailbox)/\(slot)"
+    if try putOnce(sealed, at: path) { return }
+    guard try contents(path, limit: Limits.mailBytes) == sealed else { throw .taken }
   }
 
   package func mail(in mailbox: String, slot: UInt8) throws(RelayError) -> [UInt8]? {
-    Self.contents(root + "/mail/\(mailbox)/\(slot)", limit: Limits.mailBytes)
+    try check()
+    return try contents(root + "/mail/\(mailbox)/\(slot)", limit: Limits.mailBytes)
   }
 
   package func removeMailbox(_ mailbox: String) throws(RelayError) {
-    guard FileManager.default.fileExists(atPath: root + "/mail/" + mailbox) else { return }
-    do { try FileManager.default.removeItem(atPath: root + "/mail/" + mailbox) } catch { throw .unreachable(root) }
+    let folder = root + "/mail/" + mailbox
+    for name in try names(in: folder) ?? [] { unlink(folder + "/" + name) }
+    if rmdir(folder) != 0, errno != ENOENT { throw .unreachable(folder) }
   }
 
   package func putNotice(_ sealed: [UInt8], board: String, number: UInt64) throws(RelayError) -> Bool {
-    let folder = root + "/boards/" + board
-    try Self.makeFolder(root + "/boards")
-    try Self.makeFolder(folder)
-    // Written aside and linked: it is there as a whole or not at all, and the first one stays.
-    let temporary = folder + "/.\(getpid())-\(UInt32.random(in: 0 ... .max))"
-    try Self.replaceFile(temporary, with: sealed)
-    defer { unlink(temporary) }
-    let path = folder + "/\(number)"
-    if link(temporary, path) == 0 { return true }
-    // A file system without hard links: whoever makes the name first has it all the same.
-    if [EPERM, EOPNOTSUPP, EMLINK].contains(errno) {
-      let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-      if descriptor >= 0 {
-        Foundation.close(descriptor)
-        try Self.replaceFile(path, with: sealed)
-        return true
-      }
-    }
-    guard errno == EEXIST else { throw errno == ENOSPC ? .full : .unreachable(folder) }
-    return false
+    try check()
+    try makeFolder(root + "/boards")
+    try makeFolder(root + "/boards/" + board)
+    return try putOnce(sealed, at: root + "/boards/\(board)/\(number)")
   }
 
   package func notices(on board: String, after number: UInt64) throws(RelayError) -> [RelayNotice] {
-    guard access(root, R_OK | X_OK) == 0 else { throw .unreachable(root) }
+    try check()
     let folder = root + "/boards/" + board
-    let numbers = Self.names(in: folder).compactMap { UInt64($0) }.filter { $0 > number }
-    return numbers.sorted().compactMap { number in
-      Self.contents(folder + "/\(number)", limit: Limits.frameBytes).map { RelayNotice(number: number, sealed: $0) }
+    let numbers = (try names(in: folder) ?? []).compactMap { name in UInt64(name).flatMap { "\($0)" == name ? $0 : nil } }
+    var notices = [RelayNotice]()
+    for number in numbers.filter({ $0 > number }).sorted() {
+      guard let sealed = try contents(folder + "/\(number)", limit: Limits.frameBytes) else { continue }
+      notices.append(RelayNotice(number: number, sealed: sealed))
     }
-  }
-
-  private static func replaceFile(_ path: String, with bytes: [UInt8]) throws(RelayError) {
-    // Several processes of one device may write it: each has a temporary name of its own.
-    let temporary = "\(path).\(getpid()).new"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw .unreachable(path) }
-    let written = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-    let isFull = written != bytes.count && errno == ENOSPC
-    Foundation.close(descriptor)
-    guard written == bytes.count, rename(temporary, path) == 0 else {
-      unlink(temporary)
-      throw isFull ? .full : .unreachable(path)
-    }
-  }
-
-  private static func contents(_ path: String, limit: Int) -> [UInt8]? {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return nil }
-    defer { Foundation.close(descriptor) }
-    var status = stat()
-    guard fstat(descriptor, &status) == 0, Int(status.st_size) <= limit else { return nil }
-    return LogFile.bytes(of: descriptor, at: 0, count: Int(status.st_size))
+    return notices
   }
 
   // MARK: Changes
 
   package func watch() -> (any RelayWatch)? {
-    guard let watcher, watcher.descriptor >= 0 else { return nil }
-    return FolderWatch(relay: self, watcher: watcher)
+    let made = watcher.withLock { watcher -> FolderWatcher? in
+      if let known = watcher { return known }
+      // The folder that holds it, where there is none yet.
+      let place = access(root, F_OK) == 0 ? root : Self.parent(of: root)
+      let made = account.isEmpty || !(isTold ?? (fm_watch_is_told(place) != 0)) ? nil : FolderWatcher()
+      watcher = .some(made)
+      made?.watch(root, as: .root)
+      made?.watch(account, as: .account)
+      return made
+    }
+    guard let made, made.descriptor >= 0 else { return nil }
+    return FolderWatch(relay: self, watcher: made)
   }
 
   /// Whether an own stream is as this process left it.
@@ -255,8 +359,8 @@ package final class FolderRelay: Relay {
 
 /// Filters out what this process did itself.
 private final class FolderWatch: RelayWatch {
-  private let relay: FolderRelay
-  private let watcher: FolderWatcher
+  let relay: FolderRelay
+  let watcher: FolderWatcher
 
   init(relay: FolderRelay, watcher: FolderWatcher) {
     self.relay = relay
@@ -264,6 +368,7 @@ private final class FolderWatch: RelayWatch {
   }
 
   var descriptor: Int32 { watcher.descriptor }
+  var isComplete: Bool { watcher.isComplete }
 
   func end() { watcher.end() }
 

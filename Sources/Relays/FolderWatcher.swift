@@ -15,6 +15,8 @@ final class FolderWatcher: Sendable {
   private struct State {
     var places: [Int32: Place] = [:]
     var isOver = false
+    /// A folder could not be watched: the user has no watches left.
+    var isBlind = false
   }
   private let state = Mutex(State())
 
@@ -26,9 +28,12 @@ final class FolderWatcher: Sendable {
     state.withLock { state in
       guard !state.isOver else { return }
       let watch = fm_watch_add(descriptor, path)
-      if watch >= 0 { state.places[watch] = place }
+      if watch >= 0 { state.places[watch] = place } else if errno == ENOSPC || errno == EMFILE { state.isBlind = true }
     }
   }
+
+  /// Whether it hears of every change: otherwise the relay has to be asked as well.
+  var isComplete: Bool { state.withLock { !$0.isBlind } }
 
   /// Stops watching. The kernel forgets watches at leisure, but closing their descriptor waits for it,
   /// up to 15 ms: whoever is about to exit ends first and does something else meanwhile.
@@ -74,11 +79,11 @@ final class FolderWatcher: Sendable {
     }
     guard let place = state.withLock({ $0.places[watch] }) else { return nil }
     switch place {
-    case .root: return name == "mail" || name.isEmpty ? nil : .listing
+    case .root: return name == "mail" || name == "boards" || name.isEmpty ? nil : .listing
     case .account: return .listing
     case .device(let tag):
       if name == "presence" { return .presence(tag) }
-      return FolderRelay.channel(name).map { .stream(RelayStream(tag: tag, channel: $0)) }
+      return FolderRelay.channel(name).map { .stream(RelayStream(tag: tag, channel: $0.0, isCarried: $0.isCarried)) }
     }
   }
 }

@@ -1,3 +1,4 @@
+import CSystem
 import Causality
 import Foundation
 import Replica
@@ -11,33 +12,64 @@ struct LogFile {
     var generation: UInt64
     var size: Int
     var node: UInt64
-    var modified: Int64
+    var modified: Modified
+    struct Modified: Hashable { var seconds: Int; var nanoseconds: Int }
     var end: RelayPosition { RelayPosition(generation: generation, offset: UInt64(size)) }
   }
 
   private static let magic = Array("FMRL".utf8) + [1, 0, 0, 0]
   private static let headerSize = 16
+  /// Milliseconds that a lock of another process is waited for: an append takes less than one.
+  private static let lockPatience = 250
+
+  // MARK: Opening
+
+  /// Opens without waiting for anybody: what is no file (a pipe, a device) is refused.
+  private func open(_ flags: Int32) throws(RelayError) -> Int32? {
+    var descriptor: Int32
+    repeat { descriptor = Foundation.open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW, 0o600) } while descriptor < 0 && errno == EINTR
+    guard descriptor >= 0 else {
+      if errno == ENOENT, flags & O_CREAT == 0 { return nil }
+      throw errno == ENOSPC ? .full : .unreachable(path)
+    }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      close(descriptor)
+      throw .unreachable(path)
+    }
+    return descriptor
+  }
+
+  /// Takes the lock of an open file, for a moment.
+  private func lock(_ descriptor: Int32, _ kind: Int32) throws(RelayError) {
+    let end = fm_uptime_ns() + UInt64(Self.lockPatience) * 1_000_000
+    while flock(descriptor, kind | LOCK_NB) != 0 {
+      guard errno == EWOULDBLOCK || errno == EINTR else { return }  // a file system without locks
+      guard fm_uptime_ns() < end else { throw .busy(path) }
+      fm_pause_ms(2)
+    }
+  }
 
   // MARK: Reading
 
   /// - Parameter isOwn: Also reports a frame that is not complete: nobody else can be writing it.
   func read(from position: RelayPosition, isOwn: Bool) throws(RelayError) -> (RelayChunk, Stamp?) {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      guard errno == ENOENT else { throw .unreachable(path) }
+    guard let descriptor = try open(O_RDONLY) else {
       return (RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: false), nil)
     }
     defer { close(descriptor) }
     // Another process of this device may be in the middle of an append.
-    if isOwn { flock(descriptor, LOCK_SH) }
+    if isOwn { try lock(descriptor, LOCK_SH) }
     guard let stamp = Self.stamp(of: descriptor) else {
-      // A file that has just been made has no header yet; only its writer knows that none is coming.
+      // A file that has just been made has no header yet, nor one that a service has brought in part; only its writer
+      // knows that none is coming.
       let isNew = Self.bytes(of: descriptor, at: 0, count: Self.headerSize).map { $0.count < Self.headerSize } ?? true
       return (RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: isOwn || !isNew), nil)
     }
     let isSame = position.generation == stamp.generation && position.offset <= stamp.size
     let start = isSame ? Int(position.offset) : Self.headerSize
-    let bytes = Self.bytes(of: descriptor, at: start, count: min(Limits.relayReadBytes, stamp.size - start)) ?? []
+    let wanted = min(Limits.relayReadBytes, stamp.size - start)
+    guard let bytes = Self.bytes(of: descriptor, at: start, count: wanted) else { throw .unreachable(path) }
     return (Self.chunk(bytes, start: start, stamp: stamp, isOwn: isOwn), stamp)
   }
 
@@ -63,23 +95,26 @@ struct LogFile {
     return RelayChunk(frames: frames, positions: positions, isAtEnd: isAtEnd || isDamaged, isDamaged: isDamaged)
   }
 
+  /// Bytes of a file; fewer where it ends before, `nil` where it cannot be read.
   static func bytes(of descriptor: Int32, at offset: Int, count: Int) -> [UInt8]? {
     guard count > 0 else { return [] }
     var got = 0
+    var hasFailed = false
     let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
       while got < count {
         let read = pread(descriptor, buffer.baseAddress.map { $0 + got }, count - got, off_t(offset + got))
+        if read < 0, errno == EINTR { continue }
+        hasFailed = read < 0
         if read <= 0 { break }
         got += read
       }
       filled = got
     }
-    return bytes
+    return hasFailed ? nil : bytes
   }
 
   func stamp() -> Stamp? {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return nil }
+    guard let descriptor = try? open(O_RDONLY) else { return nil }
     defer { close(descriptor) }
     return Self.stamp(of: descriptor)
   }
@@ -97,30 +132,47 @@ struct LogFile {
     #endif
     return Stamp(
       generation: UInt64(bigEndianBytes: header[8...]), size: Int(status.st_size), node: UInt64(status.st_ino),
-      modified: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+      modified: .init(seconds: Int(time.tv_sec), nanoseconds: Int(time.tv_nsec)))
+  }
+
+  /// Every frame that begins with these bytes, wherever it lies: what follows a damaged length is found again.
+  ///
+  /// - Parameter beginning: The bytes with which every frame of this file begins.
+  func salvage(beginning: [UInt8]) throws(RelayError) -> [[UInt8]] {
+    guard let descriptor = try open(O_RDONLY) else { return [] }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, let bytes = Self.bytes(of: descriptor, at: 0, count: Int(status.st_size)) else { return [] }
+    var frames = [[UInt8]]()
+    var at = 4
+    while at + beginning.count <= bytes.count {
+      guard bytes[at] == beginning[0], bytes[at..<at + beginning.count].elementsEqual(beginning) else {
+        at += 1
+        continue
+      }
+      let length = Int(UInt32(bigEndianBytes: bytes[at - 4..<at]))
+      if length >= beginning.count, length <= Limits.frameBytes, at + length <= bytes.count { frames.append(Array(bytes[at..<at + length])) }
+      at += beginning.count
+    }
+    return frames
   }
 
   // MARK: Writing
 
   /// Appends frames after the end this process knows.
-  ///
-  /// - Parameter isBlind: Appends to whatever is there.
-  func append(_ frames: [[UInt8]], expecting stamp: Stamp?, isBlind: Bool = false) throws(RelayError) -> Stamp {
-    let descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw errno == ENOSPC ? .full : .unreachable(path) }
+  func append(_ frames: [[UInt8]], expecting stamp: Stamp?) throws(RelayError) -> Stamp {
+    guard let descriptor = try open(O_RDWR | O_CREAT | O_APPEND) else { throw .unreachable(path) }
     defer { close(descriptor) }
-    flock(descriptor, LOCK_EX)
+    try lock(descriptor, LOCK_EX)
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
     if status.st_size == 0, stamp == nil {
-      try Self.write(Self.header(), to: descriptor)
-    } else if let stamp, Self.stamp(of: descriptor) != stamp {
-      throw .changed
-    } else if stamp == nil, !isBlind {
+      try Self.write(Self.header(), to: descriptor, path)
+    } else if stamp == nil || Self.stamp(of: descriptor) != stamp {
       throw .changed
     }
     let size = status.st_size
-    do { try Self.write(frames.flatMap(Self.framed), to: descriptor) } catch {
+    do { try Self.write(frames.flatMap(Self.framed), to: descriptor, path) } catch {
       // Half a frame would only have to be healed later.
       _ = ftruncate(descriptor, size)
       throw error
@@ -129,16 +181,21 @@ struct LogFile {
     return stamp
   }
 
+  /// Appends frames to whatever is there, in one call that no other writer can cut in two; waits for nobody's lock.
+  func appendAnyway(_ frames: [[UInt8]]) throws(RelayError) {
+    guard let descriptor = try open(O_RDWR | O_CREAT | O_APPEND) else { throw .unreachable(path) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
+    let header = status.st_size == 0 ? Self.header() : []
+    try Self.write(header + frames.flatMap(Self.framed), to: descriptor, path)
+  }
+
   /// Appends one frame when the file ends with the frame before it.
   func appendNext(_ frame: [UInt8], after previous: [UInt8]?) throws(RelayError) -> Bool {
-    let flags = O_RDWR | O_APPEND | O_CLOEXEC | (previous == nil ? O_CREAT : 0)
-    let descriptor = open(path, flags, 0o600)
-    guard descriptor >= 0 else {
-      if errno == ENOENT { return false }
-      throw errno == ENOSPC ? .full : .unreachable(path)
-    }
+    guard let descriptor = try open(O_RDWR | O_APPEND | (previous == nil ? O_CREAT : 0)) else { return false }
     defer { close(descriptor) }
-    flock(descriptor, LOCK_EX)
+    try lock(descriptor, LOCK_EX)
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
     let size = Int(status.st_size)
@@ -149,9 +206,9 @@ struct LogFile {
       else { return false }
     } else {
       guard size == 0 || (size == Self.headerSize && Self.stamp(of: descriptor) != nil) else { return false }
-      if size == 0 { try Self.write(Self.header(), to: descriptor) }
+      if size == 0 { try Self.write(Self.header(), to: descriptor, path) }
     }
-    do { try Self.write(Self.framed(frame), to: descriptor) } catch {
+    do { try Self.write(Self.framed(frame), to: descriptor, path) } catch {
       _ = ftruncate(descriptor, off_t(size))
       throw error
     }
@@ -160,20 +217,20 @@ struct LogFile {
 
   /// Writes the whole stream anew and puts it in place at once.
   func replace(with frames: [[UInt8]]) throws(RelayError) -> Stamp {
-    let temporary = "\(path).\(getpid()).new"
-    let descriptor = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw errno == ENOSPC ? .full : .unreachable(path) }
+    let file = LogFile(path: "\(path).\(getpid())-\(UInt32.random(in: 0 ... .max)).new")
+    guard let descriptor = try file.open(O_RDWR | O_CREAT | O_EXCL) else { throw .unreachable(path) }
     defer { close(descriptor) }
     do {
-      try Self.write(Self.header(), to: descriptor)
-      for frame in frames { try Self.write(Self.framed(frame), to: descriptor) }
+      try Self.write(Self.header(), to: descriptor, path)
+      for frame in frames { try Self.write(Self.framed(frame), to: descriptor, path) }
     } catch {
-      unlink(temporary)
+      unlink(file.path)
       throw error
     }
-    guard rename(temporary, path) == 0, let stamp = Self.stamp(of: descriptor) else {
-      unlink(temporary)
-      throw .unreachable(path)
+    guard rename(file.path, path) == 0, let stamp = Self.stamp(of: descriptor) else {
+      let isFull = errno == ENOSPC
+      unlink(file.path)
+      throw isFull ? .full : .unreachable(path)
     }
     return stamp
   }
@@ -182,8 +239,14 @@ struct LogFile {
 
   private static func framed(_ frame: [UInt8]) -> [UInt8] { UInt32(frame.count).bigEndianBytes + frame }
 
-  private static func write(_ bytes: [UInt8], to descriptor: Int32) throws(RelayError) {
-    let written = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
-    guard written == bytes.count else { throw errno == ENOSPC ? .full : .unreachable("folder") }
+  /// Writes all bytes; a disk that is full takes a part of them first, and says so with the next call.
+  static func write(_ bytes: [UInt8], to descriptor: Int32, _ path: String) throws(RelayError) {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let written = rest.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+      if written < 0, errno == EINTR { continue }
+      guard written > 0 else { throw written == 0 || errno == ENOSPC || errno == EDQUOT ? .full : .unreachable(path) }
+      rest = rest.dropFirst(written)
+    }
   }
 }

@@ -12,7 +12,7 @@ package final class MemoryRelay: Sendable {
     var end: RelayPosition { RelayPosition(generation: generation, offset: UInt64(frames.count)) }
   }
   struct Contents: Sendable {
-    var epoch: UInt64 = 1
+    var identity: UInt64 = 1
     var generations: UInt64 = 1
     var logs: [RelayStream: Log] = [:]
     var presences: [BlindTag: [UInt8]] = [:]
@@ -24,16 +24,19 @@ package final class MemoryRelay: Sendable {
 
   package init() {}
 
-  /// Forgets everything, as a wiped disk would.
+  /// Forgets everything, and is another relay from then on: the person has made it anew.
   package func wipe() {
     contents.withLock { contents in
       contents.logs = [:]
       contents.presences = [:]
       contents.boards = [:]
-      contents.epoch += 1
+      contents.identity += 1
       contents.notify(.unknown, except: nil)
     }
   }
+
+  /// Which relay it is.
+  package var identity: UInt64 { contents.withLock { $0.identity } }
 
   /// Every sealed byte that lies here, for checks.
   package var everything: [[UInt8]] {
@@ -53,6 +56,27 @@ package final class MemoryRelay: Sendable {
       contents.logs[stream]?.frames[frame][byte] ^= 0x40
       contents.notify(.stream(stream), except: nil)
       return true
+    }
+  }
+
+  /// Cuts the last frames of a file off, as a service that carries files shows it for a while.
+  ///
+  /// - Returns: What puts them back, where nobody has written there meanwhile, and says whether it did; `nil` when there
+  ///   is nothing to cut.
+  package func hold(_ stream: RelayStream, back count: Int) -> (@Sendable () -> Bool)? {
+    contents.withLock { contents in
+      guard let log = contents.logs[stream], log.frames.count > count, count > 0 else { return nil }
+      let (kept, cut) = (Array(log.frames.dropLast(count)), Array(log.frames.suffix(count)))
+      contents.logs[stream]?.frames = kept
+      contents.notify(.stream(stream), except: nil)
+      return {
+        self.contents.withLock { contents in
+          guard contents.logs[stream]?.generation == log.generation, contents.logs[stream]?.frames == kept else { return false }
+          contents.logs[stream]?.frames = kept + cut
+          contents.notify(.stream(stream), except: nil)
+          return true
+        }
+      }
     }
   }
 
@@ -78,7 +102,11 @@ package final class MemoryRelay: Sendable {
   package var streams: [RelayStream] { contents.withLock { $0.logs.keys.sorted() } }
 
   /// The relay as one device sees it.
-  package func connection(of tag: BlindTag?) -> MemoryConnection { MemoryConnection(relay: self, ownTag: tag) }
+  ///
+  /// - Parameter meant: Which relay the device means; `nil` for whichever it is.
+  package func connection(of tag: BlindTag?, meaning meant: UInt64? = nil) -> MemoryConnection {
+    MemoryConnection(relay: self, ownTag: tag, meant: meant)
+  }
 }
 
 extension MemoryRelay.Contents {
@@ -101,17 +129,31 @@ package final class MemoryConnection: Relay {
   private let ownTag: BlindTag?
   /// Where each own stream ended when this object last saw its end.
   private let ends = Mutex<[RelayStream: RelayPosition]>([:])
+  private let meant: Mutex<UInt64?>
 
-  init(relay: MemoryRelay, ownTag: BlindTag?) {
+  init(relay: MemoryRelay, ownTag: BlindTag?, meant: UInt64?) {
     self.relay = relay
     self.ownTag = ownTag
+    self.meant = Mutex(meant)
+  }
+
+  package func adopt(_ identity: UInt64) { meant.withLock { $0 = identity } }
+
+  /// - Throws: ``RelayError/another(_:identity:)`` where it is not the one that is meant.
+  private func check(_ identity: UInt64) throws(RelayError) {
+    if let meant = meant.withLock({ $0 }), meant != identity { throw .another("memory", identity: identity) }
   }
 
   package func survey() throws(RelayError) -> RelaySurvey {
+    try check(relay.identity)
+    return try surveyStranger()
+  }
+
+  package func surveyStranger() throws(RelayError) -> RelaySurvey {
     relay.contents.withLock {
       RelaySurvey(
-        epoch: $0.epoch, streams: $0.logs.keys.sorted(), ownEnds: $0.logs.filter { $0.key.tag == ownTag }.mapValues(\.end),
-        presences: $0.presences.keys.sorted())
+        identity: $0.identity, streams: $0.logs.keys.sorted(),
+        ownEnds: $0.logs.filter { $0.key.tag == ownTag && !$0.key.isCarried }.mapValues(\.end), presences: $0.presences.keys.sorted())
     }
   }
 
@@ -138,9 +180,14 @@ package final class MemoryConnection: Relay {
     }
   }
 
+  package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
+    relay.contents.withLock { $0.logs[stream]?.frames ?? [] }
+  }
+
   @discardableResult
   package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {
-    try relay.contents.withLock { (contents) throws(RelayError) in
+    try check(relay.identity)
+    return try relay.contents.withLock { (contents) throws(RelayError) in
       guard contents.logs[stream]?.end == ends.withLock({ $0[stream] }) else { throw .changed }
       var log = contents.log(stream, of: ownTag)
       log.frames += frames
@@ -154,7 +201,8 @@ package final class MemoryConnection: Relay {
   package func appendNext(
     _ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream
   ) throws(RelayError) -> Bool {
-    relay.contents.withLock { contents in
+    try check(relay.identity)
+    return relay.contents.withLock { contents in
       guard contents.logs[stream]?.frames.last == previous else { return false }
       var log = contents.log(stream, of: ownTag)
       log.frames.append(frame)
@@ -164,9 +212,26 @@ package final class MemoryConnection: Relay {
     }
   }
 
+  package func appendAnyway(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+    try check(relay.identity)
+    relay.contents.withLock { contents in
+      var log = contents.log(stream, of: ownTag)
+      log.frames += frames
+      contents.logs[stream] = log
+      contents.notify(.stream(stream), except: ownTag)
+    }
+  }
+
   @discardableResult
   package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition {
-    relay.contents.withLock { contents in
+    try check(relay.identity)
+    return relay.contents.withLock { contents in
+      guard !frames.isEmpty else {
+        contents.logs[stream] = nil
+        contents.notify(.listing, except: ownTag)
+        see(nil, of: stream)
+        return .start
+      }
       contents.generations += 1
       let log = MemoryRelay.Log(generation: contents.generations, frames: frames)
       contents.logs[stream] = log
@@ -177,6 +242,7 @@ package final class MemoryConnection: Relay {
   }
 
   package func putPresence(_ sealed: [UInt8], of tag: BlindTag) throws(RelayError) {
+    try check(relay.identity)
     relay.contents.withLock { contents in
       let isNew = contents.presences.updateValue(sealed, forKey: tag) == nil
       contents.notify(isNew ? .listing : .presence(tag), except: ownTag)
@@ -188,7 +254,12 @@ package final class MemoryConnection: Relay {
   }
 
   package func putMail(_ sealed: [UInt8], mailbox: String, slot: UInt8) throws(RelayError) {
-    relay.contents.withLock { $0.mail["\(mailbox)/\(slot)"] = sealed }
+    try check(relay.identity)
+    try relay.contents.withLock { (contents) throws(RelayError) in
+      let there = contents.mail["\(mailbox)/\(slot)"]
+      guard there == nil || there == sealed else { throw .taken }
+      contents.mail["\(mailbox)/\(slot)"] = sealed
+    }
   }
 
   package func mail(in mailbox: String, slot: UInt8) throws(RelayError) -> [UInt8]? {
@@ -202,7 +273,8 @@ package final class MemoryConnection: Relay {
   }
 
   package func putNotice(_ sealed: [UInt8], board: String, number: UInt64) throws(RelayError) -> Bool {
-    relay.contents.withLock { contents in
+    try check(relay.identity)
+    return relay.contents.withLock { contents in
       guard contents.boards[board]?[number] == nil else { return false }
       contents.boards[board, default: [:]][number] = sealed
       return true
@@ -247,4 +319,9 @@ final class MemoryWatch: RelayWatch {
       return queue
     }
   }
+}
+
+extension MemoryRelay {
+  /// Every frame of every file, for checks.
+  package var frames: [[UInt8]] { contents.withLock { contents in contents.logs.sorted { $0.key < $1.key }.flatMap(\.value.frames) } }
 }

@@ -21,34 +21,43 @@ package struct CrisisOutreach {
 
   private let ring: KeyRing
   private let relay: any Relay
-  /// How far the crisis stream of a device is known here.
-  private let known: (DeviceID) -> UInt64
-  /// How far our own crisis stream is known to lie on the relay.
-  private let accepted: UInt64
+  /// Whether a write is known here.
+  private let hasArrived: (OperationID) throws -> Bool
+  /// Whether everything that this device wrote about crises lies on the relay.
+  private let isPublished: Bool
   /// Whether there is time to wait for operations that are under way.
   private let isPatient: Bool
 
   package init(
-    ring: KeyRing, relay: any Relay, accepted: UInt64, isPatient: Bool, known: @escaping (DeviceID) -> UInt64
+    ring: KeyRing, relay: any Relay, isPublished: Bool, isPatient: Bool, hasArrived: @escaping (OperationID) throws -> Bool
   ) {
-    (self.ring, self.relay, self.known) = (ring, relay, known)
-    (self.accepted, self.isPatient) = (accepted, isPatient)
+    (self.ring, self.relay, self.hasArrived) = (ring, relay, hasArrived)
+    (self.isPublished, self.isPatient) = (isPublished, isPatient)
   }
 
   /// Tells a contact that the person asked for support, unless it was told.
   package func tell(
     _ contact: SafetyPlan.Contact, of crisis: CrisisState, wall: UInt64, using random: inout some RandomNumberGenerator
-  ) throws(RelayError) -> Outcome {
-    guard let link = contact.link.flatMap(SecretLink.init) else { return .doneElsewhere }
+  ) throws -> Outcome {
+    let links = contact.links.compactMap { SecretLink($0) }
     var notice = Notice(kind: .alert, wall: wall)
     notice.person = String(contact.person.prefix(Limits.personCharacters))
-    return try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random)
+    var outcome = Outcome.doneElsewhere
+    // Whoever was given a link twice may follow either.
+    for link in links {
+      switch try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random) {
+      case .early: return .early
+      case .done: outcome = .done
+      case .doneElsewhere: break
+      }
+    }
+    return outcome
   }
 
   /// Takes a stage for the whole account.
   package func take(
     _ stage: EscalationStage, of crisis: CrisisState, wall: UInt64, using random: inout some RandomNumberGenerator
-  ) throws(RelayError) -> Outcome {
+  ) throws -> Outcome {
     var notice = Notice(kind: .stage, wall: wall)
     notice.stage = UInt32(stage.rawValue)
     return try putUp(notice, about: crisis, on: NoticeBoard(ring.account), using: &random)
@@ -56,10 +65,10 @@ package struct CrisisOutreach {
 
   private func putUp(
     _ notice: Notice, about crisis: CrisisState, on board: NoticeBoard, using random: inout some RandomNumberGenerator
-  ) throws(RelayError) -> Outcome {
+  ) throws -> Outcome {
     let activations = crisis.activations.map(\.id)
-    let isPublished = activations.allSatisfy { $0.stream.device != ring.device || $0.sequence <= accepted }
-    if !isPublished, isPatient { return .early }
+    let isOwn = activations.contains { $0.stream.device == ring.device }
+    if isOwn, !isPublished, isPatient { return .early }
     var notice = notice
     notice.marks = Set(activations.prefix(Limits.noticeActivations).map(board.mark))
     notice.about = NoticeSubject(device: ring.device, activations: activations).sealed(ring.account, using: &random)
@@ -73,12 +82,12 @@ package struct CrisisOutreach {
         if !Set(subject.activations).isDisjoint(with: activations) {
           return subject.device == ring.device ? .done : .doneElsewhere
         }
-        if isPatient, subject.activations.contains(where: { $0.sequence > known($0.stream.device) }) { return .early }
+        if isPatient, try subject.activations.contains(where: { try !hasArrived($0) }) { return .early }
       }
       let sealed = board.seal(notice, number: last + 1, using: &random)
       if try relay.putNotice(sealed, board: board.name, number: last + 1) { return .done }
     }
-    throw .changed
+    throw RelayError.changed
   }
 
   /// Opens the board of a contact, so that whoever follows the link sees that it is the right one.
@@ -95,10 +104,12 @@ package struct CrisisOutreach {
   package static func seen(
     by contact: SafetyPlan.Contact, of crisis: CrisisState, on relay: any Relay
   ) throws(RelayError) -> UInt64? {
-    guard let board = contact.link.flatMap(SecretLink.init).map(NoticeBoard.init) else { return nil }
-    let marks = Set(crisis.activations.map { board.mark($0.id) })
-    let notices = try relay.notices(on: board.name, after: 0).compactMap { board.open($0.sealed, number: $0.number) }
-    return notices.first { $0.kind == .seen && !$0.marks.isDisjoint(with: marks) }?.wall
+    for board in contact.links.compactMap({ SecretLink($0).map { NoticeBoard($0) } }) {
+      let marks = Set(crisis.activations.map { board.mark($0.id) })
+      let notices = try relay.notices(on: board.name, after: 0).compactMap { board.open($0.sealed, number: $0.number) }
+      if let seen = notices.first(where: { $0.kind == .seen && !$0.marks.isDisjoint(with: marks) }) { return seen.wall }
+    }
+    return nil
   }
 }
 

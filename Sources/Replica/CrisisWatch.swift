@@ -83,7 +83,7 @@ package struct CrisisWatch: Sendable {
     isPatient = (now.uptime - seen) / 1_000_000 < CrisisAlert.undoMilliseconds + UInt64(rank) * CrisisEscalation.turn + Self.patience
     var duties = alert.now.map(Duty.tell)
     due = alert.milliseconds.map { now.uptime + $0 * 1_000_000 }
-    let told = contacts.filter { $0.link != nil && $0.consent != .never && crisis.told.contains($0.record) }
+    let told = contacts.filter { $0.isInvited && $0.consent != .never && crisis.told.contains($0.record) }
     if !told.isEmpty {
       if now.uptime >= verified + Self.verifyGap {
         verified = now.uptime

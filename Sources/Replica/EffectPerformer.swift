@@ -5,43 +5,54 @@ import Sealing
 /// Performs what a ``Replica`` wants done, against a store and a relay.
 ///
 /// The driver of the program and the simulator both use it, so that what is simulated is what runs.
-/// It decides nothing that the replica could decide.
+/// It decides nothing that the replica could decide. How bytes from elsewhere are taken in stands in
+/// `EffectPerformer+Receiving.swift`, how own ones are compared in `EffectPerformer+Sending.swift`.
 package struct EffectPerformer<Store: ReplicaStore> {
   package let store: Store
   package let relay: any Relay
   package private(set) var ring: KeyRing
-  package private(set) var members: Members {
-    didSet { if members.log.count != oldValue.log.count { tags = Self.tags(of: members, sealer) } }
-  }
+  package internal(set) var members: Members { didSet { tags = Self.tags(of: members, ring.device, sealer) } }
   /// Every member by its name on the relay.
   package private(set) var tags: [BlindTag: DeviceID]
-  package let incarnation: UInt64
-  private let sealer: BatchSealer
-  private let cutter: BatchCutter
-  private let ownTag: BlindTag
+  /// Drawn anew by every run.
+  package let run: UInt64
+  /// Is told which relay is meant from now on, so that it is kept.
+  package var adopting: (UInt64) throws -> Void = { _ in }
+  let sealer: BatchSealer
+  let cutter: BatchCutter
+  let ownTag: BlindTag
+  /// Entries in the store when the members were read.
+  var entryCount: Int
 
   /// Loads the members from the store.
-  package init(store: Store, relay: any Relay, ring: KeyRing, incarnation: UInt64) throws {
+  package init(store: Store, relay: any Relay, ring: KeyRing, run: UInt64) throws {
     self.store = store
     self.relay = relay
     self.ring = ring
-    self.incarnation = incarnation
+    self.run = run
     sealer = ring.account.sealer
     cutter = BatchCutter(ring: ring)
-    ownTag = Self.tag(sealer, ring.device)
-    var members = Members(rootKey: ring.account.rootKey)
-    for entry in try store.read({ try $0.membership() }) { _ = try members.accept(entry) }
-    self.members = members
-    tags = Self.tags(of: members, sealer)
+    ownTag = BlindTag(of: ring.device, sealer)
+    let (entries, count) = try store.read { (try $0.membership(), try $0.membershipCount()) }
+    members = Members(rootKey: ring.account.rootKey, trusted: entries)
+    entryCount = count
+    tags = Self.tags(of: members, ring.device, sealer)
   }
 
-  private static func tags(of members: Members, _ sealer: BatchSealer) -> [BlindTag: DeviceID] {
-    Dictionary(uniqueKeysWithValues: members.devices.map { (tag(sealer, $0), $0) })
+  /// This device has its name there also where its admission was taken back: it goes on with what it has.
+  private static func tags(of members: Members, _ own: DeviceID, _ sealer: BatchSealer) -> [BlindTag: DeviceID] {
+    Dictionary((members.devices + [own]).map { (BlindTag(of: $0, sealer), $0) }, uniquingKeysWith: { first, _ in first })
   }
 
-  private static func tag(_ sealer: BatchSealer, _ device: DeviceID) -> BlindTag {
-    guard let tag = BlindTag(bytes: sealer.tags.device(device)) else { preconditionFailure("16 bytes") }
-    return tag
+  /// What the store says when a replica begins.
+  package func beginning() throws -> Replica.Beginning {
+    try store.read { transaction in
+      var beginning = Replica.Beginning(
+        members: tags, own: try transaction.ownReport(of: ring),
+        heads: try transaction.openHeads().mapValues { $0.map(\.cursor) })
+      beginning.nextDue = try transaction.nextDue()
+      return beginning
+    }
   }
 
   /// Performs one effect that touches the store or the relay.
@@ -54,13 +65,23 @@ package struct EffectPerformer<Store: ReplicaStore> {
     do {
       switch effect {
       case .survey: return .surveyed(try relay.survey())
-      case .reconcile(let channel, let from, let after): return try reconcile(channel, from: from, after: after)
-      case .rewind(let channel): return try rewind(channel, now)
+      case .examine(let identity): return .examined(identity, isOurs: try examine(identity))
+      case .reconcile(let channel, let from, let after, let operations):
+        return try reconcile(channel, from: from, SentThrough(position: after, operations: operations, end: from), now)
       case .cut(let lane, let counted): return try cut(lane, counted: counted, now, &random)
-      case .append(let channel, let after): return try append(channel, after: after)
+      case .append(let channel, let after, let operations): return try append(channel, after: after, operations, now)
       case .read(let stream, let from): return .read(stream, from: from, try relay.read(stream, from: from))
-      case .apply(let stream, let chunk): return .applied(stream, try apply(stream, chunk, now))
+      case .apply(let stream, let chunk, let startedAnew, let limit):
+        return try apply(stream, chunk, startedAnew: startedAnew, limit: limit)
       case .readPresence(let tag): return .heard(tag, try presence(of: tag))
+      case .verify(let device, let cursors): return .verified(device, unknown: try unknown(among: cursors))
+      case .audit(let stream, let seen): return .audited(stream, try lacks(of: stream, seen))
+      case .carry(let file, let lack): return try carry(file, lack)
+      case .dropCarried(let channel):
+        try relay.replace(RelayStream(tag: ownTag, channel: channel, isCarried: true), with: [])
+        return .droppedCarried(channel)
+      case .release(let limit): return try release(limit)
+      case .closeLives: return .closed(try closeLives(now, &random))
       case .writePresence(let content): return try write(content, now, &random)
       case .wake, .report: return nil
       }
@@ -69,234 +90,75 @@ package struct EffectPerformer<Store: ReplicaStore> {
     }
   }
 
-  // MARK: Sending
+  // MARK: The own log
 
   /// Seals the next operations of a lane and files the batch, in one transaction.
   package func cut(
     _ lane: Lane, counted: Bool, _ now: Moment, _ random: inout some RandomNumberGenerator
   ) throws -> ReplicaEvent {
-    let through = try store.write { transaction in
+    let report = try store.write { transaction in
       let sealed = try cutter.cut(lane, in: &transaction, using: &random)
       if counted, sealed != nil { try transaction.countSyncOperation(onDay: now.wall / millisecondsPerDay) }
-      return try transaction.head(StreamKey(device: ring.device, channel: Channel(lane)))?.batched ?? 0
+      return try transaction.ownReport(of: ring)
     }
-    return .cut(lane, through: through)
+    return .cut(lane, report)
   }
 
-  /// Takes over members that another process of this device admitted.
+  /// Takes over members that another process of this device admitted or heard of.
   ///
   /// - Returns: Whether there were any.
   package mutating func reloadMembers() throws -> Bool {
-    let log = try store.read { transaction in
-      try transaction.membershipCount() > members.log.count ? try transaction.membership() : []
+    let (log, count) = try store.read { transaction in
+      let count = try transaction.membershipCount()
+      return (count != entryCount ? try transaction.membership() : nil, count)
     }
-    guard log.count > members.log.count else { return false }
-    var grown = members
-    for entry in log.dropFirst(members.log.count) { _ = try grown.accept(entry) }
-    members = grown
+    guard let log else { return false }
+    entryCount = count
+    members = Members(rootKey: ring.account.rootKey, trusted: log)
     return true
   }
 
-  /// Signs, files and accepts a membership entry of this device.
-  package mutating func admit(
-    _ certificate: DeviceCertificate, signature: [UInt8], using random: inout some RandomNumberGenerator
-  ) throws {
-    let entry = try members.admitting(certificate, deviceSignature: signature, by: ring.device, keys: ring.keys)
-    var grown = members
-    _ = try grown.accept(entry)
-    try store.write { try cutter.file(membership: entry, in: &$0, using: &random) }
-    members = grown
-  }
-
-  private func append(_ channel: Channel, after: UInt64) throws -> ReplicaEvent {
-    let key = StreamKey(device: ring.device, channel: channel)
-    let batches = try store.read { try $0.batches(of: key, after: after, limit: Limits.batchesPerApply) }
-    let frames = batches.map(\.frame)
-    let end = try relay.append(frames, to: RelayStream(tag: ownTag, channel: channel))
-    return .appended(channel, through: batches.last?.last ?? after, end: end, sent: SentBatches(frames))
-  }
-
-  // MARK: Healing
-
-  /// Compares the relay's copy of an own stream with the log; writes it anew when they differ.
-  ///
-  /// - Parameters:
-  ///   - from: Where they are known to agree.
-  ///   - after: The last operation before that.
-  private func reconcile(_ channel: Channel, from: RelayPosition, after: UInt64) throws -> ReplicaEvent {
-    let stream = RelayStream(tag: ownTag, channel: channel)
-    let key = StreamKey(device: ring.device, channel: channel)
-    var position = from
-    var through = after
-    var sent = SentBatches()
-    while true {
-      let chunk = try relay.read(stream, from: position)
-      if from != .start, position == from, chunk.positions[0] != from || chunk.frames.isEmpty {
-        // Not another process's append: something before it was changed.
-        return try reconcile(channel, from: .start, after: 0)
-      }
-      let mine = try store.read { try $0.batches(of: key, after: through, limit: chunk.frames.count) }
-      var index = 0
-      for frame in chunk.frames {
-        if index < mine.count, mine[index].frame == frame {
-          through = mine[index].last
-          index += 1
-          if from != .start { sent.add(frame) }
-        } else if try isKnown(frame, in: key, through: through) {
-          continue
-        } else if try isOurs(frame, beyond: key) {
-          return .ownStreamAhead(channel)
-        } else {
-          return try rewrite(stream, key)
-        }
-      }
-      if chunk.isDamaged { return try rewrite(stream, key) }
-      position = chunk.positions[chunk.frames.count]
-      if chunk.isAtEnd { return .reconciled(channel, through: through, end: position, healed: false, sent: sent) }
-    }
-  }
-
-  /// A frame that two processes of this device appended both.
-  private func isKnown(_ frame: [UInt8], in key: StreamKey, through: UInt64) throws -> Bool {
-    guard let header = try? BatchHeader(frame: frame), header.first <= through, header.first > 0 else { return false }
-    return try store.read { try $0.batches(of: key, after: header.first - 1, limit: 1) }.first?.frame == frame
-  }
-
-  /// A frame that this device sealed, but that this store does not know: the store is an old copy.
-  private func isOurs(_ frame: [UInt8], beyond key: StreamKey) throws -> Bool {
-    guard let header = try? BatchHeader(frame: frame), isPlaced(header, RelayStream(tag: ownTag, channel: key.channel))
-    else { return false }
-    let head = try store.read { try $0.head(key) } ?? StreamHead(hash: BatchSealer.noPrevious)
-    guard header.first == head.batched + 1, header.previous == head.hash else { return false }
-    return (try? sealer.open(frame, signingKey: ring.keys.signing.publicKey)) != nil
-  }
-
-  private func rewrite(_ stream: RelayStream, _ key: StreamKey) throws -> ReplicaEvent {
-    var frames = [[UInt8]]()
-    var through: UInt64 = 0
-    while true {
-      let page = try store.read { try $0.batches(of: key, after: through, limit: 256) }
-      guard let last = page.last else { break }
-      frames += page.map(\.frame)
-      through = last.last
-    }
-    let end = try relay.replace(stream, with: frames)
-    return .reconciled(stream.channel, through: through, end: end, healed: true, sent: SentBatches(frames))
-  }
-
-  /// Takes back what this device once wrote from the relay, and moves what was made since behind it.
-  private mutating func rewind(_ channel: Channel, _ now: Moment) throws -> ReplicaEvent {
-    let stream = RelayStream(tag: ownTag, channel: channel)
-    let key = StreamKey(device: ring.device, channel: channel)
-    var position = RelayPosition.start
-    while true {
-      let chunk = try relay.read(stream, from: position)
-      try store.write { transaction in
-        try transaction.withLedger { ledger in
-          for frame in chunk.frames {
-            guard let header = try? BatchHeader(frame: frame) else { return }
-            guard try ledger.place(first: header.first, previous: header.previous, in: key) == .next else {
-              continue
-            }
-            guard let opened = try? sealer.open(frame, signingKey: ring.keys.signing.publicKey) else { return }
-            guard case .operations(let content) = opened.content, let lane = channel.lane else { continue }
-            let identities = OperationCodec.Identities.run(
-              stream: StreamID(device: ring.device, lane: lane), first: header.first)
-            let operations = try OperationCodec.decode(content, identities)
-            try ledger.takeBack(Self.stored(frame, opened, key), operations, wall: now.wall)
-          }
-        }
-      }
-      position = chunk.positions[chunk.frames.count]
-      if chunk.isAtEnd || chunk.isDamaged { break }
-    }
-    let head = try store.read { try $0.head(key) }
-    return .rewound(channel, head ?? StreamHead(hash: BatchSealer.noPrevious))
-  }
-
-  // MARK: Receiving
-
-  private mutating func apply(_ stream: RelayStream, _ chunk: RelayChunk, _ now: Moment) throws -> ApplyOutcome {
-    var outcome = ApplyOutcome(
-      end: .complete, next: chunk.positions[0], changes: [], quarantined: 0, concurrent: 0, admitted: false)
-    guard let device = tags[stream.tag], let signingKey = members.signingKey(of: device) else {
-      outcome.end = .waiting
-      return outcome
-    }
-    let key = StreamKey(device: device, channel: stream.channel)
-    var grown = members
+  private func release(_ limit: UInt64) throws -> ReplicaEvent {
     try store.write { transaction in
-      try transaction.withLedger { ledger in
-        outcome.changes += try ledger.releaseDue(wall: now.wall)
-        for (index, frame) in chunk.frames.prefix(Limits.batchesPerApply).enumerated() {
-          outcome.end = try take(frame, stream, key, signingKey, &ledger, &grown, &outcome, now)
-          guard outcome.end == .complete else { return }
-          outcome.next = chunk.positions[index + 1]
+      let changes = try transaction.withLedger { try $0.releaseDue(wall: limit) }
+      return .released(changes, nextDue: try transaction.nextDue())
+    }
+  }
+
+  /// Signs that lives of this store are over, so that nobody has to be told any more how far they have come.
+  private func closeLives(_ now: Moment, _ random: inout some RandomNumberGenerator) throws -> OwnReport {
+    try store.write { transaction in
+      guard let current = try transaction.incarnation() else { return try transaction.ownReport(of: ring) }
+      // One that goes on after it was closed belongs to a copy that is alive: it is not closed again.
+      let lives = try transaction.openLives(of: ring, except: current).filter { !$0.value.wasClosed }
+      for (incarnation, life) in lives.sorted(by: { $0.key < $1.key }) {
+        guard life.streams.allSatisfy({ $0.value.allSatisfy { $0.applied == $0.batched } }) else { continue }
+        let ends = life.streams.sorted { $0.key < $1.key }.flatMap { key, heads in
+          heads.filter { $0.batched > 0 }.map { Closing.Stream(channel: key.channel.rawValue, sequence: $0.batched, hash: $0.hash) }
         }
+        let closing = Closing(incarnation: incarnation, streams: ends)
+        let entry = try MembershipEntry.signed(
+          .close(closing), signer: ring.device, wall: now.wall, key: ring.keys.signing)
+        try cutter.file(membership: entry, in: &transaction, using: &random)
+        try transaction.withLedger { try $0.close(closing, of: ring.device) }
       }
-      for entry in grown.log.dropFirst(members.log.count) { try transaction.appendMembership(entry) }
-    }
-    outcome.admitted = grown.log.count > members.log.count
-    members = grown
-    return outcome
-  }
-
-  private func take(
-    _ frame: [UInt8], _ stream: RelayStream, _ key: StreamKey, _ signingKey: Curve25519.Signing.PublicKey,
-    _ ledger: inout Ledger<Store.Transaction>, _ members: inout Members, _ outcome: inout ApplyOutcome, _ now: Moment
-  ) throws -> ApplyOutcome.End {
-    do {
-      let header = try BatchHeader(frame: frame)
-      guard isPlaced(header, stream) else { return .damaged }
-      let place = try ledger.place(first: header.first, previous: header.previous, in: key)
-      if place == .known { return .complete }
-      // Everything else has to be authentic before it is believed, also that it forks.
-      let opened = try sealer.open(frame, signingKey: signingKey)
-      if place == .forked { return .forked }
-      if place == .gap { return .damaged }
-      return try take(opened, frame, key, &ledger, &members, &outcome, now)
-    } catch SealingError.unknownEpoch {
-      return .locked
-    } catch is SealingError {
-      return .damaged
-    } catch is CodecError {
-      // Authentic, but not readable here: it was made by a newer version.
-      return .waiting
+      return try transaction.ownReport(of: ring)
     }
   }
 
-  private func take(
-    _ opened: OpenedBatch, _ frame: [UInt8], _ key: StreamKey, _ ledger: inout Ledger<Store.Transaction>,
-    _ members: inout Members, _ outcome: inout ApplyOutcome, _ now: Moment
-  ) throws -> ApplyOutcome.End {
-    let batch = Self.stored(frame, opened, key)
-    switch (opened.content, key.channel.lane) {
-    case (.operations(let content), let lane?):
-      let identities = OperationCodec.Identities.run(
-        stream: StreamID(device: key.device, lane: lane), first: batch.first)
-      let operations = try OperationCodec.decode(content, identities)
-      guard UInt64(operations.count) == batch.count, batch.count > 0 else { return .damaged }
-      let accepted = try ledger.accept(batch, operations, wall: now.wall)
-      outcome.changes += accepted.changes
-      outcome.quarantined += accepted.quarantined
-      outcome.concurrent += accepted.concurrent
-    case (.membership(let content), nil):
-      let entries = try MembershipCodec.decode(content)
-      guard UInt64(entries.count) == batch.count, batch.count > 0 else { return .damaged }
-      for entry in entries { _ = try members.accept(entry) }
-      try ledger.fileForeign(batch)
-    default: return .damaged
+  // MARK: Which relay is meant
+
+  /// Whether another device of the account uses this relay.
+  private func examine(_ identity: UInt64) throws -> Bool {
+    let survey = try relay.surveyStranger()
+    guard survey.identity == identity else { return false }
+    for tag in survey.presences where tag != ownTag {
+      guard let presence = try presence(of: tag), presence.relay == identity else { continue }
+      try adopting(identity)
+      relay.adopt(identity)
+      return true
     }
-    return .complete
-  }
-
-  private func isPlaced(_ header: BatchHeader, _ stream: RelayStream) -> Bool {
-    header.channel == stream.channel.rawValue && header.device == stream.tag.bytes
-  }
-
-  private static func stored(_ frame: [UInt8], _ opened: OpenedBatch, _ key: StreamKey) -> StoredBatch {
-    StoredBatch(
-      stream: key, first: opened.header.first, count: opened.count, hash: BatchSealer.hash(of: frame), frame: frame)
+    return false
   }
 
   // MARK: Presence
@@ -304,26 +166,87 @@ package struct EffectPerformer<Store: ReplicaStore> {
   private func write(
     _ content: PresenceContent, _ now: Moment, _ random: inout some RandomNumberGenerator
   ) throws -> ReplicaEvent {
-    let (heads, hash) = try store.read { (try $0.heads(), try $0.stateHash()) }
+    let (heads, hash, waiting, own) = try store.read {
+      (try $0.openHeads(), try $0.stateHash(), try $0.heldBack(), try $0.ownReport(of: ring))
+    }
     let presence = Presence(
-      device: ring.device, incarnation: incarnation, counter: content.counter, wall: now.wall,
-      heads: heads.mapValues(\.applied), damaged: content.damaged, echoes: content.echoes, stateHash: hash,
-      isLeaving: content.isLeaving, shown: content.shown)
+      device: ring.device, run: run, counter: content.counter, wall: now.wall,
+      cursors: heads.mapValues { $0.map(\.cursor) }, damaged: content.damaged, heldBack: waiting,
+      echoes: content.echoes, stateHash: hash, isLeaving: content.isLeaving, shown: content.shown, relay: content.relay)
     let frame = try sealer.seal(
-      .presence(presence.bytes), channel: BatchHeader.presenceChannel, first: content.counter, count: 1,
-      previous: BatchSealer.noPrevious, headsDigest: [], from: ring.device, keys: ring.keys, using: &random)
+      .presence(presence.bytes), channel: BatchHeader.presenceChannel, incarnation: Incarnation(rawValue: 0),
+      first: content.counter, count: 1, previous: noPreviousHash, headsDigest: [], from: ring.device, keys: ring.keys,
+      using: &random)
     try relay.putPresence(frame, of: ownTag)
-    let own = heads.filter { $0.key.device == ring.device }
-    return .wrotePresence(Dictionary(uniqueKeysWithValues: own.map { ($0.key.channel, $0.value) }))
+    return .wrotePresence(own)
   }
 
-  private func presence(of tag: BlindTag) throws -> Presence? {
+  func presence(of tag: BlindTag) throws(RelayError) -> Presence? {
     guard
-      let frame = try relay.presence(of: tag), let device = tags[tag], let key = members.signingKey(of: device),
+      let frame = try relay.presence(of: tag), let device = tags[tag], let keys = members.keys(of: device),
       let header = try? BatchHeader(frame: frame), header.channel == BatchHeader.presenceChannel,
-      header.device == tag.bytes, let opened = try? sealer.open(frame, signingKey: key),
-      case .presence(let content) = opened.content
+      header.device == tag.bytes, let opened = try? sealer.open(frame, keys: keys),
+      case .presence(let content) = opened.content, let presence = Presence(bytes: content), presence.device == device
     else { return nil }
-    return Presence(bytes: content)
+    return presence
+  }
+
+  // MARK: What others say of streams
+
+  private func unknown(among cursors: [StreamKey: [StreamCursor]]) throws -> [StreamKey: [StreamCursor]] {
+    try store.read { transaction in
+      try cursors.compactMapValues { $0 }.reduce(into: [:]) { unknown, entry in
+        let missing = try entry.value.filter { try !transaction.knows($0, in: entry.key) }
+        if !missing.isEmpty { unknown[entry.key] = missing }
+      }
+    }
+  }
+
+  // MARK: Carrying
+
+  private func lacks(of file: RelayStream, _ seen: SeenStreams) throws -> [Carriage.Lack] {
+    guard let device = tags[file.tag] else { return [] }
+    return try store.read { transaction in
+      try transaction.allHeads(of: device, channel: file.channel).flatMap { stream, heads in
+        try heads.filter { $0.batched > 0 }.compactMap { head -> Carriage.Lack? in
+          if seen.has(stream, head.cursor) { return nil }
+          let shared = try seen.ends(of: stream).filter { try transaction.knows($0, in: stream) }
+          // Of two histories each needs what it began with.
+          let after = heads.count == 1 ? shared.map(\.sequence).filter { $0 < head.batched }.max() ?? 0 : 0
+          return Carriage.Lack(stream: stream, after: after)
+        }
+      }
+    }
+  }
+
+  private func carry(_ file: RelayStream, _ lack: Carriage.Lack) throws -> ReplicaEvent {
+    let own = RelayStream(tag: ownTag, channel: file.channel, isCarried: true)
+    let limit = Limits.batchesPerApply
+    let batches = try store.read { try $0.batches(of: lack.stream, after: lack.after, limit: limit) }
+    guard let last = batches.last else { return .carried(file, lack.stream, through: lack.after, isAll: true, frames: []) }
+    let end = try relay.append(batches.map(\.frame), to: own)
+    let frames = batches.compactMap { SeenStreams.Frame(of: $0) }
+    let isFull = end.offset > Limits.carriedBytes
+    return .carried(file, lack.stream, through: last.first, isAll: batches.count < limit || isFull, frames: frames)
+  }
+}
+
+extension BlindTag {
+  /// A device's name on the relay.
+  package init(of device: DeviceID, _ sealer: BatchSealer) {
+    guard let tag = BlindTag(bytes: sealer.tags.device(device)) else { preconditionFailure("16 bytes") }
+    self = tag
+  }
+}
+
+extension SeenStreams.Frame {
+  /// The place that a batch follows, and its own end; `nil` for bytes without a header.
+  init?(of batch: StoredBatch) {
+    guard let header = try? BatchHeader(frame: batch.frame) else { return nil }
+    self.init(stream: batch.stream, after: Self.after(header), end: batch.cursor)
+  }
+
+  static func after(_ header: BatchHeader) -> StreamCursor {
+    header.first > 1 ? StreamCursor(sequence: header.first - 1, hash: header.previous) : StreamCursor(sequence: 0, hash: 0)
   }
 }

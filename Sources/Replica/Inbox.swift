@@ -1,20 +1,109 @@
 import Causality
 
-/// How far the streams of the other devices have been read from the relay.
+/// Which frames files hold, as the histories that they make.
+///
+/// A frame counts once everything before it is there: what follows a hole is of no use to whoever has not what fell
+/// out of it.
+package struct SeenStreams: Hashable, Sendable {
+  /// One frame: the place it follows, and the one where it ends.
+  package struct Frame: Hashable, Sendable {
+    package var stream: StreamKey
+    package var after: StreamCursor
+    package var end: StreamCursor
+    package init(stream: StreamKey, after: StreamCursor, end: StreamCursor) { (self.stream, self.after, self.end) = (stream, after, end) }
+  }
+
+  private struct Histories: Hashable, Sendable {
+    /// Every place up to which everything is there, as the hash of the frame that ends there.
+    var places = Set<UInt64>()
+    var ends: [StreamCursor] = []
+    /// Frames whose predecessor has not been seen, by the hash that they follow.
+    var loose: [UInt64: [Frame]] = [:]
+
+    mutating func note(_ frame: Frame) {
+      guard frame.after.sequence == 0 || places.contains(frame.after.hash) else {
+        if !(loose[frame.after.hash]?.contains(frame) ?? false) { loose[frame.after.hash, default: []].append(frame) }
+        return
+      }
+      var attached = [frame]
+      while let next = attached.popLast() {
+        guard places.insert(next.end.hash).inserted else { continue }
+        if let index = ends.firstIndex(of: next.after) { ends[index] = next.end } else { ends.append(next.end) }
+        attached += loose.removeValue(forKey: next.end.hash) ?? []
+      }
+    }
+
+    mutating func formUnion(_ other: Histories) {
+      for end in other.ends where !places.contains(end.hash) { ends.append(end) }
+      ends.removeAll { other.places.contains($0.hash) && !other.ends.contains($0) }
+      places.formUnion(other.places)
+      let waiting = Array(loose.values.joined()) + other.loose.values.joined()
+      loose = [:]
+      for frame in waiting where !places.contains(frame.end.hash) { note(frame) }
+    }
+  }
+
+  private var histories: [StreamKey: Histories] = [:]
+
+  package init() {}
+
+  package mutating func note(_ frame: Frame) { histories[frame.stream, default: Histories()].note(frame) }
+
+  /// Also what another file holds.
+  package mutating func formUnion(_ other: SeenStreams) {
+    for (stream, histories) in other.histories { self.histories[stream, default: Histories()].formUnion(histories) }
+  }
+
+  /// Where the histories of a stream end, as far as they have no hole.
+  package func ends(of stream: StreamKey) -> [StreamCursor] { histories[stream]?.ends ?? [] }
+
+  /// Whether everything up to a place is there.
+  package func has(_ stream: StreamKey, _ cursor: StreamCursor) -> Bool { histories[stream]?.places.contains(cursor.hash) ?? false }
+
+  /// The end of every history, and of every frame that follows a hole.
+  package var leaves: [(stream: StreamKey, ends: [StreamCursor])] {
+    histories.map { stream, histories in (stream, histories.ends + histories.loose.values.joined().map(\.end)) }
+  }
+}
+
+/// How far the files of the other devices have been read from the relay.
 package struct Inbox: Sendable {
   package struct Reading: Hashable, Sendable {
     package var position = RelayPosition.start
+    /// The last frame before the position, where it begins and the beginning of its hash: a relay that went back in
+    /// time and grew again has another one there.
+    var tail: Tail?
     /// Something may lie behind `position`.
     package var isDirty = true
-    /// A frame at `position` was not acceptable; reading goes on when the stream changes.
+    /// What could not be used was looked at from the start once more, and is damage.
     package var isDamaged = false
-    /// After damage the stream was read from its start once more: a relay that went back in time and
-    /// grew again has other bytes at a position than it had.
+    /// Since the reading began at the start: frames that were not authentic, and frames whose predecessor has not come.
+    package var bad = 0
+    package var gaps = 0
+    /// After a problem the file was read from its start once more: a relay that went back in time and grew again has
+    /// other bytes at a position than it had.
     package var hasRestarted = false
-    /// What follows needs something that has not come yet (a member, an epoch key).
+    /// What follows needs something that has not come yet (a member, an epoch key, a newer program).
     package var isWaiting = false
     /// Uptime since which nothing was taken because a key is missing.
     package var lockedSince: UInt64?
+    /// How far each stream was seen in this file: the end of each of its histories.
+    package var seen = SeenStreams()
+    /// Whether it was read to its end since it began.
+    package var isRead = false
+    /// Uptime before which it is not read again; a failure costs this file alone.
+    package var retryAt: UInt64?
+    var backoff = RetryBackoff()
+
+    struct Tail: Hashable, Sendable {
+      var position: RelayPosition
+      var hash: UInt64
+    }
+
+    package init() {}
+
+    /// Where the next read begins: one frame is read again, to be known.
+    var readsFrom: RelayPosition { tail?.position ?? position }
   }
 
   package private(set) var readings: [RelayStream: Reading] = [:]
@@ -26,72 +115,147 @@ package struct Inbox: Sendable {
     set { readings[stream] = newValue }
   }
 
-  /// Notes that a stream exists or has changed.
+  /// Notes that a file exists or has changed.
   package mutating func touch(_ stream: RelayStream) {
     var reading = readings[stream] ?? Reading()
+    // What could not be opened lies behind the position.
+    if reading.isWaiting { Self.restart(&reading) }
     reading.isDirty = true
     reading.isWaiting = false
     readings[stream] = reading
   }
 
-  /// Forgets streams that are no longer on the relay, so that they are read anew when they return.
+  /// Forgets files that are no longer on the relay, so that they are read anew when they return.
   package mutating func keepOnly(_ streams: Set<RelayStream>) {
     for stream in readings.keys where !streams.contains(stream) { readings[stream] = nil }
+  }
+
+  /// Begins a file at its start.
+  private static func restart(_ reading: inout Reading) {
+    (reading.position, reading.tail, reading.isDirty, reading.bad, reading.gaps) = (.start, nil, true, 0, 0)
+    (reading.seen, reading.isRead) = (SeenStreams(), false)
   }
 
   /// What came of applying what was read; only now, for the transaction has committed: an earlier move would skip
   /// operations after a crash.
   ///
-  /// - Returns: Whether what lies at the position is damage that was not known of.
-  mutating func note(_ outcome: ApplyOutcome, of stream: RelayStream, now: UInt64) -> Bool {
-    var reading = readings[stream] ?? Reading()
+  /// - Returns: Whether the file proved to be damaged, which was not known.
+  mutating func note(_ outcome: ApplyOutcome, of stream: RelayStream, isAtEnd: Bool, now: UInt64) -> Bool {
+    // Taken out, for what was seen in a long file is not to be copied for one more frame.
+    var reading = readings.removeValue(forKey: stream) ?? Reading()
     let wasDamaged = reading.isDamaged
-    if !outcome.changes.isEmpty || outcome.quarantined > 0 { reading.hasRestarted = false }
-    if outcome.hasTaken { reading.lockedSince = nil }
-    if outcome.end == .locked { reading.lockedSince = reading.lockedSince ?? now }
-    // Keys come with the membership, before what is sealed under them: one that does not come is none.
-    let isStuck = outcome.end == .locked && now - (reading.lockedSince ?? now) >= Peers.heartbeat
+    if outcome.startedAnew { (reading.bad, reading.gaps, reading.seen, reading.isRead) = (0, 0, SeenStreams(), false) }
+    if outcome.hasTaken {
+      reading.hasRestarted = false
+      reading.lockedSince = nil
+      reading.backoff.succeed()
+    }
+    reading.retryAt = nil
     reading.position = outcome.next
-    reading.isDamaged = outcome.end == .forked
-    reading.isWaiting = outcome.end == .waiting || (outcome.end == .locked && !isStuck)
+    reading.tail = outcome.tail ?? reading.tail
+    reading.bad += outcome.bad
+    reading.gaps += outcome.gaps
+    for frame in outcome.seen { reading.seen.note(frame) }
+    if outcome.locked > 0 { reading.lockedSince = reading.lockedSince ?? now }
+    // Keys come with the membership, before what is sealed under them: one that does not come is none.
+    if outcome.locked > 0, now &- (reading.lockedSince ?? now) >= Peers.heartbeat { reading.bad += outcome.locked }
+    reading.isWaiting = outcome.end == .waiting || outcome.locked > 0
     reading.isDirty = outcome.end == .complete
-    readings[stream] = reading
-    return (outcome.end == .damaged || isStuck) && refuse(stream) && !wasDamaged
-  }
-
-  /// What lies at the position cannot be used.
-  ///
-  /// - Returns: Whether that is damage: it is looked at from the start once before it is called so.
-  package mutating func refuse(_ stream: RelayStream) -> Bool {
-    var reading = readings[stream] ?? Reading()
-    let isDamage = reading.hasRestarted
-    if isDamage {
-      reading.isDamaged = true
-    } else {
-      reading.hasRestarted = true
-      reading.isDirty = true
-      reading.position = .start
+    if outcome.end == .complete, isAtEnd {
+      reading.isDirty = false
+      reading.isRead = true
+      settle(&reading, hasTaken: outcome.hasTaken)
     }
     readings[stream] = reading
-    return isDamage
+    return reading.isDamaged && !wasDamaged
+  }
+
+  /// The end of a file was reached: was all of it good?
+  private func settle(_ reading: inout Reading, hasTaken: Bool) {
+    guard reading.bad + reading.gaps > 0 else {
+      (reading.isDamaged, reading.hasRestarted) = (false, false)
+      return
+    }
+    // What was taken since may have closed a gap: then the rest of the file is good.
+    if hasTaken, reading.gaps > 0 { return Self.restart(&reading) }
+    if reading.hasRestarted {
+      reading.isDamaged = true
+    } else {
+      Self.restart(&reading)
+      reading.hasRestarted = true
+    }
+  }
+
+  /// Another frame lies where this file was read last: it is read from its start.
+  mutating func isAnother(_ stream: RelayStream) {
+    var reading = readings[stream] ?? Reading()
+    Self.restart(&reading)
+    readings[stream] = reading
+  }
+
+  /// Nothing lies at the position.
+  ///
+  /// - Parameter isDamaged: What lies there cannot be a frame.
+  /// - Returns: Whether that is damage that was not known.
+  mutating func reachedEnd(_ stream: RelayStream, at position: RelayPosition, isDamaged: Bool) -> Bool {
+    var reading = readings[stream] ?? Reading()
+    let wasDamaged = reading.isDamaged
+    // The file is shorter than it was, or was written anew: what was seen in it before says nothing.
+    if position != reading.position { (reading.seen, reading.tail, reading.bad, reading.gaps) = (SeenStreams(), nil, 0, 0) }
+    (reading.position, reading.isDirty, reading.retryAt, reading.isRead) = (position, false, nil, true)
+    if isDamaged { reading.bad += 1 }
+    settle(&reading, hasTaken: false)
+    readings[stream] = reading
+    return reading.isDamaged && !wasDamaged
+  }
+
+  /// Reading failed: the others go on.
+  mutating func didFail(_ stream: RelayStream, now: UInt64, using random: inout some RandomNumberGenerator) {
+    var reading = readings[stream] ?? Reading()
+    var wait = reading.backoff.fail(using: &random)
+    if stream.channel == Channel(.crisis) { wait = min(wait, 500_000_000) }
+    reading.retryAt = now &+ wait
+    reading.isDirty = true
+    readings[stream] = reading
   }
 
   /// Whatever waited may go on: a member or a key has come.
   package mutating func wakeWaiting() {
     for (stream, reading) in readings where reading.isWaiting {
       readings[stream]?.isWaiting = false
-      readings[stream]?.isDirty = !reading.isDamaged || reading.isDirty
+      if var waiting = readings[stream] {
+        Self.restart(&waiting)
+        readings[stream] = waiting
+      }
     }
   }
 
-  /// The stream to read next: crisis first, then membership, then by lane.
-  package func next(_ isWanted: (RelayStream) -> Bool) -> RelayStream? {
+  /// A stream went on by way of another file: what follows a gap in this one may be good now.
+  mutating func closedGap(in device: BlindTag, except stream: RelayStream) {
+    for (other, reading) in readings where other != stream && reading.gaps > 0 && !reading.isDirty && (other.tag == device || other.isCarried) {
+      var again = reading
+      Self.restart(&again)
+      readings[other] = again
+    }
+  }
+
+  /// The file to read next: crisis first, then membership, then by lane.
+  ///
+  /// - Parameter now: Uptime; what failed a moment ago is left alone.
+  package func next(now: UInt64, _ isWanted: (RelayStream) -> Bool) -> RelayStream? {
     var best: RelayStream?
     for (stream, reading) in readings where reading.isDirty && !reading.isWaiting && isWanted(stream) {
+      guard reading.retryAt.map({ $0 <= now }) ?? true else { continue }
       if best.map({ stream < $0 }) ?? true { best = stream }
     }
     return best
   }
 
+  /// When the next file that failed is tried again.
+  var nextRetry: UInt64? { readings.values.filter(\.isDirty).compactMap(\.retryAt).min() }
+
   package var damaged: [RelayStream] { readings.filter { $0.value.isDamaged }.keys.sorted() }
+
+  /// Files that could not be read the last time it was tried.
+  package var failing: [RelayStream] { readings.filter { $0.value.retryAt != nil && $0.value.isDirty }.keys.sorted() }
 }

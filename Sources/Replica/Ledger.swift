@@ -1,5 +1,6 @@
 import Causality
 import ConflictResolution
+import Sealing
 import Therapy
 
 /// One operation that changed what this device shows.
@@ -28,8 +29,8 @@ package struct AppliedChange: Hashable, Sendable {
 /// batch of 64 operations on one record costs one read and one write.
 package struct Ledger<Transaction: StoreTransaction> {
   package private(set) var transaction: Transaction
-  private var heads: [StreamKey: StreamHead] = [:]
-  private var changedHeads = Set<StreamKey>()
+  private var heads: [StreamKey: [StreamHead]] = [:]
+  private var changedHeads: [StreamKey: Set<UInt64>] = [:]
   private var records: [RecordID: RecordState] = [:]
   private var order: [RecordID] = []
   private var clock: HybridClock
@@ -48,8 +49,9 @@ package struct Ledger<Transaction: StoreTransaction> {
     for id in order {
       if let record = records[id] { try transaction.put(record) }
     }
-    for stream in changedHeads.sorted() {
-      if let head = heads[stream] { try transaction.setHead(head, of: stream) }
+    for (stream, branches) in changedHeads.sorted(by: { $0.key < $1.key }) {
+      for head in heads[stream] ?? [] where branches.contains(head.branch) { try transaction.setHead(head, of: stream) }
+      try foldIfClosed(stream)
     }
     try transaction.setClock(clock)
     try transaction.setStateHash(hash)
@@ -58,24 +60,42 @@ package struct Ledger<Transaction: StoreTransaction> {
 
   // MARK: Own operations
 
+  /// The life of this store that writes now; begins one where there is none.
+  package mutating func incarnation(using random: inout some RandomNumberGenerator) throws -> Incarnation {
+    if let incarnation = try transaction.incarnation() { return incarnation }
+    let incarnation = Incarnation(using: &random)
+    try transaction.setIncarnation(incarnation)
+    return incarnation
+  }
+
   /// Stamps drafts and applies them: from here on they are saved, once the transaction commits.
   ///
   /// - Parameters:
   ///   - drafts: In the order of the person's actions.
   ///   - device: This device.
   ///   - wall: Milliseconds since 1970.
-  package mutating func commit(_ drafts: [Draft], by device: DeviceID, wall: UInt64) throws -> [Operation] {
+  package mutating func commit(
+    _ drafts: [Draft], by device: DeviceID, wall: UInt64, using random: inout some RandomNumberGenerator
+  ) throws -> [Operation] {
+    guard !drafts.isEmpty else { return [] }
+    let incarnation = try incarnation(using: &random)
     var operations = [Operation]()
     for draft in drafts {
-      let stream = StreamID(device: device, lane: draft.lane)
-      let sequence = try head(StreamKey(stream)).applied + 1
+      let stream = StreamID(device: device, incarnation: incarnation, lane: draft.lane)
+      let key = StreamKey(stream)
+      var head = try head(key)
+      let replaced = try draft.replaces ?? replaced(by: draft)
+      // What a reader would refuse would hold up everything after it: it never gets a number.
+      guard draft.isReadable(replacing: replaced.count) else { throw WriteTooLarge() }
       let operation = Operation(
-        id: OperationID(stream: stream, sequence: sequence), timestamp: clock.stamp(wall: wall),
+        stream: stream, sequence: head.applied + 1, timestamp: clock.stamp(wall: wall),
         record: draft.record, kind: draft.kind, field: draft.field, mutation: draft.mutation,
-        replaces: try draft.replaces ?? replaced(by: draft), decision: draft.decision)
-      try apply(operation)
+        replaces: replaced, decision: draft.decision)
+      try merge(operation)
+      head.applied += 1
+      set(head, of: key)
       try transaction.appendPending(operation)
-      try transaction.noteHistory(of: operation.record, in: StreamKey(stream), sequence: sequence)
+      try transaction.noteHistory(of: operation.record, in: key, sequence: operation.id.sequence)
       operations.append(operation)
     }
     return operations
@@ -94,27 +114,29 @@ package struct Ledger<Transaction: StoreTransaction> {
   }
 
   /// The next operations of a lane that are in no batch yet, with the link to the batch before.
-  package mutating func cut(_ lane: Lane, of device: DeviceID) throws -> (operations: [Operation], previous: [UInt8])? {
-    let key = StreamKey(StreamID(device: device, lane: lane))
-    let head = try head(key)
+  package mutating func cut(_ lane: Lane) throws -> (operations: [Operation], previous: [UInt8])? {
     // The crisis lane travels alone: one operation, one batch, nothing to wait for.
     let limit = lane == .crisis ? 1 : Limits.operationsPerBatch
     let pending = try transaction.pending(lane, limit: limit)
     guard let first = pending.first else { return nil }
+    let head = try head(StreamKey(first.id.stream))
     precondition(first.id.sequence == head.batched + 1, "a gap between the log and what is pending")
-    return (Self.fitting(pending), head.hash)
+    return (Self.fitting(pending.filter { $0.id.stream == first.id.stream }), head.hash)
   }
 
   /// As many as fit into ``Limits/batchBytes``; at least one.
   private static func fitting(_ operations: [Operation]) -> [Operation] {
     var bytes = 0
     let kept = operations.prefix { operation in
-      bytes += 64 + operation.replaces.count * 12 + (operation.mutation.value?.canonicalBytes.count ?? 0)
+      bytes += 64 + operation.replaces.count * 20 + (operation.mutation.value?.canonicalBytes.count ?? 0)
         + (operation.decision?.byteCount ?? 0)
       return bytes <= Limits.batchBytes
     }
     return kept.isEmpty ? Array(operations.prefix(1)) : Array(kept)
   }
+
+  /// Where the next batch of an own stream begins.
+  package mutating func end(of stream: StreamKey) throws -> StreamHead { try head(stream) }
 
   /// Puts a sealed batch of own operations into the log.
   package mutating func file(_ batch: StoredBatch) throws {
@@ -124,143 +146,177 @@ package struct Ledger<Transaction: StoreTransaction> {
     head.hash = batch.hash
     if batch.stream.channel.lane == nil { head.applied = batch.last }
     set(head, of: batch.stream)
-    try transaction.append(batch)
-    if let lane = batch.stream.channel.lane { try transaction.removePending(lane, through: batch.last) }
+    try transaction.append(batch, isOwn: true)
+    if let stream = batch.stream.id { try transaction.removePending(stream, through: batch.last) }
   }
 
-  // MARK: Operations of other devices
+  // MARK: Batches from elsewhere
 
-  /// Whether a batch is the next of its stream.
-  package enum Place: Sendable, Equatable { case next, known, gap, forked }
-
-  package mutating func place(first: UInt64, previous: [UInt8], in stream: StreamKey) throws -> Place {
-    let head = try head(stream)
-    if first <= head.batched { return .known }
-    if first > head.batched + 1 { return .gap }
-    return previous == head.hash ? .next : .forked
+  /// Where a batch belongs in its stream.
+  package enum Place: Sendable, Hashable {
+    /// It follows the end of a history.
+    case next(branch: UInt64)
+    /// It is in the log.
+    case known
+    /// It follows something that is known, where something else followed before: two histories used one number.
+    case fork
+    /// What it follows has not come.
+    case gap
   }
 
-  /// Applies a batch that was checked to be the next of its stream.
-  ///
-  /// - Returns: What changed; operations from the future are quarantined and not among it.
-  package mutating func accept(_ batch: StoredBatch, _ operations: [Operation], wall: UInt64) throws
-    -> (changes: [AppliedChange], quarantined: Int, concurrent: Int)
-  {
-    let before = concurrent
-    var changes = [AppliedChange]()
-    var quarantined = 0
-    for operation in operations {
-      if try admit(operation, wall: wall) { changes.append(AppliedChange(operation)) } else { quarantined += 1 }
+  /// - Parameter hash: Of the frame; a number alone says nothing.
+  package mutating func place(first: UInt64, previous: [UInt8], hash: [UInt8], in stream: StreamKey) throws -> Place {
+    let heads = try histories(of: stream)
+    guard first > 0 else { return .gap }
+    if let head = heads.first(where: { $0.batched + 1 == first && $0.hash == previous }) {
+      // Own operations that wait to be cut have these numbers already: both histories count.
+      return head.applied > head.batched ? .fork : .next(branch: head.branch)
     }
-    try fileForeign(batch)
+    if heads.isEmpty { return first == 1 && previous == noPreviousHash ? .next(branch: 0) : .gap }
+    if try transaction.logged(of: stream, from: first, through: first).contains(where: { $0.hash == hash }) { return .known }
+    if first == 1 { return previous == noPreviousHash ? .fork : .gap }
+    return try transaction.knows(StreamCursor(sequence: first - 1, hash: previous), in: stream) ? .fork : .gap
+  }
+
+  /// What came of a batch.
+  package struct Accepted: Sendable {
+    package var changes: [AppliedChange] = []
+    package var quarantined = 0
+    package var concurrent = 0
+    package init() {}
+  }
+
+  /// Applies a batch that has its place.
+  ///
+  /// - Parameters:
+  ///   - place: ``Place/next(branch:)`` or ``Place/fork``.
+  ///   - wall: Milliseconds since 1970, by the clock that decides what is from the future.
+  /// - Returns: What changed; operations from the future are quarantined and not among it.
+  package mutating func accept(
+    _ batch: StoredBatch, _ operations: [Operation], at place: Place, isOwn: Bool, wall: UInt64
+  ) throws -> Accepted {
+    let before = concurrent
+    var accepted = Accepted()
+    let known = try known(operations, in: batch.stream)
+    var head = try file(batch, at: place, isOwn: isOwn, applied: batch.first - 1)
+    let wasEarly = try transaction.isEarly(batch.hash)
+    for operation in operations {
+      head.applied = operation.id.sequence
+      if wasEarly || known.contains(operation.id) { continue }
+      if try admit(operation, wall: wall) {
+        accepted.changes.append(AppliedChange(operation))
+      } else {
+        accepted.quarantined += 1
+      }
+      set(head, of: batch.stream)
+    }
+    head.applied = batch.last
+    set(head, of: batch.stream)
+    if wasEarly { try transaction.removeEarly(batch.hash) }
     for record in Set(operations.map(\.record)) {
       try transaction.noteHistory(of: record, in: batch.stream, sequence: batch.first)
     }
-    return (changes, quarantined, concurrent - before)
+    accepted.concurrent = concurrent - before
+    return accepted
+  }
+
+  /// Operations that are in the log already: what waited to be cut when a copy was made is cut twice, into two batches.
+  private mutating func known(_ operations: [Operation], in stream: StreamKey) throws -> Set<OperationID> {
+    let last = try histories(of: stream).map(\.applied).max() ?? 0
+    return Set(try operations.map(\.id).filter { try $0.sequence <= last && transaction.marks(of: stream, at: $0.sequence).contains($0.mark) })
   }
 
   /// Files a batch that carries no operations.
-  package mutating func fileForeign(_ batch: StoredBatch) throws {
-    var head = try head(batch.stream)
-    head.applied = batch.last
-    head.batched = batch.last
-    head.hash = batch.hash
+  package mutating func file(_ batch: StoredBatch, at place: Place, isOwn: Bool) throws {
+    _ = try file(batch, at: place, isOwn: isOwn, applied: batch.last)
+  }
+
+  private mutating func file(_ batch: StoredBatch, at place: Place, isOwn: Bool, applied: UInt64) throws -> StreamHead {
+    let branch: UInt64 = if case .next(let branch) = place { branch } else { UInt64(beginningOf: batch.hash) | 1 }
+    let head = StreamHead(applied: applied, batched: batch.last, hash: batch.hash, branch: branch)
     set(head, of: batch.stream)
-    try transaction.append(batch)
+    try transaction.append(batch, isOwn: isOwn)
+    return head
+  }
+
+  /// Applies what raises a crisis although what it follows has not come: activations only add. Its batch is filed
+  /// when the gap closes.
+  ///
+  /// - Returns: What changed; nothing when it was applied before.
+  package mutating func acceptEarly(_ hash: [UInt8], _ operations: [Operation]) throws -> [AppliedChange] {
+    guard try !transaction.isEarly(hash) else { return [] }
+    for operation in operations { try merge(operation) }
+    try transaction.noteEarly(hash, operations.map(\.id))
+    return operations.map(AppliedChange.init)
   }
 
   private mutating func admit(_ operation: Operation, wall: UInt64) throws -> Bool {
-    guard HybridClock.isFromTheFuture(operation.timestamp, wall: wall) else {
-      clock.observe(operation.timestamp, wall: wall)
-      try apply(operation)
-      return true
-    }
+    clock.observe(operation.timestamp, wall: wall)
     // A crisis waits for nobody's clock. It is not followed either: ours stays right.
-    if operation.id.stream.lane == .crisis {
-      try apply(operation)
-      return true
+    if HybridClock.isFromTheFuture(operation.timestamp, wall: wall), operation.id.stream.lane != .crisis {
+      try transaction.quarantine(operation)
+      return false
     }
-    try transaction.quarantine(operation)
-    try advance(operation.id)
-    return false
+    try merge(operation)
+    return true
   }
 
   /// Applies the quarantined operations whose time has come.
   package mutating func releaseDue(wall: UInt64) throws -> [AppliedChange] {
-    let due = try transaction.quarantined()
-      .filter { !HybridClock.isFromTheFuture($0.timestamp, wall: wall) }
-      .sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }
+    let due = try transaction.quarantined(dueBy: wall).sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }
     for operation in due {
       clock.observe(operation.timestamp, wall: wall)
-      try merge(operation)
       try transaction.release(operation.id)
+      try merge(operation)
     }
     return due.map(AppliedChange.init)
   }
 
-  private mutating func apply(_ operation: Operation) throws {
-    try merge(operation)
-    try advance(operation.id)
-  }
-
   private mutating func merge(_ operation: Operation) throws {
     var state = try record(operation.record, kind: operation.kind)
-    // Heads are read before, so that the merge itself stays pure.
-    for id in operation.replaces { _ = try head(StreamKey(id.stream)) }
-    let heads = heads
-    state.apply(
-      operation, hasArrived: { $0.sequence <= heads[StreamKey($0.stream)]?.applied ?? 0 }, hash: &hash)
+    // What has arrived is looked up before, so that the merge itself stays pure.
+    var arrived = Set<OperationID>()
+    for id in operation.replaces where !(state[operation.field]?.contains(id) ?? false) {
+      if try hasArrived(id) { arrived.insert(id) }
+    }
+    state.apply(operation, hasArrived: { arrived.contains($0) }, hash: &hash)
     records[operation.record] = state
     if (state[operation.field]?.dots.count ?? 0) > 1,
       !RecordCatalogue.policy(of: operation.field, kind: state.kind).isAdditive
     { concurrent += 1 }
   }
 
-  private mutating func advance(_ id: OperationID) throws {
-    let key = StreamKey(id.stream)
-    var head = try head(key)
-    precondition(id.sequence == head.applied + 1, "operations of a stream are applied without a gap")
-    head.applied = id.sequence
-    set(head, of: key)
+  /// As ``StoreTransaction/hasArrived(_:)``, with what this transaction has changed.
+  private mutating func hasArrived(_ id: OperationID) throws -> Bool {
+    let stream = StreamKey(id.stream)
+    let isCovered = try histories(of: stream).contains { id.sequence <= $0.applied }
+    guard try (isCovered && transaction.marks(of: stream, at: id.sequence).contains(id.mark)) || transaction.hasEarly(id)
+    else { return false }
+    return try !transaction.isQuarantined(id)
   }
 
-  // MARK: An old copy of this device
+  // MARK: Lives that are over
 
-  /// Takes back a batch that this device made in a life that the store does not remember.
-  ///
-  /// Operations made since then were given the same sequence numbers. None of them has left this
-  /// device, so they move behind the batch and keep their content.
-  package mutating func takeBack(_ batch: StoredBatch, _ operations: [Operation], wall: UInt64) throws {
-    guard let lane = batch.stream.channel.lane else { preconditionFailure("only lanes are taken back") }
-    let pending = try transaction.pending(lane, limit: .max)
-    try transaction.removePending(lane, through: .max)
-    var moved: [OperationID: OperationID] = [:]
-    for operation in pending {
-      var id = operation.id
-      id.sequence += batch.count
-      moved[operation.id] = id
+  /// Takes in that a life of a device's store is over: what is complete here is folded, and the rest is told to
+  /// others until it is.
+  package mutating func close(_ closing: Closing, of device: DeviceID) throws {
+    let ends = Dictionary(grouping: closing.streams, by: \.channel)
+    for (number, streams) in ends.sorted(by: { $0.key < $1.key }) {
+      guard let channel = Channel(rawValue: number) else { continue }
+      let key = StreamKey(device: device, incarnation: closing.incarnation, channel: channel)
+      try transaction.setClosing(streams.map { StreamCursor(sequence: $0.sequence, hash: $0.hash) }, of: key)
+      // One of which nothing has come yet is told as that: as missing.
+      if try histories(of: key).isEmpty { set(StreamHead(), of: key) } else { changedHeads[key, default: []].formUnion([]) }
     }
-    for operation in pending.reversed() { try renumber(operation, moved) }
-    var head = try head(batch.stream)
-    head.applied = head.batched
-    set(head, of: batch.stream)
-    _ = try accept(batch, operations, wall: wall)
-    head = try self.head(batch.stream)
-    for operation in pending {
-      var operation = operation
-      operation.id = moved[operation.id] ?? operation.id
-      operation.replaces = operation.replaces.map { moved[$0] ?? $0 }
-      if let version = operation.decision?.recommended { operation.decision?.recommended = moved[version] ?? version }
-      try transaction.appendPending(operation)
-      head.applied = operation.id.sequence
-    }
-    set(head, of: batch.stream)
   }
 
-  private mutating func renumber(_ operation: Operation, _ moved: [OperationID: OperationID]) throws {
-    var state = try record(operation.record, kind: operation.kind)
-    if let id = moved[operation.id] { state.renumber(operation.id, to: id, in: operation.field, hash: &hash) }
-    records[operation.record] = state
+  private mutating func foldIfClosed(_ stream: StreamKey) throws {
+    let ends = try transaction.closing(of: stream)
+    guard !ends.isEmpty else { return }
+    let heads = try histories(of: stream)
+    let reached = Set(heads.map { StreamCursor(sequence: $0.batched, hash: $0.hash) })
+    guard reached == Set(ends), heads.allSatisfy({ $0.applied == $0.batched }) else { return }
+    try transaction.fold(stream)
   }
 
   // MARK: Reading through
@@ -273,20 +329,25 @@ package struct Ledger<Transaction: StoreTransaction> {
     return record
   }
 
+  private mutating func histories(of stream: StreamKey) throws -> [StreamHead] {
+    if let known = heads[stream] { return known }
+    let found = try transaction.heads(of: stream)
+    heads[stream] = found
+    return found
+  }
+
+  /// The history that came first.
   private mutating func head(_ stream: StreamKey) throws -> StreamHead {
-    if let head = heads[stream] { return head }
-    let head = try transaction.head(stream) ?? StreamHead(hash: noPreviousHash)
-    heads[stream] = head
-    return head
+    try histories(of: stream).first ?? StreamHead()
   }
 
   private mutating func set(_ head: StreamHead, of stream: StreamKey) {
-    heads[stream] = head
-    changedHeads.insert(stream)
+    var known = heads[stream] ?? []
+    if let index = known.firstIndex(where: { $0.branch == head.branch }) { known[index] = head } else { known.append(head) }
+    heads[stream] = known
+    changedHeads[stream, default: []].insert(head.branch)
   }
 }
-
-private let noPreviousHash = [UInt8](repeating: 0, count: 32)
 
 extension StoreTransaction {
   /// Runs ledger rules and writes everything back.

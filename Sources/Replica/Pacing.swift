@@ -86,26 +86,32 @@ package struct Pacing: Sendable {
   }
 }
 
-/// How long to wait before trying a relay again after it failed.
+/// How long to wait before something that failed is tried again.
 ///
-/// | failures in a row | 1     | 2   | 4   | 8 and more |
-/// |-------------------|-------|-----|-----|------------|
-/// | ceiling           | 0.25 s| 0.5 s | 2 s | 30 s     |
+/// | failures in a row | 1      | 2     | 4   | 8 and more |
+/// |-------------------|--------|-------|-----|------------|
+/// | ceiling           | 0.25 s | 0.5 s | 2 s | 30 s       |
 ///
 /// The wait is drawn from the upper half of the ceiling. ("Equal jitter" of Brooker, *Exponential
 /// Backoff And Jitter*, 2015.)
 package struct RetryBackoff: Sendable, Hashable {
   package var failures = 0
+  private let highest: UInt64
   private static let first: UInt64 = 250_000_000
-  private static let highest: UInt64 = 30_000_000_000
 
-  package init() {}
+  /// - Parameter highest: The highest ceiling, in nanoseconds.
+  package init(highest: UInt64 = 30_000_000_000) { self.highest = highest }
 
   /// Notes a failure; returns the nanoseconds to wait.
   package mutating func fail(using random: inout some RandomNumberGenerator) -> UInt64 {
-    failures += 1
-    let ceiling = min(Self.first << UInt64(min(failures - 1, 10)), Self.highest)
+    let ceiling = fail()
     return ceiling / 2 + UInt64.random(in: 0...ceiling / 2, using: &random)
+  }
+
+  /// Notes a failure; returns the ceiling.
+  package mutating func fail() -> UInt64 {
+    failures += 1
+    return min(Self.first << UInt64(min(failures - 1, 10)), highest)
   }
 
   package mutating func succeed() { failures = 0 }

@@ -29,18 +29,23 @@ package enum BlindDeviceTag {}
 /// A device's name on a relay.
 package typealias BlindTag = Identifier<BlindDeviceTag>
 
-/// One stream as a relay knows it.
+/// One file of frames as a relay knows it: what a device wrote in a channel, in all lives of its store, or what it
+/// carries there for others.
 package struct RelayStream: Hashable, Sendable, Comparable {
+  /// The device that writes the file.
   package var tag: BlindTag
   package var channel: Channel
+  /// Frames of others that the relay had lost.
+  package var isCarried: Bool
 
-  package init(tag: BlindTag, channel: Channel) {
-    self.tag = tag
-    self.channel = channel
+  package init(tag: BlindTag, channel: Channel, isCarried: Bool = false) {
+    (self.tag, self.channel, self.isCarried) = (tag, channel, isCarried)
   }
 
   package static func < (one: Self, other: Self) -> Bool {
-    one.channel != other.channel ? one.channel < other.channel : one.tag < other.tag
+    if one.channel != other.channel { return one.channel < other.channel }
+    if one.isCarried != other.isCarried { return !one.isCarried }
+    return one.tag < other.tag
   }
 }
 
@@ -80,18 +85,15 @@ package struct RelayChunk: Sendable, Equatable {
 
 /// Everything that lies on a relay for this account.
 package struct RelaySurvey: Sendable, Equatable {
-  /// Changes when the relay was wiped.
-  package var epoch: UInt64
+  /// Which relay it is; drawn when it was made.
+  package var identity: UInt64
   package var streams: [RelayStream]
   /// Where the streams of this device end.
   package var ownEnds: [RelayStream: RelayPosition]
   package var presences: [BlindTag]
 
-  package init(epoch: UInt64, streams: [RelayStream], ownEnds: [RelayStream: RelayPosition], presences: [BlindTag]) {
-    self.epoch = epoch
-    self.streams = streams
-    self.ownEnds = ownEnds
-    self.presences = presences
+  package init(identity: UInt64, streams: [RelayStream], ownEnds: [RelayStream: RelayPosition], presences: [BlindTag]) {
+    (self.identity, self.streams, self.ownEnds, self.presences) = (identity, streams, ownEnds, presences)
   }
 }
 
@@ -99,35 +101,68 @@ package struct RelaySurvey: Sendable, Equatable {
 package enum RelayError: Error, Sendable, Hashable {
   /// It cannot be reached, read or written.
   case unreachable(String)
+  /// It has not answered within the time that every call has.
+  case unanswered(String)
+  /// Another program holds the lock of a file.
+  case busy(String)
+  /// There is a place, but no relay in it: a drive that is not mounted, for instance.
+  case noRelay(String)
+  /// There is a relay, but not the one that this device had.
+  case another(String, identity: UInt64)
   /// The stream is not as this device left it; it has to be compared with the log.
   case changed
   /// The disk behind it is full.
   case full
+  /// Somebody else has put another message there.
+  case taken
 }
 
 extension RelayError: ActionableError {
   package var code: String {
     switch self {
     case .unreachable: "relay.unreachable"
+    case .unanswered: "relay.unanswered"
+    case .busy: "relay.busy"
+    case .noRelay: "relay.none"
+    case .another: "relay.another"
     case .changed: "relay.changed"
     case .full: "relay.full"
+    case .taken: "relay.taken"
     }
   }
   package var summary: String {
     switch self {
     case .unreachable(let place): "The relay \(place) cannot be used. Everything is saved on this device."
+    case .unanswered(let place): "The relay \(place) does not answer. Everything is saved on this device."
+    case .busy(let place): "Another program holds \(place). Everything is saved on this device."
+    case .noRelay(let place): "There is no relay in \(place): nothing was sent and nothing was made there. Everything is saved on this device."
+    case .another(let place, _): "\(place) is not the relay that this device had: nothing was sent there. Everything is saved on this device."
     case .changed: "The relay was changed by something else. Everything is saved on this device."
     case .full: "The relay's disk is full. Everything is saved on this device and is sent later."
+    case .taken: "Another device has answered there already. Nothing was changed."
     }
   }
   package var remedy: String {
     switch self {
     case .unreachable: "Check --relay, the folder's permissions or the connection; then `fullmind sync`."
+    case .unanswered: "Check the connection or the drive; it is tried again by itself."
+    case .busy: "Close that program; it is tried again by itself."
+    case .noRelay: "Mount the drive or correct --relay. If the relay is lost for good, `fullmind relay make` makes a new one there."
+    case .another: "Mount the right drive or correct --relay. If this one is meant from now on: `fullmind relay move folder:PATH`."
     case .changed: "Nothing to do: it is compared with the log and healed by the next `fullmind sync`."
     case .full: "Free space where the relay lies; then `fullmind sync`."
+    case .taken: "Ask for a new code: each serves one device."
     }
   }
   package var exitStatus: ExitStatus { .unavailable }
+
+  /// Whether the place is there and answers, but is not this account's relay.
+  package var isStrange: Bool {
+    switch self {
+    case .noRelay, .another: true
+    default: false
+    }
+  }
 }
 
 /// A sealed notice on a board of a relay.
@@ -152,6 +187,8 @@ package enum RelayChange: Sendable, Hashable {
 package protocol RelayWatch: AnyObject, Sendable {
   /// Becomes readable when something changed.
   var descriptor: Int32 { get }
+  /// Whether it hears of everything; otherwise the relay has to be asked as well.
+  var isComplete: Bool { get }
   /// What changed since the last call; never waits.
   func changes() -> [RelayChange]
   /// Stops watching; nothing more is told.
@@ -159,7 +196,15 @@ package protocol RelayWatch: AnyObject, Sendable {
 }
 
 extension RelayWatch {
+  package var isComplete: Bool { true }
   package func end() {}
+}
+
+/// What a relay may know of frames: how they begin.
+package enum RelayFrames {
+  package static func beginning(_ channel: Channel, account: [UInt8], device: [UInt8]) -> [UInt8] {
+    BatchHeader.beginning(channel: channel.rawValue, account: account, device: device)
+  }
 }
 
 /// Where replicas meet: a lossy cache of sealed streams, one writer each.
@@ -167,12 +212,22 @@ extension RelayWatch {
 /// Nothing here is durable: a relay may be wiped, rolled back, duplicated or damaged at any time, and
 /// is refilled from the logs. Calls return quickly or throw; they never wait for another device.
 package protocol Relay: AnyObject, Sendable {
+  /// - Throws: ``RelayError/noRelay(_:)`` and ``RelayError/another(_:identity:)`` where it is not the one that is meant.
   func survey() throws(RelayError) -> RelaySurvey
+
+  /// From now on this relay is meant: the person said so, or another device of the account uses it.
+  func adopt(_ identity: UInt64)
+
+  /// Looks through a relay that is not the one that is meant; nothing is written.
+  func surveyStranger() throws(RelayError) -> RelaySurvey
 
   /// Reads frames from a position; a position of another generation reads from the start.
   func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk
 
-  /// Appends to one of this device's own streams.
+  /// Every frame of an own file that can be made out, also behind damage.
+  func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]]
+
+  /// Appends to one of this device's own files.
   ///
   /// - Returns: Where the stream ends now.
   /// - Throws: ``RelayError/changed`` when the stream does not end where this object last saw its end.
@@ -185,7 +240,10 @@ package protocol Relay: AnyObject, Sendable {
   /// - Returns: Whether it was appended; otherwise the exchanging process has to.
   func appendNext(_ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream) throws(RelayError) -> Bool
 
-  /// Writes one of this device's own streams anew, in a new generation.
+  /// Appends frames to an own file, whatever lies there and whoever holds it: for a crisis.
+  func appendAnyway(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError)
+
+  /// Writes one of this device's own files anew, in a new generation; none for no frames.
   ///
   /// - Returns: Where the stream ends now.
   @discardableResult
@@ -194,6 +252,10 @@ package protocol Relay: AnyObject, Sendable {
   func putPresence(_ sealed: [UInt8], of tag: BlindTag) throws(RelayError)
   func presence(of tag: BlindTag) throws(RelayError) -> [UInt8]?
 
+  /// Puts a message into a slot of a mailbox. Putting the same bytes again succeeds: the sender cannot know whether
+  /// the first time arrived.
+  ///
+  /// - Throws: ``RelayError/taken`` when another message lies there.
   func putMail(_ sealed: [UInt8], mailbox: String, slot: UInt8) throws(RelayError)
   func mail(in mailbox: String, slot: UInt8) throws(RelayError) -> [UInt8]?
   func removeMailbox(_ mailbox: String) throws(RelayError)

@@ -1,31 +1,42 @@
 import Causality
 import ConflictResolution
 import Sealing
+import Therapy
 
 /// What happens to a replica.
 package enum ReplicaEvent: Sendable {
   /// This device's own streams have grown: the person did something, here or in another process.
-  case committed([Channel: StreamHead])
+  case committed(OwnReport)
   /// Something changed on the relay; `nil` when it is not known what.
   case relayChanged([RelayStream]?)
   case listingChanged
   case presenceChanged(BlindTag)
   case surveyed(RelaySurvey)
+  /// A relay that was not the one that was meant was looked through: other devices of the account use it, or not.
+  case examined(UInt64, isOurs: Bool)
   case relayFailed(RelayError)
-  /// The relay's copy of an own stream agrees with the log up to `through`, and ends at `end`.
-  case reconciled(Channel, through: UInt64, end: RelayPosition, healed: Bool, sent: SentBatches)
-  /// The relay's copy of an own stream goes on where our log ends: this store is an old copy.
-  case ownStreamAhead(Channel)
-  /// The own stream was taken back from the relay; what was made since lies behind it.
-  case rewound(Channel, StreamHead)
-  /// What was pending is in the log up to `through`.
-  case cut(Lane, through: UInt64)
-  case appended(Channel, through: UInt64, end: RelayPosition, sent: SentBatches)
+  /// The store refused: a full disk, a lock that was held for too long. Nothing was half done.
+  case storeFailed
+  /// The relay's copy of an own file agrees with the log.
+  case reconciled(Channel, SentThrough, healed: Bool, sent: SentBatches, taken: ApplyOutcome?)
+  /// What was pending is in the log.
+  case cut(Lane, OwnReport)
+  case appended(Channel, SentThrough, sent: SentBatches)
   case read(RelayStream, from: RelayPosition, RelayChunk)
-  case applied(RelayStream, ApplyOutcome)
+  case applied(RelayStream, isAtEnd: Bool, ApplyOutcome)
   case heard(BlindTag, Presence?)
-  /// With this device's own heads, as it told them to the others.
-  case wrotePresence([Channel: StreamHead])
+  /// Which of the places that another device has named are in no history here.
+  case verified(DeviceID, unknown: [StreamKey: [StreamCursor]])
+  /// What the relay lacks of what a device wrote in a channel.
+  case audited(RelayStream, [Carriage.Lack])
+  /// Frames of somebody else lie in a file of ours; `isAll` when nothing of that stream is left to put up.
+  case carried(RelayStream, StreamKey, through: UInt64, isAll: Bool, frames: [SeenStreams.Frame])
+  case droppedCarried(Channel)
+  case released([AppliedChange], nextDue: UInt64?)
+  /// Lives of this store that are over are closed.
+  case closed(OwnReport)
+  /// With how far this device has come, as it told the others.
+  case wrotePresence(OwnReport)
   /// An activation is drawn on a screen of this device.
   case shown(OperationID)
   case timer
@@ -34,6 +45,15 @@ package enum ReplicaEvent: Sendable {
 }
 
 extension ReplicaEvent {
+  /// What came of bytes that were taken in.
+  package var outcome: ApplyOutcome? {
+    switch self {
+    case .applied(_, _, let outcome): outcome
+    case .reconciled(_, _, _, _, let outcome): outcome
+    default: nil
+    }
+  }
+
   /// What a relay noticed, as news for the replica.
   package init(_ change: RelayChange) {
     switch change {
@@ -41,6 +61,45 @@ extension ReplicaEvent {
     case .presence(let tag): self = .presenceChanged(tag)
     case .listing: self = .listingChanged
     case .unknown: self = .relayChanged(nil)
+    }
+  }
+}
+
+/// How far this device has come, as its store has it.
+package struct OwnReport: Sendable, Equatable {
+  package var progress: [Channel: OwnProgress]
+  /// Lives of this store that are over and that nobody has closed.
+  package var openLives: Int
+  /// Lives that went on after they were closed: this home is used in two places.
+  package var livingCopies: Int
+
+  package init(progress: [Channel: OwnProgress], openLives: Int, livingCopies: Int = 0) {
+    (self.progress, self.openLives, self.livingCopies) = (progress, openLives, livingCopies)
+  }
+}
+
+extension StoreTransaction {
+  /// How far the device has come whose store this is.
+  package func ownReport(of ring: KeyRing) throws -> OwnReport {
+    let progress = try ownProgress(of: ring.device)
+    // A life begins with its first write: until then nothing says that the one before is over.
+    guard let current = try incarnation() else { return OwnReport(progress: progress, openLives: 0) }
+    let lives = try openLives(of: ring, except: current)
+    return OwnReport(
+      progress: progress, openLives: lives.filter { !$0.value.wasClosed }.count,
+      livingCopies: lives.filter { $0.value.wasClosed && !$0.key.isEmergency }.count)
+  }
+
+  /// The lives of this store that are not folded, with whether somebody has closed each of them. What was raised in an
+  /// emergency is over when it was resolved.
+  package func openLives(of ring: KeyRing, except current: Incarnation) throws -> [Incarnation: (streams: [StreamKey: [StreamHead]], wasClosed: Bool)] {
+    var open = try openHeads().filter { $0.key.device == ring.device && $0.key.incarnation != current }
+    if open.contains(where: \.key.incarnation.isEmergency) {
+      let active = try record(CrisisState.record(ofAccount: ring.account.account))?["active"]?.dots.map(\.id.stream.incarnation) ?? []
+      open = open.filter { !active.contains($0.key.incarnation) }
+    }
+    return try Dictionary(grouping: open, by: \.key.incarnation).mapValues { streams in
+      (Dictionary(streams.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first }), try streams.contains { try !closing(of: $0.key).isEmpty })
     }
   }
 }
@@ -62,41 +121,67 @@ package struct SentBatches: Sendable, Equatable {
 /// What came of applying a chunk.
 package struct ApplyOutcome: Sendable, Equatable {
   package enum End: Sendable, Hashable {
-    /// All frames were taken.
+    /// All frames were looked at.
     case complete
-    /// The frame at the position was refused: changed, or from nobody.
-    case damaged
-    /// It needs a member that has not come yet, or a newer program.
+    /// Nothing can be done before something has come: a member.
     case waiting
-    /// It needs a key that has not come yet, or the bytes that name the key are damaged.
-    case locked
-    /// It does not follow what came before: two histories of one device.
-    case forked
   }
-  package var end: End
-  /// Where reading goes on.
+  package var end = End.complete
   package var next: RelayPosition
-  package var changes: [AppliedChange]
-  package var quarantined: Int
-  /// Writes that met another one made without knowing of it.
-  package var concurrent: Int
-  package var admitted: Bool
+  package var changes: [AppliedChange] = []
+  package var quarantined = 0
+  package var concurrent = 0
+  /// Whether the membership has changed.
+  package var admitted = false
+  /// Frames that are not authentic, frames whose predecessor has not come, frames whose key has not come, and frames
+  /// that only a newer program can read.
+  package var bad = 0
+  package var gaps = 0
+  package var locked = 0
+  package var newer = 0
+  /// Batches that were filed.
+  package var filed = 0
+  /// Streams in which two histories use one number.
+  package var forks: [StreamKey] = []
+  /// How far the streams have come that went on.
+  package var heads: [StreamKey: [StreamCursor]] = [:]
+  package var seen: [SeenStreams.Frame] = []
+  /// The last frame that was looked at.
+  var tail: Inbox.Reading.Tail?
+  /// Whether the reading began at the start of the file.
+  package var startedAnew = false
+  /// Batches of this device that its own store did not have: it is an older copy of itself, or one of two.
+  package var takenBack = 0
+  /// How far this device has come, where that has changed.
+  package var own: OwnReport?
+  /// When the next operation is due that waits, in milliseconds since 1970.
+  package var nextDue: UInt64?
 
-  var hasTaken: Bool { !changes.isEmpty || quarantined > 0 || admitted }
+  package init(next: RelayPosition) { self.next = next }
+
+  /// Whether anything is now durable here that was not.
+  package var hasTaken: Bool { filed > 0 || !changes.isEmpty }
 }
 
 /// What a replica wants done. A driver performs effects in order and returns the resulting events.
 package enum ReplicaEffect: Sendable, Equatable {
   case survey
-  /// Compares the relay's copy of an own stream with the log, from where they are known to agree;
+  /// Looks through a relay that is not the one that was meant, and takes it where another device of the account does.
+  case examine(UInt64)
+  /// Compares the relay's copy of an own file with the log, from where they are known to agree;
   /// from the start when nothing follows there.
-  case reconcile(Channel, from: RelayPosition, after: UInt64)
-  case rewind(Channel)
+  case reconcile(Channel, from: RelayPosition, after: UInt64, operations: UInt64)
   case cut(Lane, counted: Bool)
-  case append(Channel, after: UInt64)
+  case append(Channel, after: UInt64, operations: UInt64)
   case read(RelayStream, from: RelayPosition)
-  case apply(RelayStream, RelayChunk)
+  case apply(RelayStream, RelayChunk, startedAnew: Bool, limit: UInt64)
   case readPresence(BlindTag)
+  case verify(DeviceID, [StreamKey: [StreamCursor]])
+  case audit(RelayStream, SeenStreams)
+  case carry(RelayStream, Carriage.Lack)
+  case dropCarried(Channel)
+  case release(limit: UInt64)
+  case closeLives
   case writePresence(PresenceContent)
   case wake(at: UInt64)
   case report(ReplicaReport)
@@ -109,21 +194,33 @@ package struct PresenceContent: Sendable, Hashable {
   package var echoes: [Presence.Echo]
   package var isLeaving: Bool
   package var shown: Presence.Shown?
+  package var relay: UInt64
 }
 
 /// What people are told.
 package enum ReplicaReport: Sendable, Equatable {
   case applied(DeviceID?, [AppliedChange])
   case quarantined(DeviceID?, Int)
+  /// What had waited was due.
+  case released([AppliedChange])
   case damaged(RelayStream)
   case healed(Channel)
-  case forked(RelayStream)
+  /// Two histories of one stream: both are kept, and both count.
+  case forked(StreamKey)
+  /// Batches of this device came back that its store did not have.
+  case tookBack(Int)
+  /// A life of this store goes on after it was closed, or more are open than restoring it can explain: this home is
+  /// used in several places.
+  case copied(lives: Int)
+  case carried(DeviceID?)
   case admitted
   case heard(DeviceID)
+  case missing([MissingStreams.Entry])
   case relayLost(RelayError)
-  case relayFound(epoch: UInt64, isNew: Bool)
+  case relayFound(identity: UInt64, isNew: Bool)
+  /// Sending alone fails: what others wrote is read all the same.
+  case sendingFailed(Channel, RelayError)
   case accepted(Channel, through: UInt64)
-  case ownStreamAhead(Channel)
-  /// Nothing can be done now; `settled` when nothing waits either.
-  case idle(settled: Bool)
+  /// Nothing can be done now; `settled` when nothing waits either, `complete` when nothing is missing.
+  case idle(settled: Bool, complete: Bool)
 }

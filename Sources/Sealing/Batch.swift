@@ -3,15 +3,18 @@ import Crypto
 import Foundation
 import WireFormat
 
-/// What travels: the plain header of a sealed batch. 118 bytes, laid out in docs/PROTOCOL.md.
+/// What travels: the plain header of a sealed batch. 126 bytes, laid out in docs/PROTOCOL.md.
 package struct BatchHeader: Sendable, Hashable {
-  package static let byteCount = 118
-  package static let suite: UInt8 = 1
+  package static let byteCount = 126
+  package static let suite: UInt8 = 2
+  /// In the place of an epoch: sealed with an emergency key.
+  package static let emergencyEpoch = UInt32.max
 
   /// A ``Lane``'s raw value, or one of the two below.
   package var channel: UInt8
   package var account: [UInt8]
   package var device: [UInt8]
+  package var incarnation: Incarnation
   package var epoch: UInt32
   package var keyID: [UInt8]
   /// Sequence number of the first operation; for presence, its counter.
@@ -28,7 +31,8 @@ package struct BatchHeader: Sendable, Hashable {
   package var bytes: [UInt8] {
     var bytes: [UInt8] = [Self.suite, channel]
     bytes.reserveCapacity(Self.byteCount)
-    bytes += account + device + epoch.bigEndianBytes + keyID + first.bigEndianBytes
+    bytes += account + device + incarnation.rawValue.bigEndianBytes + epoch.bigEndianBytes + keyID
+    bytes += first.bigEndianBytes
     bytes += previous + salt + nonce + paddedLength.bigEndianBytes
     return bytes
   }
@@ -42,25 +46,36 @@ package struct BatchHeader: Sendable, Hashable {
     channel = frame[1]
     account = Array(frame[2..<18])
     device = Array(frame[18..<34])
-    epoch = UInt32(bigEndianBytes: frame[34..<38])
-    keyID = Array(frame[38..<46])
-    first = UInt64(bigEndianBytes: frame[46..<54])
-    previous = Array(frame[54..<86])
-    salt = Array(frame[86..<102])
-    nonce = Array(frame[102..<114])
-    paddedLength = UInt32(bigEndianBytes: frame[114..<118])
+    incarnation = Incarnation(rawValue: UInt64(bigEndianBytes: frame[34..<42]))
+    epoch = UInt32(bigEndianBytes: frame[42..<46])
+    keyID = Array(frame[46..<54])
+    first = UInt64(bigEndianBytes: frame[54..<62])
+    previous = Array(frame[62..<94])
+    salt = Array(frame[94..<110])
+    nonce = Array(frame[110..<122])
+    paddedLength = UInt32(bigEndianBytes: frame[122..<126])
     guard Int(paddedLength) == frame.count - Self.byteCount - 16 else { throw .malformed }
   }
 
-  init(channel: UInt8, account: [UInt8], device: [UInt8], key: EpochKey, first: UInt64, previous: [UInt8]) {
+  init(
+    channel: UInt8, account: [UInt8], device: [UInt8], incarnation: Incarnation, epoch: UInt32, keyID: [UInt8],
+    first: UInt64, previous: [UInt8]
+  ) {
     self.channel = channel
     self.account = account
     self.device = device
-    epoch = key.epoch
-    keyID = key.id
+    self.incarnation = incarnation
+    self.epoch = epoch
+    self.keyID = keyID
     self.first = first
     self.previous = previous
     (salt, nonce, paddedLength) = ([], [], 0)
+  }
+
+  /// The bytes with which every frame of a device in a channel begins: by them frames are found again behind
+  /// damage.
+  package static func beginning(channel: UInt8, account: [UInt8], device: [UInt8]) -> [UInt8] {
+    [suite, channel] + account + device
   }
 }
 
@@ -76,6 +91,18 @@ package struct OpenedBatch: Sendable {
   package var headsDigest: [UInt8]
   /// Sequence numbers that the batch covers.
   package var count: UInt64
+  /// Sealed and signed with an emergency key.
+  package var isEmergency: Bool { header.epoch == BatchHeader.emergencyEpoch }
+}
+
+/// What opens and proves what one device writes.
+package struct MemberKeys: Sendable {
+  package var signing: Curve25519.Signing.PublicKey
+  package var emergency: [EmergencyKey]
+
+  package init(signing: Curve25519.Signing.PublicKey, emergency: [EmergencyKey] = []) {
+    (self.signing, self.emergency) = (signing, emergency)
+  }
 }
 
 /// Seals and opens batches of one account.
@@ -99,12 +126,23 @@ package struct BatchSealer: Sendable {
   ///
   /// - Returns: The frame as it lies on the relay.
   package func seal(
-    _ content: OpenedBatch.Content, channel: UInt8, first: UInt64, count: UInt64, previous: [UInt8],
-    headsDigest: [UInt8], from device: DeviceID, keys: DeviceKeys, using random: inout some RandomNumberGenerator
+    _ content: OpenedBatch.Content, channel: UInt8, incarnation: Incarnation, first: UInt64, count: UInt64,
+    previous: [UInt8], headsDigest: [UInt8], from device: DeviceID, keys: DeviceKeys,
+    using random: inout some RandomNumberGenerator
   ) throws -> [UInt8] {
-    var header = BatchHeader(
-      channel: channel, account: tags.account, device: tags.device(device), key: current, first: first,
-      previous: previous)
+    let header = BatchHeader(
+      channel: channel, account: tags.account, device: tags.device(device), incarnation: incarnation,
+      epoch: current.epoch, keyID: current.id, first: first, previous: previous)
+    guard let secret = epochs[current.epoch]?.secret else { preconditionFailure("the current key is one of them") }
+    return try Self.seal(
+      content, header, count: count, headsDigest: headsDigest, secret: secret, signing: keys.signing, using: &random)
+  }
+
+  static func seal(
+    _ content: OpenedBatch.Content, _ header: BatchHeader, count: UInt64, headsDigest: [UInt8], secret: SymmetricKey,
+    signing: Curve25519.Signing.PrivateKey, using random: inout some RandomNumberGenerator
+  ) throws -> [UInt8] {
+    var header = header
     header.salt = random.bytes(16)
     header.nonce = random.bytes(12)
     var body = WireBatchBody()
@@ -117,40 +155,53 @@ package struct BatchSealer: Sendable {
     body.count = UInt32(count)
     body.signature = Data(repeating: 0, count: 64)
     header.paddedLength = UInt32(Padding.size(for: body.encoded.count + 4))
-    body.signature = try keys.signing.signature(for: Self.signedBytes(header, body))
+    body.signature = try signing.signature(for: signedBytes(header, body))
     let encoded = body.encoded
     var plaintext = UInt32(encoded.count).bigEndianBytes + encoded
     plaintext += [UInt8](repeating: 0, count: Int(header.paddedLength) - plaintext.count)
     let headerBytes = header.bytes
     let box = try ChaChaPoly.seal(
-      plaintext, using: key(current.epoch, salt: header.salt), nonce: .init(data: header.nonce),
-      authenticating: headerBytes)
+      plaintext, using: key(secret, salt: header.salt), nonce: .init(data: header.nonce), authenticating: headerBytes)
     return headerBytes + box.ciphertext + box.tag
   }
 
   /// Opens a frame and checks its signature, in that order; parses nothing that is not authentic.
   ///
-  /// - Parameter signingKey: The key of the device that the header names.
+  /// - Parameter keys: Of the device that the header names.
   /// - Throws: ``SealingError``.
-  package func open(_ frame: [UInt8], signingKey: Curve25519.Signing.PublicKey) throws(SealingError)
-    -> OpenedBatch
-  {
+  package func open(_ frame: [UInt8], keys: MemberKeys) throws(SealingError) -> OpenedBatch {
     let header = try BatchHeader(frame: frame)
     guard header.account == tags.account else { throw .otherAccount }
+    guard header.epoch != BatchHeader.emergencyEpoch else { return try Self.open(frame, header, emergency: keys.emergency) }
     guard let epoch = epochs[header.epoch], epoch.key.id == header.keyID else {
       throw .unknownEpoch(header.epoch)
     }
+    guard !header.incarnation.isEmergency else { throw .malformed }
+    return try Self.open(frame, header, secret: epoch.secret, signing: keys.signing)
+  }
+
+  static func open(_ frame: [UInt8], _ header: BatchHeader, emergency keys: [EmergencyKey]) throws(SealingError)
+    -> OpenedBatch
+  {
+    guard header.incarnation.isEmergency, header.channel == Lane.crisis.rawValue else { throw .malformed }
+    guard let key = keys.first(where: { $0.id == header.keyID }) else { throw .unknownEpoch(header.epoch) }
+    return try open(frame, header, secret: SymmetricKey(data: key.sealing), signing: key.signing)
+  }
+
+  private static func open(
+    _ frame: [UInt8], _ header: BatchHeader, secret: SymmetricKey, signing: Curve25519.Signing.PublicKey
+  ) throws(SealingError) -> OpenedBatch {
     let sealed = frame[BatchHeader.byteCount...]
     guard
       let box = try? ChaChaPoly.SealedBox(
         nonce: .init(data: header.nonce), ciphertext: sealed.dropLast(16), tag: sealed.suffix(16)),
       let plaintext = try? ChaChaPoly.open(
-        box, using: key(header.epoch, salt: header.salt), authenticating: frame[..<BatchHeader.byteCount])
+        box, using: key(secret, salt: header.salt), authenticating: frame[..<BatchHeader.byteCount])
     else { throw .notAuthentic }
-    return try opened(header, [UInt8](plaintext), signingKey)
+    return try opened(header, [UInt8](plaintext), signing)
   }
 
-  private func opened(
+  private static func opened(
     _ header: BatchHeader, _ plaintext: [UInt8], _ signingKey: Curve25519.Signing.PublicKey
   ) throws(SealingError) -> OpenedBatch {
     guard plaintext.count >= 4 else { throw .malformed }
@@ -158,7 +209,7 @@ package struct BatchSealer: Sendable {
     guard length <= plaintext.count - 4, plaintext[(4 + length)...].allSatisfy({ $0 == 0 }),
       let body = try? WireBatchBody(serializedBytes: Array(plaintext[4..<4 + length]))
     else { throw .malformed }
-    guard signingKey.isValidSignature(body.signature, for: Self.signedBytes(header, body)) else {
+    guard signingKey.isValidSignature(body.signature, for: signedBytes(header, body)) else {
       throw .badSignature
     }
     let content: OpenedBatch.Content
@@ -172,9 +223,8 @@ package struct BatchSealer: Sendable {
       header: header, content: content, headsDigest: Array(body.headsDigest), count: UInt64(body.count))
   }
 
-  private func key(_ epoch: UInt32, salt: [UInt8]) -> SymmetricKey {
-    guard let secret = epochs[epoch]?.secret else { preconditionFailure("checked by the caller") }
-    return LabelledInput("fullmind/1/batch key").derive(from: secret, salt: salt)
+  private static func key(_ secret: SymmetricKey, salt: [UInt8]) -> SymmetricKey {
+    LabelledInput("fullmind/1/batch key").derive(from: secret, salt: salt)
   }
 
   private static func signedBytes(_ header: BatchHeader, _ body: WireBatchBody) -> [UInt8] {

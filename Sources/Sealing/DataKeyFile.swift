@@ -1,6 +1,7 @@
 import Causality
 import Crypto
 import CryptoExtras
+import Foundation
 
 /// The file that guards the data key of a store.
 ///
@@ -52,7 +53,16 @@ package enum DataKeyFile {
     return [UInt8](dataKey)
   }
 
+  /// The same words are the same passphrase, however a keyboard composes their letters and whichever line end an
+  /// editor left: NFC, without the end of the line.
+  package static func normalised(_ passphrase: String) -> String {
+    var scalars = passphrase.unicodeScalars[...]
+    while let last = scalars.last, last == "\n" || last == "\r" { scalars = scalars.dropLast() }
+    return String(String.UnicodeScalarView(scalars)).precomposedStringWithCanonicalMapping
+  }
+
   private static func wrappingKey(_ passphrase: String, salt: [UInt8]) throws(SealingError) -> SymmetricKey {
+    let passphrase = normalised(passphrase)
     guard !passphrase.isEmpty else { throw .emptyPassphrase }
     guard
       let key = try? KDF.Scrypt.deriveKey(

@@ -45,9 +45,13 @@ package struct InvitationCode: Sendable, Hashable, CustomStringConvertible {
   private var mailKey: SymmetricKey { LabelledInput("fullmind/1/mail").derive(from: key) }
 }
 
-/// The messages of an enrolment, in order. Each lies in a slot of the mailbox.
+/// The messages of an enrolment, in order. Each lies in a slot of the mailbox, and whoever comes first has the slot.
 package enum EnrolmentSlot: UInt8, Sendable, CaseIterable {
   case offer = 1, request, reveal, admission
+  /// The newcomer does not go on: whoever admitted it takes that back.
+  case refusal
+  /// The admitting device does not go on.
+  case withdrawal
 }
 
 /// The account as a newcomer receives it.
@@ -129,6 +133,9 @@ package struct AdmittingSide: Sendable {
   }
 
   /// Seals the account to the newcomer, after the person compared the digits.
+  ///
+  /// - Parameter membership: With the entry that admits the newcomer.
+  /// - Throws: What the library throws for a key to which nothing can be sealed; then it is not admitted.
   package func admission(_ keys: AccountKeys, membership: [[UInt8]]) throws -> [UInt8] {
     guard let newcomer else { preconditionFailure("admission comes after the request") }
     var content = WireAdmissionContent()
@@ -147,7 +154,7 @@ package struct AdmittingSide: Sendable {
   }
 }
 
-/// The newcomer's side of an enrolment.
+/// The newcomer's side of an enrolment. It can be kept and gone on with: the same request, from the same device.
 package struct JoiningSide: Sendable {
   package let code: InvitationCode
   package let keys: DeviceKeys
@@ -155,6 +162,30 @@ package struct JoiningSide: Sendable {
   private let requestMessage: [UInt8]
   private var commitment: [UInt8]?
   private var rootKey: [UInt8]?
+
+  /// Everything that has to be kept; it holds the private keys of the device.
+  package var bytes: [UInt8] {
+    var wire = WireJoining()
+    wire.code = code.description
+    wire.signingSeed = Data(keys.signingSeed)
+    wire.agreementSeed = Data(keys.agreementSeed)
+    wire.request = Data(requestMessage)
+    wire.commitment = Data(commitment ?? [])
+    wire.rootKey = Data(rootKey ?? [])
+    return wire.encoded
+  }
+
+  /// Takes up what was kept.
+  package init(bytes: [UInt8]) throws {
+    let wire = try WireJoining(serializedBytes: bytes)
+    let request = try WireJoinRequest(serializedBytes: Array(wire.request))
+    code = try InvitationCode(wire.code)
+    keys = try DeviceKeys(signingSeed: Array(wire.signingSeed), agreementSeed: Array(wire.agreementSeed))
+    certificate = try DeviceCertificate(bytes: Array(request.certificate))
+    requestMessage = Array(wire.request)
+    commitment = wire.commitment.isEmpty ? nil : Array(wire.commitment)
+    rootKey = wire.rootKey.isEmpty ? nil : Array(wire.rootKey)
+  }
 
   package init(
     code: InvitationCode, keys: DeviceKeys, certificate: DeviceCertificate,
@@ -179,6 +210,9 @@ package struct JoiningSide: Sendable {
     commitment = Array(wire.commitment)
     return try code.seal(requestMessage, slot: .request)
   }
+
+  /// Whether a message that lies in the mailbox is this device's own request.
+  package func isOwn(request sealed: [UInt8]) -> Bool { (try? code.open(sealed, slot: .request)) == requestMessage }
 
   /// Takes the reveal; returns the digits to compare and the name of the admitting device.
   ///
@@ -211,13 +245,24 @@ package struct JoiningSide: Sendable {
     }
     guard Array(content.rootKey) == rootKey else { throw SealingError.commitmentBroken }
     var members = Members(rootKey: Array(content.rootKey))
-    for entry in content.membership { _ = try members.accept(Array(entry)) }
+    for entry in content.membership { _ = members.accept(Array(entry)) }
     guard members.certificates[certificate.device] == certificate else { throw SealingError.badMembership }
     let keys = AccountKeys(
       account: Array(content.account), rootKey: Array(content.rootKey), tagKey: Array(content.tagKey),
       epochKeys: try content.epochKeys.map { try EpochKey($0) })
     return (keys, members)
   }
+}
+
+extension InvitationCode {
+  /// The message by which one side says that it does not go on.
+  package func refusal(_ slot: EnrolmentSlot) throws -> [UInt8] { try seal(WireJoinRefusal().encoded, slot: slot) }
+
+  /// Whether a message in such a slot is one that the other side put there.
+  package func isRefusal(_ sealed: [UInt8], _ slot: EnrolmentSlot) -> Bool { (try? open(sealed, slot: slot)) != nil }
+
+  /// Whether a message is whole: a service that carries files may show the beginning of one first.
+  package func isWhole(_ sealed: [UInt8], _ slot: EnrolmentSlot) -> Bool { (try? open(sealed, slot: slot)) != nil }
 }
 
 private func admissionLabel(_ device: DeviceID) -> [UInt8] {

@@ -62,113 +62,261 @@ package struct DeviceCertificate: Sendable, Hashable {
   }
 }
 
-/// The devices of an account: a log of signed entries, hash-chained per signer.
+/// One signed statement about who belongs to the account.
+package struct MembershipEntry: Sendable, Hashable {
+  package enum Change: Sendable, Hashable {
+    /// The first device; signed by the root.
+    case found(DeviceCertificate)
+    case admit(DeviceCertificate)
+    /// A life of the signer's store is over.
+    case close(Closing)
+    /// What opens what the signer writes in an emergency.
+    case emergency(EmergencyKey)
+    /// The signer takes back that it admitted a device.
+    case retract(DeviceID)
+  }
+  package var change: Change
+  /// `nil` for the root.
+  package var signer: DeviceID?
+  /// Wall clock of the signer, in milliseconds.
+  package var wall: UInt64
+  /// As it was signed.
+  package let bytes: [UInt8]
+  private let signature: [UInt8]
+  private let deviceSignature: [UInt8]
+  private let signedBytes: [UInt8]
+
+  /// Reads an entry; whether it is authentic is checked against the keys of its signer.
+  ///
+  /// - Throws: ``SealingError/malformed``, ``SealingError/unacceptableKey``, ``SealingError/unknownChange``.
+  package init(bytes: [UInt8]) throws(SealingError) {
+    guard let wire = try? WireMembershipEntry(serializedBytes: bytes) else { throw .malformed }
+    guard wire.version == 1 else { throw .unknownChange }
+    signer = wire.signer.isEmpty ? nil : DeviceID(bytes: wire.signer)
+    guard wire.signer.isEmpty || signer != nil else { throw .malformed }
+    switch wire.change {
+    case .found(let bytes)?: change = .found(try DeviceCertificate(bytes: Array(bytes)))
+    case .admit(let bytes)?: change = .admit(try DeviceCertificate(bytes: Array(bytes)))
+    case .close(let bytes)?: change = .close(try Closing(bytes: Array(bytes)))
+    case .emergency(let bytes)?: change = .emergency(try EmergencyKey(bytes: Array(bytes)))
+    case .retract(let bytes)?:
+      guard let device = DeviceID(bytes: bytes) else { throw .malformed }
+      change = .retract(device)
+    case nil: throw .unknownChange
+    }
+    wall = wire.atMs
+    self.bytes = bytes
+    (signature, deviceSignature, signedBytes) = (Array(wire.signature), Array(wire.deviceSignature), wire.signedBytes)
+  }
+
+  /// Whether it was signed with this key, and, where it admits a device, by that device as well.
+  func isAuthentic(_ key: Curve25519.Signing.PublicKey) -> Bool {
+    switch change {
+    case .found(let certificate), .admit(let certificate):
+      guard certificate.isSignedByItself(deviceSignature) else { return false }
+    case .close, .emergency, .retract: break
+    }
+    return key.isValidSignature(signature, for: signedBytes)
+  }
+
+  /// Signs a statement.
+  ///
+  /// - Parameters:
+  ///   - signer: `nil` for the root.
+  ///   - deviceSignature: Of the device that is admitted; empty for other statements.
+  package static func signed(
+    _ change: Change, signer: DeviceID?, deviceSignature: [UInt8] = [], wall: UInt64, key: Curve25519.Signing.PrivateKey
+  ) throws -> [UInt8] {
+    var wire = WireMembershipEntry()
+    wire.version = 1
+    switch change {
+    case .found(let certificate): wire.found = Data(certificate.bytes)
+    case .admit(let certificate): wire.admit = Data(certificate.bytes)
+    case .close(let closing): wire.close = Data(closing.bytes)
+    case .emergency(let key): wire.emergency = Data(key.bytes)
+    case .retract(let device): wire.retract = Data(device.bytes)
+    }
+    wire.signer = Data(signer?.bytes ?? [])
+    wire.deviceSignature = Data(deviceSignature)
+    wire.atMs = wall
+    wire.signature = try key.signature(for: wire.signedBytes)
+    return wire.encoded
+  }
+
+  package static func == (one: Self, other: Self) -> Bool { one.bytes == other.bytes }
+  package func hash(into hasher: inout Hasher) { hasher.combine(bytes) }
+}
+
+/// The streams of a life of a store that is over, each with its last batch.
+package struct Closing: Sendable, Hashable {
+  package struct Stream: Sendable, Hashable {
+    package var channel: UInt8
+    package var sequence: UInt64
+    /// Of the batch that ends there, 32 bytes.
+    package var hash: [UInt8]
+    package init(channel: UInt8, sequence: UInt64, hash: [UInt8]) {
+      (self.channel, self.sequence, self.hash) = (channel, sequence, hash)
+    }
+  }
+  package var incarnation: Incarnation
+  package var streams: [Stream]
+
+  package init(incarnation: Incarnation, streams: [Stream]) { (self.incarnation, self.streams) = (incarnation, streams) }
+
+  init(bytes: [UInt8]) throws(SealingError) {
+    guard let wire = try? WireClosing(serializedBytes: bytes), wire.streams.count <= Limits.closedStreams,
+      wire.streams.allSatisfy({ $0.hash.count == 32 && $0.channel < 256 && $0.sequence > 0 })
+    else { throw .malformed }
+    incarnation = Incarnation(rawValue: wire.incarnation)
+    streams = wire.streams.map { Stream(channel: UInt8($0.channel), sequence: $0.sequence, hash: Array($0.hash)) }
+  }
+
+  var bytes: [UInt8] {
+    var wire = WireClosing()
+    wire.incarnation = incarnation.rawValue
+    wire.streams = streams.map { stream in
+      var wire = WireClosedStream()
+      (wire.channel, wire.sequence, wire.hash) = (UInt32(stream.channel), stream.sequence, Data(stream.hash))
+      return wire
+    }
+    return wire.encoded
+  }
+}
+
+/// The devices of an account: a set of signed statements, of which each counts once its signer belongs to the account.
 ///
-/// The root admits the first device; admitted devices admit further ones. An entry is accepted only
-/// when its signer was admitted before and it follows the signer's previous entry.
+/// The root admits the first device; admitted devices admit further ones. The order of arrival decides nothing: a
+/// statement whose signer is not known yet waits for it. A device that its admitter takes back belongs to the account
+/// no more, in any order of arrival.
 package struct Members: Sendable {
+  package enum Verdict: Sendable, Hashable {
+    case accepted, known
+    /// Its signer is not known yet.
+    case waiting
+    /// It is not authentic, or says what its signer may not say.
+    case refused
+  }
+
   /// Public key of the account root.
   package let rootKey: [UInt8]
   package private(set) var certificates: [DeviceID: DeviceCertificate] = [:]
-  /// All accepted entries, in the order of acceptance.
+  /// All accepted entries that have to be kept, in the order of acceptance; closings are not among them.
   package private(set) var log: [[UInt8]] = []
-  private var keys: [DeviceID: Curve25519.Signing.PublicKey] = [:]
-  private var chains: [DeviceID?: (number: UInt64, hash: [UInt8])] = [:]
+  private var known = Set<[UInt8]>()
+  private var waiting: [MembershipEntry] = []
+  private var keys: [DeviceID: MemberKeys] = [:]
+  /// Who admitted a device, and when by its clock; `nil` for the root.
+  private var admissions: [DeviceID: (by: DeviceID?, wall: UInt64)] = [:]
+  private var retractions: [DeviceID: Set<DeviceID>] = [:]
 
   package init(rootKey: [UInt8]) { self.rootKey = rootKey }
 
-  /// Everybody, in the order of their identifiers.
-  package var devices: [DeviceID] { certificates.keys.sorted() }
+  /// Takes back the entries that a store had accepted; one that does not fit is left out, and closes nothing.
+  ///
+  /// - Parameter trusted: Entries that were checked before they were kept, and sealed since.
+  package init(rootKey: [UInt8], trusted: [[UInt8]]) {
+    self.init(rootKey: rootKey)
+    for bytes in trusted { _ = accept(bytes, isTrusted: true) }
+  }
 
-  package func signingKey(of device: DeviceID) -> Curve25519.Signing.PublicKey? { keys[device] }
+  /// Everybody, in the order of their identifiers.
+  package var devices: [DeviceID] { certificates.keys.filter(isMember).sorted() }
+
+  private func isMember(_ device: DeviceID) -> Bool {
+    guard let admission = admissions[device] else { return false }
+    return admission.by.map { !(retractions[device]?.contains($0) ?? false) } ?? true
+  }
+
+  /// What opens and proves what a device writes; also of one that was taken back, whose words are kept.
+  package func keys(of device: DeviceID) -> MemberKeys? { keys[device] }
+
+  /// Who admitted a device; `nil` for the first one, and for a stranger.
+  package func admitter(of device: DeviceID) -> DeviceID? { admissions[device]?.by }
+
+  /// Whether the device has said with which key it writes in an emergency.
+  package func hasEmergencyKey(_ device: DeviceID) -> Bool { !(keys[device]?.emergency.isEmpty ?? true) }
+
+  /// Entries that wait for their signers.
+  package var waitingCount: Int { waiting.count }
 
   /// Takes in one entry. Entries that were accepted before are ignored.
-  ///
-  /// - Returns: Whether it was new.
-  /// - Throws: ``SealingError``; the members are as before.
-  package mutating func accept(_ entry: [UInt8]) throws(SealingError) -> Bool {
-    guard !log.contains(entry) else { return false }
-    guard let wire = try? WireMembershipEntry(serializedBytes: entry), wire.version == 1 else {
-      throw .malformed
+  package mutating func accept(_ bytes: [UInt8]) -> Verdict { accept(bytes, isTrusted: false) }
+
+  private mutating func accept(_ bytes: [UInt8], isTrusted: Bool) -> Verdict {
+    guard !known.contains(bytes) else { return .known }
+    guard let entry = try? MembershipEntry(bytes: bytes) else { return .refused }
+    let verdict = accept(entry, isTrusted)
+    if verdict == .waiting, waiting.count < Limits.waitingEntries, !waiting.contains(entry) { waiting.append(entry) }
+    guard verdict == .accepted else { return verdict }
+    var hasProgress = true
+    while hasProgress {
+      let before = waiting
+      waiting = before.filter { accept($0, isTrusted) == .waiting }
+      hasProgress = waiting.count < before.count
     }
-    let signer = wire.signer.isEmpty ? nil : DeviceID(bytes: wire.signer)
-    let certificate = try admitted(by: wire, signer: signer)
-    let chain = chains[signer] ?? (0, [])
-    guard wire.number == chain.number + 1, Array(wire.previous) == chain.hash else { throw .badMembership }
-    guard certificates[certificate.device] == nil else { throw .badMembership }
-    keys[certificate.device] = try Curve25519.Signing.PublicKey(admitting: certificate.signingKey)
+    return .accepted
+  }
+
+  private mutating func accept(_ entry: MembershipEntry, _ isTrusted: Bool) -> Verdict {
+    let key: Curve25519.Signing.PublicKey
+    if let signer = entry.signer {
+      guard let known = keys[signer] else { return .waiting }
+      key = known.signing
+    } else {
+      guard let root = try? Curve25519.Signing.PublicKey(admitting: rootKey) else { return .refused }
+      key = root
+    }
+    guard isTrusted || entry.isAuthentic(key) else { return .refused }
+    switch (entry.change, entry.signer) {
+    case (.found(let certificate), nil): return admit(certificate, by: nil, entry)
+    case (.admit(let certificate), let signer?): return admit(certificate, by: signer, entry)
+    case (.emergency(let key), let signer?):
+      guard keys[signer]?.emergency.count ?? 0 < Limits.emergencyKeys else { return .refused }
+      if !(keys[signer]?.emergency.contains(key) ?? false) { keys[signer]?.emergency.append(key) }
+    case (.retract(let device), let signer?): retractions[device, default: []].insert(signer)
+    case (.close, _?): return .accepted
+    default: return .refused
+    }
+    keep(entry)
+    return .accepted
+  }
+
+  private mutating func admit(_ certificate: DeviceCertificate, by signer: DeviceID?, _ entry: MembershipEntry) -> Verdict {
+    if let before = certificates[certificate.device] {
+      // Two devices admitted the same newcomer: either is enough. Another device under its name is none.
+      guard before == certificate else { return .refused }
+      keep(entry)
+      return .accepted
+    }
+    guard let key = try? Curve25519.Signing.PublicKey(admitting: certificate.signingKey) else { return .refused }
     certificates[certificate.device] = certificate
-    chains[signer] = (wire.number, LabelledInput("fullmind/1/member chain", entry).sha256)
-    log.append(entry)
-    return true
+    keys[certificate.device] = MemberKeys(signing: key)
+    admissions[certificate.device] = (signer, entry.wall)
+    keep(entry)
+    return .accepted
   }
 
-  /// Checks both signatures and returns the certificate that the entry admits.
-  private func admitted(by wire: WireMembershipEntry, signer: DeviceID?) throws(SealingError)
-    -> DeviceCertificate
-  {
-    let certificate: DeviceCertificate
-    let signerKey: Curve25519.Signing.PublicKey
-    switch (wire.change, signer) {
-    case (.found(let bytes)?, nil):
-      certificate = try DeviceCertificate(bytes: Array(bytes))
-      signerKey = try .init(admitting: rootKey)
-    case (.admit(let bytes)?, let signer?):
-      certificate = try DeviceCertificate(bytes: Array(bytes))
-      guard let key = keys[signer] else { throw .badMembership }
-      signerKey = key
-    default: throw .badMembership
-    }
-    guard certificate.isSignedByItself(Array(wire.deviceSignature)) else { throw .badSignature }
-    guard signerKey.isValidSignature(wire.signature, for: wire.signedBytes) else { throw .badSignature }
-    return certificate
-  }
-
-  /// Makes the entry by which the root admits the first device.
-  package func founding(
-    _ certificate: DeviceCertificate, deviceSignature: [UInt8], root: Curve25519.Signing.PrivateKey
-  ) throws -> [UInt8] {
-    var wire = WireMembershipEntry()
-    wire.found = Data(certificate.bytes)
-    return try complete(wire, signer: nil, deviceSignature: deviceSignature, key: root)
-  }
-
-  /// Makes the entry by which one device admits another.
-  package func admitting(
-    _ certificate: DeviceCertificate, deviceSignature: [UInt8], by signer: DeviceID, keys: DeviceKeys
-  ) throws -> [UInt8] {
-    var wire = WireMembershipEntry()
-    wire.admit = Data(certificate.bytes)
-    return try complete(wire, signer: signer, deviceSignature: deviceSignature, key: keys.signing)
-  }
-
-  private func complete(
-    _ wire: WireMembershipEntry, signer: DeviceID?, deviceSignature: [UInt8], key: Curve25519.Signing.PrivateKey
-  ) throws -> [UInt8] {
-    var wire = wire
-    let chain = chains[signer] ?? (0, [])
-    wire.version = 1
-    wire.number = chain.number + 1
-    wire.previous = Data(chain.hash)
-    wire.signer = Data(signer?.bytes ?? [])
-    wire.deviceSignature = Data(deviceSignature)
-    wire.signature = try key.signature(for: wire.signedBytes)
-    return wire.encoded
+  private mutating func keep(_ entry: MembershipEntry) {
+    known.insert(entry.bytes)
+    log.append(entry.bytes)
   }
 }
 
 extension WireMembershipEntry {
   /// What the signer signs: every field but the signature, with its length.
   fileprivate var signedBytes: [UInt8] {
-    let (kind, certificate): (UInt8, Data) =
+    let (kind, content): (UInt8, Data) =
       switch change {
       case .found(let bytes)?: (1, bytes)
       case .admit(let bytes)?: (2, bytes)
+      case .close(let bytes)?: (3, bytes)
+      case .emergency(let bytes)?: (4, bytes)
+      case .retract(let bytes)?: (5, bytes)
       case nil: (0, Data())
       }
     return LabelledInput(
-      "fullmind/1/membership", version.bigEndianBytes, number.bigEndianBytes, Array(previous), [kind],
-      Array(certificate), Array(signer), Array(deviceSignature)
+      "fullmind/1/membership", version.bigEndianBytes, [kind], Array(content), Array(signer), Array(deviceSignature),
+      atMs.bigEndianBytes
     ).bytes
   }
 }

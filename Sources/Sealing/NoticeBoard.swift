@@ -58,8 +58,7 @@ package struct NoticeBoard: Sendable {
 
   /// The same activation has the same mark on this board, and another on every other.
   package func mark(_ activation: OperationID) -> [UInt8] {
-    let input = activation.stream.device.bytes + activation.sequence.bigEndianBytes
-    return Array(HMAC<SHA256>.authenticationCode(for: input, using: markKey).prefix(8))
+    Array(HMAC<SHA256>.authenticationCode(for: activation.bytes, using: markKey).prefix(8))
   }
 
   /// Every notice has the same size, whatever it says.
@@ -126,18 +125,13 @@ package struct NoticeSubject: Sendable, Hashable {
   private static func key(_ account: AccountKeys) -> SymmetricKey {
     LabelledInput("fullmind/1/notice subject").derive(from: SymmetricKey(data: account.tagKey))
   }
-  /// Bytes before sealing: so many activations at most, 32 bytes each.
-  private static let bytes = 640
+  /// Bytes before sealing: so many activations at most, 43 bytes each.
+  private static let bytes = 560
 
   package func sealed(_ account: AccountKeys, using random: inout some RandomNumberGenerator) -> [UInt8] {
     var wire = WireActivations()
     wire.device = Data(device.bytes)
-    wire.operations = activations.map { id in
-      var name = WireOperationName()
-      name.device = Data(id.stream.device.bytes)
-      name.sequence = id.sequence
-      return name
-    }
+    wire.operations = activations.map { Data($0.bytes) }
     return NoticeBoard.seal(wire.encoded, padded: Self.bytes, Self.key(account), Self.label, &random)
   }
 
@@ -146,11 +140,7 @@ package struct NoticeSubject: Sendable, Hashable {
     guard let bytes = NoticeBoard.open(sealed, Self.key(account), Self.label),
       let wire = try? WireActivations(serializedBytes: bytes), let device = DeviceID(bytes: wire.device)
     else { return nil }
-    let activations = wire.operations.compactMap { name in
-      DeviceID(bytes: name.device).map {
-        OperationID(stream: StreamID(device: $0, lane: .crisis), sequence: name.sequence)
-      }
-    }
+    let activations = wire.operations.compactMap { OperationID(bytes: Array($0)) }.filter { $0.stream.lane == .crisis }
     self.init(device: device, activations: activations)
   }
 }

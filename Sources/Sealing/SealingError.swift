@@ -24,6 +24,8 @@ package enum SealingError: Error, Sendable, Hashable {
   case badInvitation
   /// What the other side revealed is not what it had committed to.
   case commitmentBroken
-  /// A membership entry that does not follow from the ones before it.
+  /// The newcomer is not among the members of the account that was sealed to it.
   case badMembership
+  /// A statement about the membership that a newer version made.
+  case unknownChange
 }

@@ -48,10 +48,10 @@ package struct AdversarialConflict {
   private static func make(_ name: String, _ kind: String, _ field: String, _ versions: [(device: UInt64, at: UInt64, value: Value)]) -> Self? {
     var (record, hash) = (RecordState(id: RecordID(high: 1, low: 1), kind: kind), StateHash())
     for (index, version) in versions.enumerated() {
-      let stream = StreamID(device: DeviceID(high: 0, low: version.device), lane: .ordinary)
+      let stream = StreamID(device: DeviceID(high: 0, low: version.device), incarnation: Incarnation(rawValue: 1), lane: .ordinary)
       record.apply(
         Causality.Operation(
-          id: OperationID(stream: stream, sequence: UInt64(index + 1)), timestamp: Timestamp(milliseconds: wall + version.at),
+          id: OperationID(stream: stream, sequence: UInt64(index + 1), mark: 0), timestamp: Timestamp(milliseconds: wall + version.at),
           record: record.id, kind: kind, field: field, mutation: .set(version.value), replaces: []),
         hasArrived: { _ in true }, hash: &hash)
     }
@@ -62,7 +62,7 @@ package struct AdversarialConflict {
   private static var removal: Self {
     var (record, hash) = (RecordState(id: RecordID(high: 1, low: 2), kind: RecordCatalogue.journal.kind), StateHash())
     func write(_ device: UInt64, _ field: String, _ mutation: Mutation, _ replaces: [OperationID]) -> OperationID {
-      let id = OperationID(stream: StreamID(device: DeviceID(high: 0, low: device), lane: .ordinary), sequence: 1)
+      let id = OperationID(stream: StreamID(device: DeviceID(high: 0, low: device), incarnation: Incarnation(rawValue: 1), lane: .ordinary), sequence: 1, mark: 0)
       record.apply(
         Causality.Operation(
           id: id, timestamp: Timestamp(milliseconds: wall + device * 60_000), record: record.id, kind: record.kind, field: field,

@@ -22,10 +22,27 @@ package struct Faults: Sendable, Hashable {
   package var damage = 4
   /// Clocks that are wrong by up to this many seconds, in either direction.
   package var skewSeconds = 420
+  /// Clocks that are set while the program runs, per thousand steps.
+  package var clockJumps = 2
+  /// Homes that are put back to an earlier moment, per thousand steps; sometimes with the relay, sometimes unnoticed.
+  package var putBacks = 3
+  /// Homes that are copied and used twice, per thousand steps.
+  package var clones = 1
+  /// Relay folders that are empty, or another relay, for a while, per thousand steps.
+  package var unmounts = 4
+  /// Files of which a service shows only the beginning for a while, per thousand steps.
+  package var delayedFiles = 5
+  /// Sync leaders that are stopped while they do something, per thousand steps.
+  package var stops = 4
+  /// Disks of devices that are full for a while, per thousand steps.
+  package var fullDisks = 3
 
   package init() {}
 
-  package static let names = ["loss", "repeat", "delay", "partition", "crash", "wipe", "rollback", "damage", "skew"]
+  package static let names = [
+    "loss", "repeat", "delay", "partition", "crash", "wipe", "rollback", "damage", "skew", "jump", "restore", "clone",
+    "unmount", "defer", "stop", "full",
+  ]
 
   /// Only the named faults; `nil` when a name is unknown.
   package init?(only names: [String]) {
@@ -40,6 +57,13 @@ package struct Faults: Sendable, Hashable {
     if !names.contains("rollback") { rollbacks = 0 }
     if !names.contains("damage") { damage = 0 }
     if !names.contains("skew") { skewSeconds = 0 }
+    if !names.contains("jump") { clockJumps = 0 }
+    if !names.contains("restore") { putBacks = 0 }
+    if !names.contains("clone") { clones = 0 }
+    if !names.contains("unmount") { unmounts = 0 }
+    if !names.contains("defer") { delayedFiles = 0 }
+    if !names.contains("stop") { stops = 0 }
+    if !names.contains("full") { fullDisks = 0 }
   }
 }
 
@@ -72,6 +96,24 @@ package enum Probe: String, Sendable, CaseIterable {
   case healed = "relay.healed"
   case siblingAppend = "relay.appended-by-another-process"
   case fullBatch = "lane.several-operations-in-a-batch"
+  case putBack = "home.put-back"
+  case putBackUnnoticed = "home.put-back-unnoticed"
+  case putBackWithRelay = "home.put-back-with-the-relay"
+  case cloned = "home.cloned"
+  case tookBack = "home.took-back-what-it-had-written"
+  case forked = "stream.two-histories"
+  case lifeClosed = "stream.life-closed"
+  case copyTold = "home.copy-told"
+  case carried = "relay.carried-for-another"
+  case missing = "relay.something-missing-was-told"
+  case unmounted = "relay.unmounted"
+  case relayAdopted = "relay.adopted"
+  case delayedFile = "relay.file-shown-in-part"
+  case shownAcrossGap = "crisis.shown-across-a-gap"
+  case released = "clock.released"
+  case clockJump = "clock.jump"
+  case stopped = "process.stopped"
+  case diskFull = "disk.full"
 }
 
 /// A promise that a run broke.
@@ -90,4 +132,6 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case plainRelay
   /// Alerts do not wait for anything.
   case hastyAlert
+  /// What others have signed for is not looked at.
+  case hidesMissing
 }

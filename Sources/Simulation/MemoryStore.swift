@@ -9,19 +9,29 @@ struct PowerCut: Error {}
 ///
 /// A commit is synced before it returns, as the real store's is. The disk can be told to lose power
 /// in the middle of a commit — before or after it became durable — or, to prove that the checks
-/// notice, to lie about syncing.
+/// notice, to lie about syncing. It can be full, and it can be put back to an earlier moment, with or without the mark
+/// that lies beside it.
 package final class MemoryStore: ReplicaStore {
   package struct Contents: Sendable {
     var records: [RecordID: RecordState] = [:]
-    var heads: [StreamKey: StreamHead] = [:]
+    var incarnation: Incarnation?
+    var heads: [StreamKey: [StreamHead]] = [:]
+    var folded: [StreamKey: [StreamHead]] = [:]
+    var closings: [StreamKey: [StreamCursor]] = [:]
     var clock = HybridClock()
     var hash = StateHash()
     var pending: [Lane: [Operation]] = [:]
     var batches: [StreamKey: [StoredBatch]] = [:]
+    var ownLog: [Channel: [StoredBatch]] = [:]
+    var ownOperations: [Channel: UInt64] = [:]
+    var early: [OperationID: [UInt8]] = [:]
     var quarantine: [OperationID: Operation] = [:]
     var membership: [[UInt8]] = []
     var usage: [UInt64: Int] = [:]
     package init() {}
+
+    /// What this device wrote in all its lives: what the mark beside a store tells.
+    var written: UInt64 { ownOperations.values.reduce(0, +) + UInt64(pending.values.reduce(0) { $0 + $1.count }) }
   }
 
   private var committed: Contents
@@ -31,10 +41,17 @@ package final class MemoryStore: ReplicaStore {
   var syncsCommits = true
   /// Decides at each commit whether the power goes.
   var powerFails: (() -> PowerFailure?)?
+  /// Whether the disk refuses every write.
+  var isFull = false
+  /// The next own write has to begin a life: the mark did not prove that this one goes on.
+  var mustBegin = false
 
   private(set) var lastFailure: PowerFailure?
 
   enum PowerFailure { case beforeCommit, afterCommit }
+
+  /// A disk without room.
+  struct DiskFull: Error {}
 
   package init(_ contents: Contents = Contents()) {
     committed = contents
@@ -42,23 +59,33 @@ package final class MemoryStore: ReplicaStore {
   }
 
   package func write<Result>(_ body: (inout MemoryTransaction) throws -> Result) throws -> Result {
-    var transaction = MemoryTransaction(contents: committed)
+    if isFull { throw DiskFull() }
+    var transaction = MemoryTransaction(contents: committed, mustBegin: mustBegin)
     let result = try body(&transaction)
     let failure = powerFails?()
     if failure != nil { lastFailure = failure }
     if failure == .beforeCommit { throw PowerCut() }
     committed = transaction.contents
+    mustBegin = transaction.mustBegin
     if syncsCommits { synced = committed }
     if failure == .afterCommit { throw PowerCut() }
     return result
   }
 
   package func read<Result>(_ body: (MemoryTransaction) throws -> Result) throws -> Result {
-    try body(MemoryTransaction(contents: committed))
+    try body(MemoryTransaction(contents: committed, mustBegin: mustBegin))
   }
 
   /// The machine went down and comes up again.
   func restart() { committed = synced }
+
+  /// The files are put back to an earlier moment.
+  ///
+  /// - Parameter isNoticed: Whether the mark beside the store shows it.
+  func putBack(_ contents: Contents, isNoticed: Bool) {
+    (committed, synced) = (contents, contents)
+    mustBegin = isNoticed
+  }
 
   var contents: Contents { committed }
   var durableContents: Contents { synced }
@@ -67,12 +94,38 @@ package final class MemoryStore: ReplicaStore {
 /// The primitives of a store, in memory.
 package struct MemoryTransaction: StoreTransaction {
   var contents: MemoryStore.Contents
+  var mustBegin: Bool
 
   package func record(_ id: RecordID) throws -> RecordState? { contents.records[id] }
   package mutating func put(_ record: RecordState) throws { contents.records[record.id] = record }
-  package func head(_ stream: StreamKey) throws -> StreamHead? { contents.heads[stream] }
-  package mutating func setHead(_ head: StreamHead, of stream: StreamKey) throws { contents.heads[stream] = head }
-  package func heads() throws -> [StreamKey: StreamHead] { contents.heads }
+
+  package func incarnation() throws -> Incarnation? { mustBegin ? nil : contents.incarnation }
+  package mutating func setIncarnation(_ incarnation: Incarnation?) throws {
+    (contents.incarnation, mustBegin) = (incarnation, false)
+  }
+
+  package func heads(of stream: StreamKey) throws -> [StreamHead] { contents.heads[stream] ?? contents.folded[stream] ?? [] }
+  package mutating func setHead(_ head: StreamHead, of stream: StreamKey) throws {
+    if contents.heads[stream] == nil, let folded = contents.folded.removeValue(forKey: stream) { contents.heads[stream] = folded }
+    var heads = contents.heads[stream] ?? []
+    if let index = heads.firstIndex(where: { $0.branch == head.branch }) { heads[index] = head } else { heads.append(head) }
+    contents.heads[stream] = heads
+  }
+  package func openHeads() throws -> [StreamKey: [StreamHead]] { contents.heads }
+  package func allHeads(of device: DeviceID, channel: Channel) throws -> [StreamKey: [StreamHead]] {
+    contents.heads.merging(contents.folded) { open, _ in open }.filter { $0.key.device == device && $0.key.channel == channel }
+  }
+  package mutating func fold(_ stream: StreamKey) throws {
+    if let heads = contents.heads.removeValue(forKey: stream) { contents.folded[stream] = heads }
+  }
+  package func foldedOperations() throws -> [DeviceID: UInt64] {
+    contents.folded.filter { $0.key.channel.lane != nil }.reduce(into: [:]) { sums, entry in
+      sums[entry.key.device, default: 0] += entry.value.reduce(0) { $0 + $1.applied }
+    }
+  }
+  package func closing(of stream: StreamKey) throws -> [StreamCursor] { contents.closings[stream] ?? [] }
+  package mutating func setClosing(_ ends: [StreamCursor], of stream: StreamKey) throws { contents.closings[stream] = ends }
+
   package func clock() throws -> HybridClock { contents.clock }
   package mutating func setClock(_ clock: HybridClock) throws { contents.clock = clock }
   package func stateHash() throws -> StateHash { contents.hash }
@@ -90,25 +143,82 @@ package struct MemoryTransaction: StoreTransaction {
     contents.pending.mapValues(\.count).filter { $0.value > 0 }
   }
 
-  package mutating func removePending(_ lane: Lane, through sequence: UInt64) throws {
-    contents.pending[lane]?.removeAll { $0.id.sequence <= sequence }
+  package mutating func removePending(_ stream: StreamID, through sequence: UInt64) throws {
+    contents.pending[stream.lane]?.removeAll { $0.id.stream == stream && $0.id.sequence <= sequence }
   }
 
-  package mutating func append(_ batch: StoredBatch) throws { contents.batches[batch.stream, default: []].append(batch) }
+  package func ownProgress(of device: DeviceID) throws -> [Channel: OwnProgress] {
+    var progress: [Channel: OwnProgress] = [:]
+    for (channel, log) in contents.ownLog {
+      let operations = contents.ownOperations[channel] ?? 0
+      progress[channel] = OwnProgress(saved: operations, batched: operations, position: UInt64(log.count))
+    }
+    for (lane, count) in try pendingCounts() { progress[Channel(lane), default: OwnProgress()].saved += UInt64(count) }
+    guard let incarnation = try incarnation() else { return progress }
+    for channel in progress.keys {
+      let stream = StreamKey(device: device, incarnation: incarnation, channel: channel)
+      guard let head = try heads(of: stream).first, head.batched > 0, head.batched == head.applied else { continue }
+      progress[channel]?.tip = OwnTip(stream: stream, cursor: head.cursor)
+    }
+    return progress
+  }
 
-  package func batch(of stream: StreamKey, before sequence: UInt64) throws -> StoredBatch? {
-    contents.batches[stream]?.last { $0.first < sequence }
+  package mutating func append(_ batch: StoredBatch, isOwn: Bool) throws {
+    contents.batches[batch.stream, default: []].append(batch)
+    guard isOwn else { return }
+    contents.ownLog[batch.stream.channel, default: []].append(batch)
+    contents.ownOperations[batch.stream.channel, default: 0] += batch.count
+  }
+
+  package func ownBatches(_ channel: Channel, after position: UInt64, limit: Int) throws -> [(position: UInt64, batch: StoredBatch)] {
+    (contents.ownLog[channel] ?? []).enumerated().dropFirst(Int(clamping: position)).prefix(limit).map { (UInt64($0.offset + 1), $0.element) }
+  }
+
+  package func ownBatch(_ channel: Channel, before position: UInt64) throws -> StoredBatch? {
+    (contents.ownLog[channel] ?? []).prefix(Int(clamping: position) - 1).last
   }
 
   package func batches(of stream: StreamKey, after sequence: UInt64, limit: Int) throws -> [StoredBatch] {
-    Array((contents.batches[stream] ?? []).drop { $0.first <= sequence }.prefix(limit))
+    let later = (contents.batches[stream] ?? []).enumerated().filter { $0.element.first > sequence }
+    return later.sorted { ($0.element.first, $0.offset) < ($1.element.first, $1.offset) }.prefix(limit).map(\.element)
+  }
+
+  package func logged(of stream: StreamKey, from first: UInt64, through last: UInt64) throws -> [LoggedBatch] {
+    (contents.batches[stream] ?? []).filter { $0.first >= first && $0.first <= last }
+      .map { LoggedBatch(first: $0.first, count: $0.count, hash: $0.hash) }
+  }
+
+  package func marks(of stream: StreamKey, at sequence: UInt64) throws -> [UInt64] {
+    let filed = (contents.batches[stream] ?? []).filter { $0.first <= sequence && sequence <= $0.last }
+      .compactMap { batch in batch.marks.indices.contains(Int(sequence - batch.first)) ? batch.marks[Int(sequence - batch.first)] : nil }
+    guard let id = stream.id else { return filed }
+    return filed + (contents.pending[id.lane] ?? []).filter { $0.id.stream == id && $0.id.sequence == sequence }.map(\.id.mark)
   }
 
   package mutating func noteHistory(of record: RecordID, in stream: StreamKey, sequence: UInt64) throws {}
 
+  package mutating func noteEarly(_ hash: [UInt8], _ operations: [OperationID]) throws {
+    for id in operations { contents.early[id] = hash }
+  }
+  package func isEarly(_ hash: [UInt8]) throws -> Bool { contents.early.values.contains(hash) }
+  package mutating func removeEarly(_ hash: [UInt8]) throws { contents.early = contents.early.filter { $0.value != hash } }
+  package func hasEarly(_ operation: OperationID) throws -> Bool { contents.early[operation] != nil }
+
   package mutating func quarantine(_ operation: Operation) throws { contents.quarantine[operation.id] = operation }
-  package func quarantined() throws -> [Operation] { contents.quarantine.values.sorted { $0.id < $1.id } }
+  package func quarantined(dueBy wall: UInt64?) throws -> [Operation] {
+    contents.quarantine.values.filter { operation in wall.map { !HybridClock.isFromTheFuture(operation.timestamp, wall: $0) } ?? true }
+      .sorted { $0.id < $1.id }
+  }
+  package func isQuarantined(_ operation: OperationID) throws -> Bool { contents.quarantine[operation] != nil }
+  package func nextDue() throws -> UInt64? { contents.quarantine.values.map(\.timestamp.milliseconds).min() }
+  package func heldBack() throws -> [StreamKey: UInt64] {
+    contents.quarantine.keys.reduce(into: [:]) { first, id in
+      let stream = StreamKey(id.stream)
+      first[stream] = min(first[stream] ?? .max, id.sequence)
+    }
+  }
   package mutating func release(_ operation: OperationID) throws { contents.quarantine[operation] = nil }
+
   package func membership() throws -> [[UInt8]] { contents.membership }
   package func membershipCount() throws -> Int { contents.membership.count }
   package mutating func appendMembership(_ entry: [UInt8]) throws { contents.membership.append(entry) }

@@ -18,8 +18,12 @@ final class SimulatedConnection: Relay, @unchecked Sendable {
     random = SeededRandom(seed: seed)
   }
 
+  /// The folder is not the relay: a drive is not mounted, or another one is.
+  var isAway = false
+
   private func request<Answer>(_ body: () throws(RelayError) -> Answer) throws(RelayError) -> Answer {
     if isPartitioned { throw .unreachable("the relay") }
+    if isAway { throw random.happens(permille: 500) ? .noRelay("the relay") : .another("the relay", identity: 99) }
     if let faults, random.happens(permille: faults.lostRequests) {
       met(.lostRequest)
       throw .unreachable("the relay")
@@ -36,8 +40,27 @@ final class SimulatedConnection: Relay, @unchecked Sendable {
     try request { () throws(RelayError) in try inner.survey() }
   }
 
+  func adopt(_ identity: UInt64) { inner.adopt(identity) }
+
+  func surveyStranger() throws(RelayError) -> RelaySurvey {
+    // The relay that lies there meanwhile is empty.
+    if isAway { return RelaySurvey(identity: 99, streams: [], ownEnds: [:], presences: []) }
+    return try request { () throws(RelayError) in try inner.surveyStranger() }
+  }
+
   func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk {
     try request { () throws(RelayError) in try inner.read(stream, from: position) }
+  }
+
+  func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
+    try request { () throws(RelayError) in try inner.salvage(stream) }
+  }
+
+  func appendAnyway(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+    try request { () throws(RelayError) in
+      try inner.appendAnyway(frames, to: stream)
+      touched.append(.stream(stream))
+    }
   }
 
   func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {

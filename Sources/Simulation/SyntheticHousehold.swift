@@ -156,7 +156,7 @@ package struct SyntheticHousehold {
     var (record, hash) = (RecordState(id: id, kind: schema.kind), StateHash())
     func write(_ device: Int, _ field: String, _ value: Value, at: UInt64) -> OperationID {
       sequence += 1
-      let id = OperationID(stream: StreamID(device: self.devices[device].id, lane: schema.lane), sequence: sequence)
+      let id = OperationID(stream: StreamID(device: self.devices[device].id, incarnation: Incarnation(rawValue: 1), lane: schema.lane), sequence: sequence, mark: 0)
       record.apply(
         Causality.Operation(
           id: id, timestamp: Timestamp(milliseconds: at), record: record.id, kind: schema.kind, field: field, mutation: .set(value), replaces: []),

@@ -21,7 +21,7 @@ extension World {
     do {
       let id = devices[index].id
       let operations = try devices[index].store.write { transaction in
-        try transaction.withLedger { try $0.commit(drafts, by: id, wall: wall) }
+        try transaction.withLedger { try $0.commit(drafts, by: id, wall: wall, using: &random) }
       }
       for operation in operations {
         devices[index].acknowledged[StreamKey(operation.id.stream)] = operation.id.sequence
@@ -30,8 +30,8 @@ extension World {
         try noteDecision(operation)
       }
       if random.happens(permille: 300) { try deliverAsSibling(index) }
-      try feed(index, .committed(devices[index].store.read { try $0.heads(of: id) }))
-    } catch is PowerCut { powerCut(index) }
+      try feed(index, .committed(devices[index].store.read { try $0.ownReport(of: devices[index].ring) }))
+    } catch is PowerCut { powerCut(index) } catch is MemoryStore.DiskFull {}
   }
 
   private mutating func noteCrisis(_ operation: Operation) {
@@ -40,7 +40,7 @@ extension World {
       raised.insert(operation.id)
       let others = devices.indices.filter { devices[$0].id != operation.id.stream.device }
       household.underWay.append((operation.id, now, Set(others)))
-    } else { resolved.formUnion(operation.replaces) }
+    } else { resolved[operation.id] = operation.replaces }
   }
 
   private mutating func noteDecision(_ operation: Operation) throws {
@@ -62,7 +62,8 @@ extension World {
     for lane in Lane.allCases {
       let departure = try device.store.write { transaction -> (StoredBatch, [UInt8]?)? in
         guard let batch = try BatchCutter(ring: device.ring).cut(lane, in: &transaction, using: &random) else { return nil }
-        return (batch, try transaction.batch(of: batch.stream, before: batch.first)?.frame)
+        let position = try transaction.ownProgress(of: device.id)[batch.stream.channel]?.position ?? 0
+        return (batch, try transaction.ownBatch(batch.stream.channel, before: position)?.frame)
       }
       guard let (batch, previous) = departure else { continue }
       let stream = RelayStream(tag: tag, channel: batch.stream.channel)
@@ -70,16 +71,17 @@ extension World {
       probes.count(.siblingAppend)
       notify(from: index)
       if isCalm || !random.happens(permille: faults.lostNotifications) {
-        schedule(index, .event(.relayChanged([stream]), life: device.life), after: delay())
+        schedule(index, .event(.relayChanged([stream]), run: device.run), after: delay())
       }
     }
   }
 
   mutating func remember(_ operation: Operation) throws {
-    let digest = Self.digest(operation)
-    if let before = written.updateValue(digest, forKey: operation.id), before != digest {
-      throw Violation(promise: "a sequence number is never used twice", detail: "\(operation.id)")
+    let id = operation.id
+    if let mark = numbers[id.stream, default: [:]].updateValue(id.mark, forKey: id.sequence), mark != id.mark, !mayFork {
+      throw Violation(promise: "a sequence number is never used twice", detail: "\(id)")
     }
+    written[id] = Self.digest(operation)
   }
 
   static func digest(_ operation: Operation) -> UInt64 {

@@ -9,22 +9,10 @@ extension World {
   mutating func check() throws {
     for (index, device) in devices.enumerated() {
       let contents = device.replica == nil ? device.store.durableContents : device.store.contents
-      for (stream, sequence) in device.acknowledged where (contents.heads[stream]?.applied ?? 0) < sequence {
+      for (stream, sequence) in device.acknowledged where !(contents.histories(of: stream).contains { $0.applied >= sequence }) {
         throw Violation(promise: "no acknowledged operation is lost", detail: "device \(index), \(sequence)")
       }
-      for (stream, batches) in contents.batches {
-        var next: UInt64 = 1
-        for batch in batches {
-          guard batch.first == next else {
-            throw Violation(promise: "sequence numbers have no gap", detail: "device \(index)")
-          }
-          if batch.count > 1 { probes.count(.fullBatch) }
-          next = batch.last + 1
-        }
-        guard next - 1 == contents.heads[stream]?.batched ?? 0 else {
-          throw Violation(promise: "a cursor is never ahead of what is durable", detail: "device \(index)")
-        }
-      }
+      try checkLog(contents, index)
       try checkPeers(of: index)
       var hash = StateHash()
       for record in contents.records.values { hash.toggle(record.hash) }
@@ -36,13 +24,55 @@ extension World {
     try checkReach()
   }
 
-  /// Nobody believes more of a device than it has durably.
+  /// Every batch follows another one of its stream, and the heads are where its histories end.
+  private func checkLog(_ contents: MemoryStore.Contents, _ index: Int) throws {
+    for (stream, batches) in contents.batches {
+      var ends = Set([StreamCursor(sequence: 0, hash: noPreviousHash)])
+      var followed = Set<StreamCursor>()
+      for batch in batches {
+        guard let header = BlindHeader(batch.frame) else { throw Violation(promise: "the log holds batches", detail: "device \(index)") }
+        let before = StreamCursor(sequence: batch.first - 1, hash: header.previous)
+        guard ends.contains(before) else {
+          throw Violation(promise: "sequence numbers have no gap", detail: "device \(index)")
+        }
+        if batch.count > 1 { probes.count(.fullBatch) }
+        followed.insert(before)
+        ends.insert(batch.cursor)
+      }
+      let heads = contents.histories(of: stream)
+      // Where own operations wait to be cut, a history may end that another one has left already.
+      let waiting = Set(heads.filter { $0.applied > $0.batched }.map(\.cursor))
+      let leaves = Set(heads.map(\.cursor))
+      guard leaves.subtracting(waiting) == ends.subtracting(followed).subtracting(waiting), heads.count == leaves.count else {
+        throw Violation(promise: "a cursor is never ahead of what is durable", detail: "device \(index), \(stream.channel.rawValue)")
+      }
+    }
+  }
+
+  /// Nobody believes more of a device than it has durably; of one that was put back others remember more.
   func checkPeers(of index: Int) throws {
     guard let replica = devices[index].replica else { return }
-    for device in devices {
-      for (stream, sequence) in replica.peers.all[device.id]?.heads ?? [:] {
-        guard sequence <= device.store.durableContents.heads[stream]?.applied ?? 0 else {
-          throw Violation(promise: "a confirmation is never ahead of what is durable", detail: "device \(index)")
+    for device in devices where !device.wasPutBack {
+      for (stream, cursors) in replica.peers.all[device.id]?.presence.cursors ?? [:] {
+        for cursor in cursors where cursor.sequence > 0 {
+          guard device.store.durableContents.has(cursor, in: stream) else {
+            throw Violation(promise: "a confirmation is never ahead of what is durable", detail: "device \(index)")
+          }
+        }
+      }
+    }
+  }
+
+  /// Who says that everything is exchanged and nothing is missing lacks nothing of what it has heard that somebody has.
+  func checkComplete(_ index: Int) throws {
+    guard let replica = devices[index].replica else { return }
+    let contents = devices[index].store.contents
+    for (device, peer) in replica.peers.all where peer.heard != nil {
+      for (stream, cursors) in (devices[index].heard[device] ?? peer.presence).cursors {
+        for cursor in cursors where cursor.sequence > 0 && !contents.has(cursor, in: stream) {
+          throw Violation(
+            promise: "nobody says up to date who lacks what somebody signed for",
+            detail: "device \(index) lacks \(cursor.sequence) in channel \(stream.channel.rawValue) that \(device) has")
         }
       }
     }
@@ -60,7 +90,7 @@ extension World {
   var agrees: Bool {
     let first = devices[0].store.contents
     return devices.allSatisfy { device in
-      device.store.contents.hash == first.hash && device.store.contents.heads.filter(\.key.isLane) == first.heads.filter(\.key.isLane)
+      device.store.contents.hash == first.hash && device.store.contents.ends == first.ends
         && device.store.contents.pending.values.allSatisfy(\.isEmpty)
     }
   }
@@ -69,21 +99,48 @@ extension World {
     let first = devices[0].store.contents
     for (index, device) in devices.enumerated() {
       let contents = device.store.contents
-      let behind = first.heads.filter { $0.key.isLane && contents.heads[$0.key] != $0.value }
-      guard behind.isEmpty, contents.pending.values.allSatisfy(\.isEmpty) else {
-        throw Violation(promise: "all devices hold the same operations in the end", detail: "device \(index)")
+      guard contents.ends == first.ends, contents.pending.values.allSatisfy(\.isEmpty) else {
+        throw Violation(
+          promise: "all devices hold the same operations in the end", detail: differing(contents, first, at: index))
       }
       guard contents.hash == first.hash else {
-        throw Violation(promise: "the same operations give the same state", detail: "device \(index)")
+        throw Violation(promise: "the same operations give the same state", detail: "device \(index): \(Self.difference(first, contents))")
       }
       try checkCrisis(contents, index)
-      for owner in devices {
-        for (stream, sequence) in owner.acknowledged where contents.heads[stream]?.applied ?? 0 < sequence {
-          throw Violation(
-            promise: "no acknowledged operation is lost", detail: stuck(stream, sequence, owner, at: index))
-        }
+      for id in written.keys.sorted() where !contents.holds(id) {
+        let holders = devices.indices.filter { devices[$0].store.contents.holds(id) }
+        throw Violation(
+          promise: "no acknowledged operation is lost",
+          detail: "held by \(holders), on the relay \(operations(in: Set(relay.frames)).contains(id)); " + stuck(StreamKey(id.stream), id.sequence, at: index))
       }
     }
+  }
+
+  /// The first field in which two states differ, for whoever replays the run.
+  private static func difference(_ one: MemoryStore.Contents, _ other: MemoryStore.Contents) -> String {
+    func short(_ id: OperationID) -> String {
+      "\(id.stream.device.low % 100).\(id.stream.incarnation.rawValue % 1_000).\(id.stream.lane.rawValue).\(id.sequence)"
+    }
+    for (id, record) in one.records.sorted(by: { $0.key < $1.key }) {
+      let twin = other.records[id]
+      for field in Set(record.fields.map(\.name) + (twin?.fields.map(\.name) ?? [])).sorted() {
+        let (here, there) = (record[field]?.dots.map(\.id) ?? [], twin?[field]?.dots.map(\.id) ?? [])
+        guard here != there else { continue }
+        let (awaited, awaitedThere) = (record[field]?.awaited.map(short) ?? [], twin?[field]?.awaited.map(short) ?? [])
+        return "\(record.kind).\(field): \(here.map(short)) awaiting \(awaited), \(there.map(short)) awaiting \(awaitedThere)"
+      }
+    }
+    return "no record"
+  }
+
+  private func differing(_ one: MemoryStore.Contents, _ other: MemoryStore.Contents, at index: Int) -> String {
+    for (stream, ends) in other.ends.sorted(by: { $0.key < $1.key }) where one.ends[stream] != ends {
+      return stuck(stream, ends.map(\.sequence).max() ?? 0, at: index)
+    }
+    for (stream, ends) in one.ends.sorted(by: { $0.key < $1.key }) where other.ends[stream] != ends {
+      return stuck(stream, ends.map(\.sequence).max() ?? 0, at: 0)
+    }
+    return "device \(index) has not sent everything"
   }
 
   /// Everything that was acknowledged can be read again from the sealed log of any device, as it was written.
@@ -93,23 +150,16 @@ extension World {
     let sealer = device.ring.account.sealer
     var found: [OperationID: UInt64] = [:]
     for (stream, batches) in device.store.contents.batches {
-      guard let lane = stream.channel.lane, let key = device.performer.members.signingKey(of: stream.device) else { continue }
+      guard let id = stream.id, let keys = device.performer.members.keys(of: stream.device) else { continue }
       for batch in batches {
-        guard case .operations(let content) = try sealer.open(batch.frame, signingKey: key).content else { continue }
-        let identities = OperationCodec.Identities.run(stream: StreamID(device: stream.device, lane: lane), first: batch.first)
-        for operation in try OperationCodec.decode(content, identities) { found[operation.id] = Self.digest(operation) }
-      }
-    }
-    for owner in devices {
-      for (stream, last) in owner.acknowledged {
-        guard let lane = stream.channel.lane else { continue }
-        for sequence in 1...last {
-          let id = OperationID(stream: StreamID(device: stream.device, lane: lane), sequence: sequence)
-          guard let digest = found[id], written[id].map({ $0 == digest }) ?? true else {
-            throw Violation(promise: "nothing that was acknowledged is missing from the history", detail: "device \(index), \(sequence)")
-          }
+        guard case .operations(let content) = try sealer.open(batch.frame, keys: keys).content else { continue }
+        for operation in try OperationCodec.decode(content, .run(stream: id, first: batch.first)) {
+          found[operation.id] = Self.digest(operation)
         }
       }
+    }
+    for (id, digest) in written where found[id] != digest {
+      throw Violation(promise: "nothing that was acknowledged is missing from the history", detail: "device \(index), \(id.sequence)")
     }
   }
 
@@ -138,22 +188,39 @@ extension World {
     guard raised.subtracting(perhapsResolved).isSubset(of: active) else {
       throw Violation(promise: "no activation is lowered by a device that had not seen it", detail: "device \(index)")
     }
-    guard active.isDisjoint(with: resolved) else {
+    guard active.isDisjoint(with: resolved.values.reduce(into: Set()) { $0.formUnion($1) }) else {
       throw Violation(promise: "a resolution reaches every device", detail: "device \(index)")
     }
   }
 
   /// Where an operation got stuck, for whoever replays the run.
-  func stuck(_ stream: StreamKey, _ sequence: UInt64, _ owner: Device, at index: Int) -> String {
+  func stuck(_ stream: StreamKey, _ sequence: UInt64, at index: Int) -> String {
     let device = devices[index]
     let tag = device.performer.tags.first { $0.value == stream.device }?.key
     let reading = tag.flatMap { device.replica?.inbox[RelayStream(tag: $0, channel: stream.channel)] }
-    let queue = owner.replica?.outbox[stream.channel]
+    let owners = devices.indices.filter { devices[$0].id == stream.device }.map { owner -> String in
+      let queue = devices[owner].replica?.outbox[stream.channel]
+      let missing = devices[owner].replica?.missing.all.count ?? 0
+      return """
+        owner \(owner) position \(queue?.position ?? 0), sent \(queue?.sent ?? 0), compared \(queue?.isReconciled ?? false), \
+        reachable \(devices[owner].replica?.relay.isReachable ?? false), missing \(missing)
+        """
+    }
     return """
-      device \(index), channel \(stream.channel.rawValue), has \(device.store.contents.heads[stream]?.applied ?? 0) \
-      of \(sequence); reading \(reading.map { "\($0.position.offset), damaged \($0.isDamaged), waiting \($0.isWaiting)" } ?? "none"); \
-      owner batched \(queue?.batched ?? 0), accepted \(queue?.accepted ?? 0), reconciled \(queue?.isReconciled ?? false), \
-      reachable \(owner.replica?.relay.isReachable ?? false)
+      device \(index), channel \(stream.channel.rawValue), life \(stream.incarnation.rawValue % 10_000), has \
+      \(device.store.contents.histories(of: stream).map(\.applied)) of \(sequence); reading \
+      \(reading.map { "\($0.position.offset), damaged \($0.isDamaged), waiting \($0.isWaiting), gaps \($0.gaps), bad \($0.bad)" } ?? "none"), \
+      reachable \(device.replica?.relay.isReachable ?? false), missing \(device.replica?.missing.all.count ?? 0); \(owners.joined(separator: "; ")); \
+      \(devices.indices.map { other in heads(of: stream, tag, at: other) }.joined(separator: "; "))
+      """
+  }
+
+  private func heads(of stream: StreamKey, _ tag: BlindTag?, at index: Int) -> String {
+    let (device, heads) = (devices[index], devices[index].store.contents.histories(of: stream))
+    let seen = tag.flatMap { device.replica?.seen(RelayStream(tag: $0, channel: stream.channel)).ends(of: stream) } ?? []
+    return """
+      \(index): heads \(heads.map { "\($0.batched)/\($0.hash[0])" }), seen \(seen.map { "\($0.sequence)/\($0.hash >> 56)" }), \
+      carrying \(device.replica?.carriage.description ?? "-")
       """
   }
 
@@ -162,8 +229,24 @@ extension World {
   }
 }
 
-extension StreamKey {
-  fileprivate var isLane: Bool { channel.lane != nil }
+extension MemoryStore.Contents {
+  /// The histories of a stream, folded or not.
+  func histories(of stream: StreamKey) -> [StreamHead] { heads[stream] ?? folded[stream] ?? [] }
+
+  /// Where every lane ends, in every history.
+  var ends: [StreamKey: Set<StreamCursor>] {
+    heads.merging(folded) { open, _ in open }.filter { $0.key.channel.lane != nil }
+      .mapValues { Set($0.filter { $0.batched > 0 }.map(\.cursor)) }.filter { !$0.value.isEmpty }
+  }
+
+  func has(_ cursor: StreamCursor, in stream: StreamKey) -> Bool { batches[stream]?.contains { $0.cursor == cursor } ?? false }
+
+  func holds(_ id: OperationID) -> Bool {
+    let isFiled = batches[StreamKey(id.stream)]?.contains { batch in
+      batch.first <= id.sequence && id.sequence <= batch.last && batch.marks[Int(id.sequence - batch.first)] == id.mark
+    }
+    return isFiled ?? false
+  }
 }
 
 extension [UInt8] {

@@ -47,28 +47,30 @@ extension World {
       let (record, link) = (RecordID(using: &random), SecretLink(using: &random))
       household.contacts.append(Household.Contact(record: record, link: link, consent: consent, reader: AlertReader(link)))
       let fields = [
-        ("name", Person.canary), ("phone", Person.canary), ("alert", consent.rawValue), ("link", link.description),
+        ("name", Person.canary), ("phone", Person.canary), ("alert", consent.rawValue), ("links", link.description),
         ("person", Household.person),
       ]
       let drafts = fields.map { field, text in
-        Draft(record: record, kind: RecordCatalogue.contact.kind, field: field, mutation: .set(.text(text)), lane: .crisis)
+        Draft(
+          record: record, kind: RecordCatalogue.contact.kind, field: field,
+          mutation: field == "links" ? .add(.text(text)) : .set(.text(text)), lane: .crisis)
       }
       let (id, wall) = (devices[0].id, moment(0).wall)
       devices[0].store.powerFails = nil
-      let operations = try devices[0].store.write { try $0.withLedger { try $0.commit(drafts, by: id, wall: wall) } }
+      let operations = try devices[0].store.write { try $0.withLedger { try $0.commit(drafts, by: id, wall: wall, using: &random) } }
       for operation in operations {
         devices[0].acknowledged[StreamKey(operation.id.stream)] = operation.id.sequence
         try remember(operation)
       }
     }
-    try feed(0, .committed(devices[0].store.read { try $0.heads(of: devices[0].id) }))
+    try feed(0, .committed(devices[0].store.read { try $0.ownReport(of: devices[0].ring) }))
   }
 
   // MARK: What a device does by itself
 
   /// What a driver does after every event: looks at the crisis, and does what is due.
   mutating func doCrisisDuty(_ index: Int) throws {
-    guard let replica = devices[index].replica else { return }
+    guard let replica = devices[index].replica, devices[index].stoppedUntil <= now else { return }
     let contents = devices[index].store.contents
     let state = contents.records[person.crisis]
     guard state?.hash != devices[index].crisisHash || devices[index].watch.due.map({ $0 <= now }) ?? false else { return }
@@ -85,18 +87,20 @@ extension World {
     let isHasty = sabotage == .hastyAlert
     let outreach = CrisisOutreach(
       ring: devices[index].ring, relay: devices[index].connection,
-      accepted: isHasty ? .max : replica.outbox[Channel(.crisis)].accepted, isPatient: !isHasty && devices[index].watch.isPatient
-    ) { contents.heads[StreamKey(device: $0, channel: Channel(.crisis))]?.applied ?? 0 }
+      isPublished: isHasty || replica.outbox[Channel(.crisis)].isComplete, isPatient: !isHasty && devices[index].watch.isPatient
+    ) { [store = devices[index].store] id in try store.read { try $0.hasArrived(id) } }
     for duty in duties {
       do { try perform(duty, outreach, crisis, contacts, index) } catch is RelayError {
         devices[index].watch.postpone(until: now + milliseconds(1_000))
       } catch is PowerCut {
         try noteNotices()
         return powerCut(index)
+      } catch is MemoryStore.DiskFull {
+        devices[index].watch.postpone(until: now + milliseconds(1_000))
       }
       try noteNotices()
     }
-    if let due = devices[index].watch.due { schedule(index, .duty(life: devices[index].life), after: due > now ? due - now : 0) }
+    if let due = devices[index].watch.due { schedule(index, .duty(run: devices[index].run), after: due > now ? due - now : 0) }
   }
 
   private mutating func perform(
@@ -123,13 +127,13 @@ extension World {
     guard !drafts.isEmpty else { return }
     armPowerCut(index)
     let id = devices[index].id
-    let operations = try devices[index].store.write { try $0.withLedger { try $0.commit(drafts, by: id, wall: wall) } }
+    let operations = try devices[index].store.write { try $0.withLedger { try $0.commit(drafts, by: id, wall: wall, using: &random) } }
     for operation in operations {
       devices[index].acknowledged[StreamKey(operation.id.stream)] = operation.id.sequence
       try remember(operation)
     }
     if case .take(let stage) = duty { try noteStage(stage, Set(crisis.activations.map(\.id))) }
-    try feed(index, .committed(devices[index].store.read { try $0.heads(of: id) }))
+    try feed(index, .committed(devices[index].store.read { try $0.ownReport(of: devices[index].ring) }))
   }
 
   private mutating func postpone(_ index: Int) {
@@ -147,7 +151,10 @@ extension World {
   // MARK: Promises
 
   /// Whether the relay kept what it was given: one that forgets can make two devices tell the same.
-  var isRelayFaithful: Bool { probes.all[.wiped] == nil && probes.all[.rolledBack] == nil && probes.all[.damaged] == nil }
+  var isRelayFaithful: Bool {
+    // So can a device that forgets what it has done, or that is two.
+    [.wiped, .rolledBack, .damaged, .putBack, .putBackUnnoticed, .putBackWithRelay, .cloned].allSatisfy { probes.all[$0] == nil }
+  }
 
   /// Looks at every notice that is new on the relay.
   private mutating func noteNotices() throws {
@@ -189,15 +196,15 @@ extension World {
     for (place, entry) in household.underWay.enumerated().reversed() {
       let raiser = devices.firstIndex { $0.id == entry.id.stream.device } ?? 0
       let missing = entry.missing.filter { index in
-        let head = devices[index].store.contents.heads[StreamKey(entry.id.stream)]?.applied ?? 0
-        return head < entry.id.sequence
+        let hasArrived = try? devices[index].store.read { try $0.hasArrived(entry.id) }
+        return !(hasArrived ?? false)
       }
       for index in missing where max(devices[index].connectedSince, devices[raiser].connectedSince) <= entry.at {
         guard devices[index].replica != nil, devices[raiser].replica != nil, now > entry.at + crisisBound else { continue }
         throw Violation(
           promise: "a crisis is on every connected device within \(crisisBound / 1_000_000_000) s",
           detail: "device \(index), after \((now - entry.at) / 1_000_000) ms: "
-            + stuck(StreamKey(entry.id.stream), entry.id.sequence, devices[raiser], at: index))
+            + stuck(StreamKey(entry.id.stream), entry.id.sequence, at: index))
       }
       household.underWay[place].missing = missing
       if missing.isEmpty || now > entry.at + 2 * crisisBound { household.underWay.remove(at: place) }
@@ -219,9 +226,9 @@ extension World {
     }
     for index in household.contacts.indices { try readBoard(index) }
     let state = CrisisState(devices[0].store.contents.records[person.crisis])
-    let isAnswered = state.acknowledgements.count * 2 >= devices.count
+    let isAnswered = state.acknowledgements.count * 2 >= Set(devices.map(\.id)).count
     guard isAnswered || state.stages.contains(.contacts) else {
-      throw Violation(promise: "a crisis that nobody acknowledges escalates", detail: "stages \(state.stages.map(\.rawValue))")
+      throw Violation(promise: "a crisis that nobody acknowledges escalates", detail: "stages \(state.stages.map(\.rawValue)); \(devices.indices.map(duty(of:)).joined(separator: "; "))")
     }
     for (index, contact) in household.contacts.enumerated() where contact.consent == .prompt || state.stages.contains(.family) {
       let times = contact.times(state)
@@ -236,5 +243,13 @@ extension World {
       }
     }
     probes.count(.alertedInTheEnd)
+  }
+
+  /// Where a device stands with its duty, for whoever replays the run.
+  private func duty(of index: Int) -> String {
+    let watch = devices[index].watch
+    let due = watch.due.map { "\(($0 > now ? $0 - now : 0) / 1_000_000) ms" } ?? "never"
+    let isPublished = devices[index].replica?.outbox[Channel(.crisis)].isComplete ?? false
+    return "\(index): \(watch.step), due in \(due), patient \(watch.isPatient), published \(isPublished)"
   }
 }

@@ -26,11 +26,10 @@ extension World {
       let certificate = DeviceCertificate(
         device: DeviceID(using: &random), name: "device \(number)", kind: "laptop", keys: keys, created: 0)
       let signature = try certificate.signedBy(keys)
-      let entry =
-        try rings.first.map {
-          try members.admitting(certificate, deviceSignature: signature, by: $0.device, keys: $0.keys)
-        } ?? members.founding(certificate, deviceSignature: signature, root: root)
-      _ = try members.accept(entry)
+      let change = rings.isEmpty ? MembershipEntry.Change.found(certificate) : .admit(certificate)
+      let entry = try MembershipEntry.signed(
+        change, signer: rings.first?.device, deviceSignature: signature, wall: 0, key: rings.first?.keys.signing ?? root)
+      _ = members.accept(entry)
       rings.append(KeyRing(account: account, device: certificate.device, keys: keys))
     }
     for ring in rings { devices.append(try makeDevice(ring, members)) }
@@ -49,11 +48,11 @@ extension World {
     let store = MemoryStore(contents)
     store.syncsCommits = sabotage != .lazyDisk
     let tag = BlindTag(bytes: ring.account.sealer.tags.device(ring.device))
-    let connection = SimulatedConnection(relay.connection(of: tag), seed: random.next())
+    let connection = SimulatedConnection(relay.connection(of: tag, meaning: relay.identity), seed: random.next())
     connection.faults = faults
     let probes = probes
     connection.met = { probes.count($0) }
-    let performer = try EffectPerformer(store: store, relay: connection, ring: ring, incarnation: random.next())
+    let performer = try EffectPerformer(store: store, relay: connection, ring: ring, run: random.next())
     var device = Device(id: ring.device, ring: ring, store: store, connection: connection, performer: performer)
     device.skewMilliseconds = faults.skewSeconds == 0 ? 0 : random.number(-faults.skewSeconds...faults.skewSeconds) * 1_000
     return device
@@ -61,14 +60,12 @@ extension World {
 
   mutating func boot(_ index: Int) throws {
     let device = devices[index]
-    devices[index].life += 1
+    devices[index].run += 1
     (devices[index].watch, devices[index].crisisHash, devices[index].connectedSince) = (CrisisWatch(), nil, now)
-    devices[index].performer = try EffectPerformer(
-      store: device.store, relay: device.connection, ring: device.ring, incarnation: random.next())
-    devices[index].replica = Replica(
-      device: device.id, members: devices[index].performer.tags,
-      heads: try device.store.read { try $0.heads(of: device.id) }, remembered: [:], tier: .selfHosted, usedToday: 0,
-      now: moment(index))
+    let performer = try EffectPerformer(
+      store: device.store, relay: device.connection, ring: device.ring, run: random.next())
+    devices[index].performer = performer
+    devices[index].replica = Replica(device: device.id, try performer.beginning(), now: moment(index))
     try feed(index, .timer)
   }
 }

@@ -28,12 +28,21 @@ package struct World {
     var connection: SimulatedConnection
     var performer: EffectPerformer<MemoryStore>
     var replica: Replica?
-    /// Raised with every restart: what was on its way to an earlier life is dropped.
-    var life = 0
+    /// Raised with every restart: what was on its way to an earlier run is dropped.
+    var run = 0
     var skewMilliseconds = 0
     var wakeAt: UInt64 = .max
     var partitionEnds: UInt64 = 0
+    /// The last operation of each stream that was acknowledged here, and not put back since.
     var acknowledged: [StreamKey: UInt64] = [:]
+    /// Earlier moments of the store, as a backup has them.
+    var images: [StoreImage] = []
+    /// Its files were put back, or copied, at some time: what others remember of it may be ahead.
+    var wasPutBack = false
+    /// What each other device had said, where it was kept from the replica on purpose.
+    var heard: [DeviceID: Presence] = [:]
+    /// Uptime until which its sync leader is stopped.
+    var stoppedUntil: UInt64 = 0
     var watch = CrisisWatch()
     /// Kept on its disk.
     var crisisSeen: CrisisWatch.Kept?
@@ -43,14 +52,30 @@ package struct World {
     var connectedSince: UInt64 = 0
   }
 
+  /// An earlier moment of a device, and of the relay at that time.
+  struct StoreImage {
+    var contents: MemoryStore.Contents
+    var acknowledged: [StreamKey: UInt64]
+    var relay: MemoryRelay.Image
+    var identity: UInt64
+  }
+
   enum Item {
-    case event(ReplicaEvent, life: Int)
+    case event(ReplicaEvent, run: Int)
     case act
     case restart
-    case timer(life: Int)
-    case duty(life: Int)
+    case timer(run: Int)
+    case duty(run: Int)
     case read  // a contact looks at its board; the item's device is the contact's number
     case poll
+    /// A service that carries files shows the rest of one.
+    case release(@Sendable () -> Bool)
+    /// A process that was stopped does what it was about to do.
+    case late(EffectPerformer<MemoryStore>, ReplicaEffect)
+    /// The person says which relay is meant from now on.
+    case adopt
+    /// The relay that was away is back.
+    case back
   }
 
   var random: SeededRandom
@@ -64,10 +89,15 @@ package struct World {
   let sabotage: Sabotage?
   var probes = ProbeCounter()
   var images: [MemoryRelay.Image] = []
+  /// Everything that was acknowledged and that somebody, or the relay, still had when files were put back.
   var written: [OperationID: UInt64] = [:]
-  /// Activations that were acknowledged to the person, and those that some resolution had seen.
+  /// The mark under which each number was first used.
+  var numbers: [StreamID: [UInt64: UInt64]] = [:]
+  /// Whether two histories may share numbers: a copy went unnoticed.
+  var mayFork = false
+  /// Activations that were acknowledged to the person, and resolutions with those that each had seen.
   var raised = Set<OperationID>()
-  var resolved = Set<OperationID>()
+  var resolved: [OperationID: [OperationID]] = [:]
   /// Also by resolutions that a power cut kept from being acknowledged; they may be durable all the same.
   var perhapsResolved = Set<OperationID>()
   /// Versions that somebody decided about.
@@ -125,7 +155,7 @@ package struct World {
       }
       now = at
       try step(entry.device, entry.item)
-      stir()
+      try stir()
       if steps % 16 == 0 { try check() }
     }
     try check()
@@ -139,18 +169,22 @@ package struct World {
       devices[index].connection.isPartitioned = false
       devices[index].store.powerFails = nil
       devices[index].skewMilliseconds = 0
-      if devices[index].replica == nil {
+      devices[index].store.isFull = false
+      devices[index].connection.isAway = false
+      if devices[index].replica == nil || devices[index].stoppedUntil > now {
+        devices[index].stoppedUntil = 0
         devices[index].store.restart()
         try boot(index)
       }
     }
-    try settle(for: 90_000_000_000)
+    try adoptRelay()
+    try settle(for: 120_000_000_000)
     // Whatever was quarantined is due once the clocks have passed it.
     now += UInt64(faults.skewSeconds) * 1_000_000_000
     for index in devices.indices { _ = try releaseQuarantine(index) }
-    try settle(for: 40_000_000_000)
+    try settle(for: 100_000_000_000)
     try decide()
-    try settle(for: 40_000_000_000)
+    try settle(for: 100_000_000_000)
     try check()
     try checkAgreement()
     try checkProvisional()
@@ -179,9 +213,19 @@ package struct World {
     steps += 1
     fold(now, UInt64(index))
     switch item {
-    case .event(let event, let life): if life == devices[index].life { try feed(index, event) }
-    case .timer(let life): if life == devices[index].life { try feed(index, .timer) }
-    case .duty(let life): guard life == devices[index].life else { return }
+    case .event(let event, let run): if run == devices[index].run { try feed(index, event) }
+    case .timer(let run): if run == devices[index].run { try feed(index, .timer) }
+    case .duty(let run): guard run == devices[index].run else { return }
+    case .release(let show):
+      if !show() { forgetWhatNobodyHas() }
+      return
+    case .late(var performer, let effect):
+      _ = try? performer.perform(effect, now: moment(index), using: &random)
+      return notify(from: index)
+    case .adopt: return try adoptRelay()
+    case .back:
+      devices[index].connection.isAway = false
+      return
     case .read:
       schedule(index, .read, after: milliseconds(random.number(500...4_000)))
       return try readBoard(index)
@@ -197,39 +241,6 @@ package struct World {
       if devices[index].replica != nil { try feed(index, .listingChanged) }
     }
     try doCrisisDuty(index)
-  }
-
-  /// Faults of the surroundings.
-  mutating func stir() {
-    if images.count < 4, random.happens(permille: 10) { images.append(relay.image) }
-    if random.happens(permille: faults.wipes) {
-      relay.wipe()
-      probes.count(.wiped)
-      disturb()
-    }
-    if let image = images.first, random.happens(permille: faults.rollbacks) {
-      relay.restore(image)
-      probes.count(.rolledBack)
-      disturb()
-    }
-    if random.happens(permille: faults.damage), let stream = relay.streams.randomElement(using: &random),
-      relay.damage(stream, frame: random.number(0...99), byte: random.number(0...9_999))
-    {
-      probes.count(.damaged)
-      disturb()
-      notifyAll(.stream(stream))
-    }
-    let index = random.number(0...devices.count - 1)
-    if devices[index].partitionEnds < now {
-      if devices[index].connection.isPartitioned { devices[index].connectedSince = now }
-      devices[index].connection.isPartitioned = false
-      if random.happens(permille: faults.partitions) {
-        devices[index].connection.isPartitioned = true
-        devices[index].connectedSince = .max
-        devices[index].partitionEnds = now + milliseconds(random.number(500...6_000))
-        probes.count(.partition)
-      }
-    }
   }
 
   /// The relay lost something: until it is healed nothing can be promised about time.
@@ -251,15 +262,19 @@ package struct World {
     probes.count(devices[index].store.lastFailure == .afterCommit ? .cutAfterCommit : .cutBeforeCommit)
     devices[index].replica = nil
     devices[index].connectedSince = .max
-    devices[index].life += 1
+    devices[index].run += 1
     schedule(index, .restart, after: milliseconds(random.number(200...4_000)))
   }
 
   mutating func feed(_ index: Int, _ event: ReplicaEvent) throws {
-    guard var replica = devices[index].replica else { return }
-    if case .applied(_, let outcome) = event {
-      note(outcome, index)
-      if outcome.admitted { replica.learn(devices[index].performer.tags) }
+    guard var replica = devices[index].replica, devices[index].stoppedUntil <= now else { return }
+    if case .applied(_, _, let outcome) = event { try note(outcome, index, &replica) }
+    if case .reconciled(_, _, _, _, let outcome?) = event { try note(outcome, index, &replica) }
+    var event = event
+    if sabotage == .hidesMissing, case .heard(let tag, var presence?) = event {
+      devices[index].heard[presence.device] = presence
+      presence.cursors = [:]
+      event = .heard(tag, presence)
     }
     let effects = replica.handle(event, now: moment(index), using: &random)
     devices[index].replica = replica
@@ -271,24 +286,43 @@ package struct World {
     case .wake(let at):
       guard at != devices[index].wakeAt else { return }
       devices[index].wakeAt = at
-      schedule(index, .timer(life: devices[index].life), after: at > now ? at - now : 0)
-    case .report(let report): if case .healed = report { probes.count(.healed) }
+      schedule(index, .timer(run: devices[index].run), after: at > now ? at - now : 0)
+    case .report(let report): try note(report, index)
     default:
       armPowerCut(index)
       do {
         let moment = moment(index)
+        if effect == .closeLives { probes.count(.lifeClosed) }
         guard let answer = try devices[index].performer.perform(effect, now: moment, using: &random) else { return }
-        let life = devices[index].life
-        schedule(index, .event(answer, life: life), after: delay())
+        let run = devices[index].run
+        schedule(index, .event(answer, run: run), after: delay())
         if case .read = answer, !isCalm, random.happens(permille: faults.repeated) {
           probes.count(.repeatedAnswer)
-          schedule(index, .event(answer, life: life), after: delay())
+          schedule(index, .event(answer, run: run), after: delay())
         }
         notify(from: index)
       } catch is PowerCut {
         notify(from: index)
         powerCut(index)
+      } catch is MemoryStore.DiskFull {
+        notify(from: index)
+        probes.count(.diskFull)
+        schedule(index, .event(.storeFailed, run: devices[index].run), after: delay())
       }
+    }
+  }
+
+  private mutating func note(_ report: ReplicaReport, _ index: Int) throws {
+    switch report {
+    case .healed: probes.count(.healed)
+    case .forked: probes.count(.forked)
+    case .tookBack: probes.count(.tookBack)
+    case .carried: probes.count(.carried)
+    case .missing(let entries): if !entries.isEmpty { probes.count(.missing) }
+    case .released: probes.count(.released)
+    case .copied: probes.count(.copyTold)
+    case .idle(settled: true, complete: true): try checkComplete(index)
+    default: break
     }
   }
 
@@ -300,19 +334,20 @@ package struct World {
       for other in devices.indices where other != index {
         let event = ReplicaEvent(change)
         if !isCalm, random.happens(permille: faults.lostNotifications) { continue }
-        schedule(other, .event(event, life: devices[other].life), after: delay())
+        schedule(other, .event(event, run: devices[other].run), after: delay())
         if !isCalm, random.happens(permille: faults.repeated) {
-          schedule(other, .event(event, life: devices[other].life), after: delay())
+          schedule(other, .event(event, run: devices[other].run), after: delay())
         }
       }
     }
   }
 
   mutating func notifyAll(_ change: RelayChange) {
-    for index in devices.indices { schedule(index, .event(ReplicaEvent(change), life: devices[index].life), after: delay()) }
+    for index in devices.indices { schedule(index, .event(ReplicaEvent(change), run: devices[index].run), after: delay()) }
   }
 
-  mutating func note(_ outcome: ApplyOutcome, _ index: Int) {
+  mutating func note(_ outcome: ApplyOutcome, _ index: Int, _ replica: inout Replica) throws {
+    if outcome.admitted { replica.learn(devices[index].performer.tags) }
     if outcome.concurrent > 0 { probes.count(.concurrentEdit) }
     if outcome.quarantined > 0 { probes.count(.quarantine) }
     let contents = devices[index].store.contents
@@ -324,6 +359,7 @@ package struct World {
       if record.kind == RecordCatalogue.crisis.kind, CrisisState(record).activations.count > 1 { probes.count(.concurrentCrisis) }
     }
     if sabotage == .orderedMerge { sabotageMerge(outcome, index) }
+    if outcome.gaps > 0, outcome.changes.contains(where: { $0.id.stream.lane == .crisis }), outcome.filed == 0 { probes.count(.shownAcrossGap) }
     for change in outcome.changes { fold(change.id.sequence, change.timestamp.rawValue) }
   }
 

@@ -1,3 +1,4 @@
+import CSystem
 import Foundation
 
 /// The files of one store. Folders are 0700, files 0600.
@@ -18,23 +19,61 @@ package struct HomeFolder: Sendable, Hashable {
 
   package var database: String { path + "/store.db" }
   package var dataKey: String { path + "/data.key" }
+  /// How far the store had come when it was written last: see ``Continuity``.
+  package var mark: String { path + "/mark" }
   /// Held by the process that exchanges with the relay.
   package var exchangeLock: String { path + "/exchange.lock" }
-  /// Held for a moment by whoever appends to the relay.
+  /// What the process that exchanges says of itself, twice a minute at least and whenever it is asked.
+  package var leader: String { path + "/leader" }
   package var relay: String { path + "/relay" }
   /// A socket per process, pinged after each commit.
   package var sockets: String { path + "/live" }
+  /// The emergency key, and the journals of crises that the store may not have yet.
+  package var emergency: String { path + "/emergency" }
+  package var emergencyKey: String { emergency + "/key" }
+  /// What happened, without anything private.
+  package var log: String { path + "/log.txt" }
 
-  /// Whether there is a store. A folder without a key file is not one.
+  /// What lies in a folder.
+  package enum Content: Sendable, Hashable {
+    case nothing
+    /// Both files of a store.
+    case store
+    /// One of the two files of a store is gone or empty: what it needs is named.
+    case incomplete(missing: String)
+    /// Files of somebody else.
+    case foreign
+  }
+
+  package var content: Content {
+    let (key, data) = (Self.size(dataKey), Self.size(database))
+    if let key, let data, key > 0, data > 0 { return .store }
+    if key == nil, data == nil {
+      let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+      // What a contact's side keeps is no store, and is not in the way of one.
+      return names.allSatisfy { $0 == "following" } ? .nothing : .foreign
+    }
+    return .incomplete(missing: (key ?? 0) == 0 ? dataKey : database)
+  }
+
+  private static func size(_ path: String) -> Int? {
+    var status = stat()
+    return stat(path, &status) == 0 ? Int(status.st_size) : nil
+  }
+
+  /// Whether there is a store, or what is left of one: nothing is made in its place.
   package var hasStore: Bool {
-    FileManager.default.fileExists(atPath: dataKey) && FileManager.default.fileExists(atPath: database)
+    switch content {
+    case .store, .incomplete: true
+    case .nothing, .foreign: false
+    }
   }
 
   /// Makes the folder, readable by nobody else.
   ///
   /// - Throws: ``StorageError/unreadable(_:_:)``.
   package func create() throws(StorageError) {
-    for folder in [path, sockets] {
+    for folder in [path, sockets, emergency] {
       do {
         try FileManager.default.createDirectory(
           atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
@@ -45,19 +84,43 @@ package struct HomeFolder: Sendable, Hashable {
 
   /// Writes a file that nobody else can read, completely or not at all.
   package static func writePrivate(_ bytes: [UInt8], to path: String) throws(StorageError) {
-    let temporary = path + ".new"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw .unreadable(path, "it cannot be written") }
-    defer { close(descriptor) }
-    let written = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-    guard written == bytes.count else {
+    let temporary = "\(path).\(getpid())-\(UInt32.random(in: 0 ... .max)).new"
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard descriptor >= 0 else { throw errno == ENOSPC ? .diskFull(path) : .unreadable(path, "it cannot be written") }
+    let isWritten = writeAll(bytes, to: descriptor) && fsync(descriptor) == 0
+    let problem = errno
+    close(descriptor)
+    guard isWritten, rename(temporary, path) == 0 else {
+      let reason = isWritten ? errno : problem
       unlink(temporary)
-      throw errno == ENOSPC ? .diskFull(path) : .unreadable(path, "it cannot be written")
+      throw reason == ENOSPC ? .diskFull(path) : .unreadable(path, "it cannot be written")
     }
-    guard fsync(descriptor) == 0, rename(temporary, path) == 0 else {
-      unlink(temporary)
-      throw .unreadable(path, "it cannot be written")
+    syncFolder(of: path)
+  }
+
+  /// Writes all bytes, whatever interrupts; `errno` says why not.
+  package static func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let written = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+      if written < 0, errno == EINTR { continue }
+      // A disk that is full takes a part first, and says so with the next call.
+      if written <= 0 {
+        if written == 0 { errno = ENOSPC }
+        return false
+      }
+      rest = rest.dropFirst(written)
     }
+    return true
+  }
+
+  /// Makes what was renamed or made in a folder durable.
+  package static func syncFolder(of path: String) {
+    let folder = (path as NSString).deletingLastPathComponent
+    let descriptor = open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC | O_DIRECTORY)
+    guard descriptor >= 0 else { return }
+    _ = fsync(descriptor)
+    close(descriptor)
   }
 
   package static func readFile(_ path: String) throws(StorageError) -> [UInt8] {
@@ -65,5 +128,89 @@ package struct HomeFolder: Sendable, Hashable {
       throw .unreadable(path, "it cannot be read")
     }
     return Array(data)
+  }
+}
+
+/// A home that is made in a folder beside its place and moved there as a whole: it is there complete, or not at all,
+/// and of two that are made at once one is told that it came too late.
+package struct HomeDraft: Sendable {
+  package let place: HomeFolder
+  /// Where it is made.
+  package let folder: HomeFolder
+
+  /// Begins a home that this run finishes.
+  ///
+  /// - Throws: ``StorageError``: nothing was made.
+  package init(at place: HomeFolder) throws(StorageError) {
+    Self.removeLeftovers(of: place)
+    try self.init(at: place, folder: HomeFolder(path: "\(place.path).new-\(getpid())-\(UInt16.random(in: 0 ... .max))"))
+  }
+
+  /// Begins, or goes on with, a home that joins an account: another run may finish it.
+  package init(joiningAt place: HomeFolder) throws(StorageError) {
+    try self.init(at: place, folder: Self.joining(place))
+  }
+
+  private init(at place: HomeFolder, folder: HomeFolder) throws(StorageError) {
+    (self.place, self.folder) = (place, folder)
+    try folder.create()
+  }
+
+  package static func joining(_ place: HomeFolder) -> HomeFolder { HomeFolder(path: place.path + ".joining") }
+
+  /// Moves it to its place.
+  ///
+  /// - Parameter isReplacing: What lies there is moved aside, not deleted.
+  /// - Returns: Where that lies now.
+  /// - Throws: ``StorageError``; what lies there was not touched.
+  @discardableResult
+  package func finish(replacing isReplacing: Bool) throws(StorageError) -> String? {
+    var aside: String?
+    switch place.content {
+    case .store, .incomplete:
+      guard isReplacing else { throw .storeExists(place.path) }
+      aside = try moveAside()
+    case .foreign:
+      guard isReplacing, place.content != .foreign else { throw .notEmpty(place.path) }
+    case .nothing: try keepFollowing()
+    }
+    guard rename(folder.path, place.path) == 0 else {
+      let reason = errno
+      if let aside { _ = rename(aside, place.path) }
+      // Somebody else was faster.
+      throw reason == ENOTEMPTY || reason == EEXIST ? .storeExists(place.path) : .unreadable(place.path, "it cannot be created")
+    }
+    HomeFolder.syncFolder(of: place.path)
+    return aside
+  }
+
+  private func moveAside() throws(StorageError) -> String {
+    var path = "\(place.path).replaced-\(Int(Date().timeIntervalSince1970))"
+    while access(path, F_OK) == 0 { path += "x" }
+    guard rename(place.path, path) == 0 else { throw .unreadable(place.path, "it cannot be moved aside") }
+    return path
+  }
+
+  /// Whom this machine follows as a contact stays.
+  private func keepFollowing() throws(StorageError) {
+    let following = place.path + "/following"
+    guard access(following, F_OK) == 0 else { return }
+    guard rename(following, folder.path + "/following") == 0 else { throw .unreadable(following, "it cannot be moved") }
+    rmdir(place.path)
+  }
+
+  /// Removes it; nothing of it was ever announced.
+  package func discard() { try? FileManager.default.removeItem(atPath: folder.path) }
+
+  /// What runs left that were killed before they had announced anything.
+  private static func removeLeftovers(of place: HomeFolder) {
+    let parent = (place.path as NSString).deletingLastPathComponent
+    let prefix = (place.path as NSString).lastPathComponent + ".new-"
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? [] where name.hasPrefix(prefix) {
+      guard let process = name.dropFirst(prefix.count).split(separator: "-").first.flatMap({ Int32($0) }),
+        kill(process, 0) != 0, errno == ESRCH
+      else { continue }
+      try? FileManager.default.removeItem(atPath: parent + "/" + name)
+    }
   }
 }

@@ -13,10 +13,13 @@ package struct SQLiteTransaction: StoreTransaction {
 
   let database: Database
   let seals: Seals
+  /// Whether this store follows what it has said.
+  let continuity: Continuity
 
-  init(_ database: Database, _ seals: Seals) {
+  init(_ database: Database, _ seals: Seals, _ continuity: Continuity) {
     self.database = database
     self.seals = seals
+    self.continuity = continuity
   }
 
   // MARK: Records
@@ -42,63 +45,29 @@ package struct SQLiteTransaction: StoreTransaction {
         body = excluded.body, impact = excluded.impact
       """,
       [
-        Data(record.id.bytes), Data(seals.cells.lookupHash(record.kind)), Int64(record.latest.rawValue),
+        Data(record.id.bytes), Data(seals.cells.lookupHash(record.kind)), Int64(clamping: record.latest.rawValue),
         record.isVisible ? 2 : 0, Data(body), impact,
       ])
   }
 
-  // MARK: Heads
+  // MARK: Lives of this store
 
-  package func head(_ stream: StreamKey) throws -> StreamHead? {
-    guard let device = try number(of: stream.device) else { return nil }
-    return try Row.fetchOne(
-      database.cachedStatement(sql: "SELECT applied, batched, hash FROM heads WHERE device = ? AND channel = ?"),
-      arguments: [device, stream.channel.rawValue]
-    ).map(Self.head)
+  package func incarnation() throws -> Incarnation? {
+    guard let bytes = try database.value(.incarnation), bytes.count == 8, !continuity.mustBegin else { return nil }
+    return Incarnation(rawValue: UInt64(bigEndianBytes: bytes))
   }
 
-  private static func head(_ row: Row) -> StreamHead {
-    StreamHead(
-      applied: UInt64(row["applied"] as Int64), batched: UInt64(row["batched"] as Int64),
-      hash: Array(row["hash"] as Data))
+  package mutating func setIncarnation(_ incarnation: Incarnation?) throws {
+    try database.put(.incarnation, incarnation?.rawValue.bigEndianBytes ?? [])
+    continuity.mustBegin = false
   }
 
-  package mutating func setHead(_ head: StreamHead, of stream: StreamKey) throws {
-    try database.run(
-      """
-      INSERT INTO heads (device, channel, applied, batched, hash) VALUES (?, ?, ?, ?, ?)
-      ON CONFLICT (device, channel) DO UPDATE SET applied = excluded.applied, batched = excluded.batched,
-        hash = excluded.hash
-      """,
-      [
-        try assignedNumber(of: stream.device), stream.channel.rawValue, Int64(head.applied), Int64(head.batched),
-        Data(head.hash),
-      ])
-  }
-
-  package func heads() throws -> [StreamKey: StreamHead] {
-    let rows = try Row.fetchCursor(
-      database.cachedStatement(
-        sql: "SELECT id, channel, applied, batched, hash FROM heads JOIN devices ON number = device"))
-    var heads: [StreamKey: StreamHead] = [:]
-    while let row = try rows.next() {
-      guard let device = DeviceID(bytes: row["id"] as Data), let channel = Channel(rawValue: row["channel"]) else {
-        continue
-      }
-      heads[StreamKey(device: device, channel: channel)] = Self.head(row)
-    }
-    return heads
-  }
-
-  private func number(of device: DeviceID) throws -> Int64? {
-    try Int64.fetchOne(
-      database.cachedStatement(sql: "SELECT number FROM devices WHERE id = ?"), arguments: [Data(device.bytes)])
-  }
-
-  private func assignedNumber(of device: DeviceID) throws -> Int64 {
-    if let number = try number(of: device) { return number }
-    try database.run("INSERT INTO devices (id) VALUES (?)", [Data(device.bytes)])
-    return database.lastInsertedRowID
+  /// What this device wrote in all its lives.
+  func ownOperations() throws -> UInt64 {
+    let filed = try Int64.fetchOne(database.cachedStatement(sql: "SELECT sum(operations) FROM own")) ?? 0
+    let pending = try Int64.fetchOne(
+      database.cachedStatement(sql: "SELECT sum(applied - batched) FROM heads WHERE applied > batched")) ?? 0
+    return UInt64(clamping: filed + pending)
   }
 
   // MARK: Clock and hash
@@ -121,134 +90,205 @@ package struct SQLiteTransaction: StoreTransaction {
   // MARK: Own operations
 
   package mutating func appendPending(_ operation: Operation) throws {
-    let (lane, sequence) = (operation.id.stream.lane, operation.id.sequence)
-    let body = seals.pending.seal(
-      OperationCodec.encode([operation], .explicit), column: Column.body, row: Self.row(lane, sequence))
+    let id = operation.id
+    let body = seals.pending.seal(OperationCodec.encode([operation], .explicit), column: Column.body, row: id.bytes)
     try database.run(
-      "INSERT INTO pending (lane, sequence, body) VALUES (?, ?, ?)", [lane.rawValue, Int64(sequence), Data(body)])
+      "INSERT INTO pending (writer, lane, sequence, mark, body) VALUES (?, ?, ?, ?, ?)",
+      [
+        try assignedNumber(of: StreamKey(id.stream)), id.stream.lane.rawValue, Int64(bitPattern: id.sequence),
+        Int64(bitPattern: id.mark), Data(body),
+      ])
+    continuity.wrote()
   }
 
   package func pending(_ lane: Lane, limit: Int) throws -> [Operation] {
     let rows = try Row.fetchCursor(
-      database.cachedStatement(sql: "SELECT sequence, body FROM pending WHERE lane = ? ORDER BY sequence LIMIT ?"),
+      database.cachedStatement(
+        sql: """
+          SELECT device, incarnation, lane AS channel, sequence, mark, body FROM pending
+          JOIN writers ON writers.number = writer WHERE lane = ? ORDER BY pending.number LIMIT ?
+          """),
       arguments: [lane.rawValue, limit == .max ? -1 : limit])
     var operations = [Operation]()
     while let row = try rows.next() {
-      let sequence = UInt64(row["sequence"] as Int64)
-      let body = try seals.pending.open(
-        Array(row["body"] as Data), column: Column.body, row: Self.row(lane, sequence))
+      guard let stream = Self.stream(row)?.id else { continue }
+      let id = OperationID(
+        stream: stream, sequence: UInt64(bitPattern: row["sequence"] as Int64), mark: UInt64(bitPattern: row["mark"] as Int64))
+      let body = try seals.pending.open(Array(row["body"] as Data), column: Column.body, row: id.bytes)
       operations += try OperationCodec.decode(body, .explicit)
     }
     return operations
   }
 
   package func pendingCounts() throws -> [Lane: Int] {
-    // What is pending has no gap, so that the ends tell the count: nothing is read in between.
+    // Only what this device wrote is applied before it is in a batch: the heads tell the count.
+    let rows = try Row.fetchCursor(
+      database.cachedStatement(sql: "SELECT channel, sum(applied - batched) AS count FROM heads WHERE applied > batched GROUP BY channel"))
     var counts: [Lane: Int] = [:]
-    for lane in Lane.allCases {
-      let row = try Row.fetchOne(
-        database.cachedStatement(
-          sql: """
-            SELECT (SELECT sequence FROM pending WHERE lane = ?1 ORDER BY sequence LIMIT 1) AS first,
-              (SELECT sequence FROM pending WHERE lane = ?1 ORDER BY sequence DESC LIMIT 1) AS last
-            """), arguments: [lane.rawValue])
-      if let first = row?["first"] as Int64?, let last = row?["last"] as Int64? { counts[lane] = Int(last - first) + 1 }
+    while let row = try rows.next() {
+      if let lane = Lane(rawValue: row["channel"]) { counts[lane] = Int(row["count"] as Int64) }
     }
     return counts
   }
 
-  package mutating func removePending(_ lane: Lane, through sequence: UInt64) throws {
+  package mutating func removePending(_ stream: StreamID, through sequence: UInt64) throws {
+    guard let writer = try number(of: StreamKey(stream)) else { return }
     try database.run(
-      "DELETE FROM pending WHERE lane = ? AND sequence <= ?",
-      [lane.rawValue, Int64(clamping: sequence)])
+      "DELETE FROM pending WHERE writer = ? AND lane = ? AND sequence <= ?",
+      [writer, stream.lane.rawValue, Int64(clamping: sequence)])
   }
 
-  private static func row(_ lane: Lane, _ sequence: UInt64) -> [UInt8] { [lane.rawValue] + sequence.bigEndianBytes }
+  package func ownProgress(of device: DeviceID) throws -> [Channel: OwnProgress] {
+    var progress: [Channel: OwnProgress] = [:]
+    let rows = try Row.fetchCursor(database.cachedStatement(sql: "SELECT channel, operations, position FROM own"))
+    while let row = try rows.next() {
+      guard let channel = Channel(rawValue: row["channel"]) else { continue }
+      let operations = UInt64(bitPattern: row["operations"] as Int64)
+      progress[channel] = OwnProgress(saved: operations, batched: operations, position: UInt64(bitPattern: row["position"] as Int64))
+    }
+    for (lane, count) in try pendingCounts() { progress[Channel(lane), default: OwnProgress()].saved += UInt64(count) }
+    guard let incarnation = try incarnation() else { return progress }
+    for channel in progress.keys {
+      let stream = StreamKey(device: device, incarnation: incarnation, channel: channel)
+      guard let head = try heads(of: stream).first, head.batched > 0, head.batched == head.applied else { continue }
+      progress[channel]?.tip = OwnTip(stream: stream, cursor: head.cursor)
+    }
+    return progress
+  }
 
   // MARK: The log
 
-  package mutating func append(_ batch: StoredBatch) throws {
+  package mutating func append(_ batch: StoredBatch, isOwn: Bool) throws {
     try database.run(
-      "INSERT INTO batches (device, channel, first, count, hash, frame) VALUES (?, ?, ?, ?, ?, ?)",
+      "INSERT INTO batches (writer, channel, own, first, count, hash, marks, frame) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
       [
-        try assignedNumber(of: batch.stream.device), batch.stream.channel.rawValue, Int64(batch.first),
-        Int64(batch.count), Data(batch.hash), Data(batch.frame),
+        try assignedNumber(of: batch.stream), batch.stream.channel.rawValue, isOwn ? 1 : 0,
+        Int64(bitPattern: batch.first), Int64(bitPattern: batch.count), Data(batch.hash),
+        Data(batch.marks.flatMap(\.bigEndianBytes)), Data(batch.frame),
       ])
+    guard isOwn else { return }
+    try database.run(
+      """
+      INSERT INTO own (channel, operations, position) VALUES (?, ?, ?)
+      ON CONFLICT (channel) DO UPDATE SET operations = operations + excluded.operations, position = excluded.position
+      """, [batch.stream.channel.rawValue, Int64(bitPattern: batch.count), database.lastInsertedRowID])
+    continuity.wrote()
+  }
+
+  static let batchColumns = "batches.number AS position, device, incarnation, channel, first, count, hash, marks, frame"
+
+  package func ownBatches(_ channel: Channel, after position: UInt64, limit: Int) throws -> [(position: UInt64, batch: StoredBatch)] {
+    try batches(
+      "own = 1 AND channel = ? AND batches.number > ? ORDER BY batches.number LIMIT ?",
+      [channel.rawValue, Int64(clamping: position), limit])
+  }
+
+  package func ownBatch(_ channel: Channel, before position: UInt64) throws -> StoredBatch? {
+    try batches(
+      "own = 1 AND channel = ? AND batches.number < ? ORDER BY batches.number DESC LIMIT 1",
+      [channel.rawValue, Int64(clamping: position)]
+    ).first?.batch
   }
 
   package func batches(of stream: StreamKey, after sequence: UInt64, limit: Int) throws -> [StoredBatch] {
-    guard limit > 0, let device = try number(of: stream.device) else { return [] }
+    guard limit > 0, let writer = try number(of: stream) else { return [] }
+    return try batches(
+      "writer = ? AND channel = ? AND first > ? ORDER BY first, batches.number LIMIT ?",
+      [writer, stream.channel.rawValue, Int64(clamping: sequence), limit]
+    ).map(\.batch)
+  }
+
+  /// Batches that hold a sequence number, in every history.
+  package func batches(of stream: StreamKey, holding sequence: UInt64) throws -> [StoredBatch] {
+    guard let writer = try number(of: stream) else { return [] }
+    return try batches(
+      "writer = ? AND channel = ? AND first BETWEEN ? AND ? ORDER BY first, batches.number",
+      [writer, stream.channel.rawValue, Int64(clamping: sequence) - Int64(Limits.operationsPerBatch) + 1, Int64(clamping: sequence)]
+    ).map(\.batch).filter { $0.last >= sequence }
+  }
+
+  func batches(_ condition: String, _ arguments: [any DatabaseValueConvertible]) throws -> [(position: UInt64, batch: StoredBatch)] {
     let rows = try Row.fetchCursor(
       database.cachedStatement(
-        sql: """
-          SELECT first, count, hash, frame FROM batches WHERE device = ? AND channel = ? AND first > ?
-          ORDER BY first LIMIT ?
-          """),
-      arguments: [device, stream.channel.rawValue, Int64(sequence), limit])
-    var batches = [StoredBatch]()
-    while let row = try rows.next() { batches.append(Self.batch(row, stream)) }
-    return batches
+        sql: "SELECT \(Self.batchColumns) FROM batches JOIN writers ON writers.number = writer WHERE \(condition)"),
+      arguments: StatementArguments(arguments))
+    var found: [(position: UInt64, batch: StoredBatch)] = []
+    while let row = try rows.next() {
+      guard let stream = Self.stream(row) else { continue }
+      let batch = StoredBatch(
+        stream: stream, first: UInt64(bitPattern: row["first"] as Int64), count: UInt64(bitPattern: row["count"] as Int64),
+        hash: Array(row["hash"] as Data), frame: Array(row["frame"] as Data), marks: Self.marks(row["marks"] as Data))
+      found.append((UInt64(bitPattern: row["position"] as Int64), batch))
+    }
+    return found
   }
 
-  package func batch(of stream: StreamKey, before sequence: UInt64) throws -> StoredBatch? {
-    guard let device = try number(of: stream.device) else { return nil }
-    return try Row.fetchOne(
+  static func marks(_ bytes: Data) -> [UInt64] {
+    let bytes = Array(bytes)
+    return stride(from: 0, to: bytes.count - 7, by: 8).map { UInt64(bigEndianBytes: bytes[$0..<$0 + 8]) }
+  }
+
+  package func logged(of stream: StreamKey, from first: UInt64, through last: UInt64) throws -> [LoggedBatch] {
+    guard let writer = try number(of: stream) else { return [] }
+    let rows = try Row.fetchCursor(
       database.cachedStatement(
-        sql: """
-          SELECT first, count, hash, frame FROM batches WHERE device = ? AND channel = ? AND first < ?
-          ORDER BY first DESC LIMIT 1
-          """),
-      arguments: [device, stream.channel.rawValue, Int64(sequence)]
-    ).map { Self.batch($0, stream) }
+        sql: "SELECT first, count, hash FROM batches WHERE writer = ? AND channel = ? AND first BETWEEN ? AND ?"),
+      arguments: [writer, stream.channel.rawValue, Int64(clamping: first), Int64(clamping: last)])
+    var found = [LoggedBatch]()
+    while let row = try rows.next() {
+      found.append(
+        LoggedBatch(
+          first: UInt64(bitPattern: row["first"] as Int64), count: UInt64(bitPattern: row["count"] as Int64),
+          hash: Array(row["hash"] as Data)))
+    }
+    return found
   }
 
-  private static func batch(_ row: Row, _ stream: StreamKey) -> StoredBatch {
-    StoredBatch(
-      stream: stream, first: UInt64(row["first"] as Int64), count: UInt64(row["count"] as Int64),
-      hash: Array(row["hash"] as Data), frame: Array(row["frame"] as Data))
+  package func marks(of stream: StreamKey, at sequence: UInt64) throws -> [UInt64] {
+    guard let writer = try number(of: stream) else { return [] }
+    let last = Int64(clamping: sequence)
+    let rows = try Row.fetchCursor(
+      database.cachedStatement(
+        sql: "SELECT first, marks FROM batches WHERE writer = ? AND channel = ? AND first BETWEEN ? AND ?"),
+      arguments: [writer, stream.channel.rawValue, last - Int64(Limits.operationsPerBatch) + 1, last])
+    var found = [UInt64]()
+    while let row = try rows.next() {
+      let marks = Self.marks(row["marks"] as Data)
+      let index = Int(last - (row["first"] as Int64))
+      if marks.indices.contains(index) { found.append(marks[index]) }
+    }
+    guard let lane = stream.channel.lane else { return found }
+    let pending = try Int64.fetchOne(
+      database.cachedStatement(sql: "SELECT mark FROM pending WHERE writer = ? AND lane = ? AND sequence = ?"),
+      arguments: [writer, lane.rawValue, last])
+    return found + (pending.map { [UInt64(bitPattern: $0)] } ?? [])
   }
 
   package mutating func noteHistory(of record: RecordID, in stream: StreamKey, sequence: UInt64) throws {
     try database.run(
-      "INSERT OR IGNORE INTO history (record, device, channel, sequence) VALUES (?, ?, ?, ?)",
-      [Data(record.bytes), try assignedNumber(of: stream.device), stream.channel.rawValue, Int64(sequence)])
+      "INSERT OR IGNORE INTO history (record, writer, channel, sequence) VALUES (?, ?, ?, ?)",
+      [Data(record.bytes), try assignedNumber(of: stream), stream.channel.rawValue, Int64(clamping: sequence)])
   }
 
-  // MARK: Quarantine
+  // MARK: What was applied before its turn
 
-  package mutating func quarantine(_ operation: Operation) throws {
-    let device = try assignedNumber(of: operation.id.stream.device)
-    let body = seals.quarantine.seal(
-      OperationCodec.encode([operation], .explicit), column: Column.body, row: Self.row(operation.id))
-    try database.run(
-      "INSERT INTO quarantine (device, lane, sequence, body) VALUES (?, ?, ?, ?)",
-      [device, operation.id.stream.lane.rawValue, Int64(operation.id.sequence), Data(body)])
-  }
-
-  package func quarantined() throws -> [Operation] {
-    let rows = try Row.fetchCursor(
-      database.cachedStatement(
-        sql: "SELECT id, lane, sequence, body FROM quarantine JOIN devices ON number = device"))
-    var operations = [Operation]()
-    while let row = try rows.next() {
-      guard let device = DeviceID(bytes: row["id"] as Data), let lane = Lane(rawValue: row["lane"]) else { continue }
-      let id = OperationID(
-        stream: StreamID(device: device, lane: lane), sequence: UInt64(row["sequence"] as Int64))
-      let body = try seals.quarantine.open(Array(row["body"] as Data), column: Column.body, row: Self.row(id))
-      operations += try OperationCodec.decode(body, .explicit)
+  package mutating func noteEarly(_ hash: [UInt8], _ operations: [OperationID]) throws {
+    for id in operations {
+      try database.run("INSERT OR IGNORE INTO early (operation, hash) VALUES (?, ?)", [Data(id.bytes), Data(hash)])
     }
-    return operations
   }
 
-  package mutating func release(_ operation: OperationID) throws {
-    guard let device = try number(of: operation.stream.device) else { return }
-    try database.run(
-      "DELETE FROM quarantine WHERE device = ? AND lane = ? AND sequence = ?",
-      [device, operation.stream.lane.rawValue, Int64(operation.sequence)])
+  package func isEarly(_ hash: [UInt8]) throws -> Bool {
+    try Int.fetchOne(database.cachedStatement(sql: "SELECT 1 FROM early WHERE hash = ? LIMIT 1"), arguments: [Data(hash)]) != nil
   }
 
-  private static func row(_ id: OperationID) -> [UInt8] {
-    id.stream.device.bytes + row(id.stream.lane, id.sequence)
+  package mutating func removeEarly(_ hash: [UInt8]) throws {
+    try database.run("DELETE FROM early WHERE hash = ?", [Data(hash)])
+  }
+
+  package func hasEarly(_ operation: OperationID) throws -> Bool {
+    try Int.fetchOne(
+      database.cachedStatement(sql: "SELECT 1 FROM early WHERE operation = ?"), arguments: [Data(operation.bytes)]) != nil
   }
 
   // MARK: Membership and usage
@@ -259,15 +299,16 @@ package struct SQLiteTransaction: StoreTransaction {
     var entries = [[UInt8]]()
     while let row = try rows.next() {
       let number: Int64 = row["number"]
-      entries.append(
-        try seals.membership.open(
-          Array(row["entry"] as Data), column: Column.entry, row: number.bigEndianBytes))
+      // One that cannot be opened closes nothing: `doctor` tells of it, and it comes again with its stream.
+      guard let entry = try? seals.membership.open(Array(row["entry"] as Data), column: Column.entry, row: number.bigEndianBytes)
+      else { continue }
+      entries.append(entry)
     }
     return entries
   }
 
   package func membershipCount() throws -> Int {
-    try Int.fetchOne(database.cachedStatement(sql: "SELECT max(number) FROM membership")) ?? 0
+    try Int.fetchOne(database.cachedStatement(sql: "SELECT count(*) FROM membership")) ?? 0
   }
 
   package mutating func appendMembership(_ entry: [UInt8]) throws {
@@ -276,13 +317,13 @@ package struct SQLiteTransaction: StoreTransaction {
 
   package func syncOperations(onDay day: UInt64) throws -> Int {
     try Int.fetchOne(
-      database.cachedStatement(sql: "SELECT operations FROM usage WHERE day = ?"), arguments: [Int64(day)]) ?? 0
+      database.cachedStatement(sql: "SELECT operations FROM usage WHERE day = ?"), arguments: [Int64(clamping: day)]) ?? 0
   }
 
   package mutating func countSyncOperation(onDay day: UInt64) throws {
     try database.run(
       "INSERT INTO usage (day, operations) VALUES (?, 1) ON CONFLICT (day) DO UPDATE SET operations = operations + 1",
-      [Int64(day)])
+      [Int64(clamping: day)])
   }
 }
 

@@ -8,6 +8,15 @@ import GRDB
 package enum StorageError: Error, Sendable, Hashable {
   case noStore(String)
   case storeExists(String)
+  /// A folder with other files in it.
+  case notEmpty(String)
+  /// One of the two files of a store is gone or empty.
+  case incomplete(String, missing: String)
+  /// The key file is not the one of this database.
+  case otherKey(String)
+  /// The files were deleted or replaced while the program ran.
+  case replaced(String)
+  case olderVersion(String, found: Int, supported: Int)
   case unreadable(String, String)
   case diskFull(String)
   /// Another process kept the write lock for the whole waiting time.
@@ -24,6 +33,11 @@ extension StorageError: ActionableError {
     switch self {
     case .noStore: "storage.no-store"
     case .storeExists: "storage.store-exists"
+    case .notEmpty: "storage.not-empty"
+    case .incomplete: "storage.incomplete"
+    case .otherKey: "storage.other-key"
+    case .replaced: "storage.replaced"
+    case .olderVersion: "storage.older-version"
     case .unreadable: "storage.unreadable"
     case .diskFull: "storage.disk-full"
     case .locked: "storage.locked"
@@ -39,6 +53,13 @@ extension StorageError: ActionableError {
     switch self {
     case .noStore(let path): "There is no store in \(path). Nothing was changed."
     case .storeExists(let path): "There is a store in \(path) already. It was not touched."
+    case .notEmpty(let path): "\(path) holds other files. Nothing was changed in it."
+    case .incomplete(let path, let missing): "There was a store in \(path), but \(missing) is gone or empty. Nothing was changed."
+    case .otherKey(let path): "In \(path) the key file and the database do not belong together. Nothing was changed."
+    case .replaced(let path):
+      "The files in \(path) were deleted or replaced while this program ran. Nothing more is saved by it; what it had saved before is in the files that were there."
+    case .olderVersion(let path, let found, let supported):
+      "\(path) has format \(found), which was never released; this version reads from \(supported) on. It was not changed."
     case .unreadable(let path, let why): "\(path): \(why). Nothing was changed."
     case .diskFull(let path):
       "The change was not saved: the disk with \(path) is full. Everything saved before is intact."
@@ -56,14 +77,21 @@ extension StorageError: ActionableError {
   package var remedy: String {
     switch self {
     case .noStore: "Start one with `fullmind init --device NAME`, or join with `fullmind join CODE --device NAME`."
-    case .storeExists: "Use another --home, or go on with this store."
+    case .storeExists: "Use another --home, or go on with this store. `--replace` moves it aside first."
+    case .notEmpty: "Choose an empty folder, or one that does not exist yet."
+    case .incomplete(_, let missing):
+      "Put \(missing) back where it was. If it is lost, `fullmind join CODE --device NAME --replace` on this device, with a code of another one, brings everything back; the old folder is kept aside."
+    case .otherKey:
+      "Put the files back that belong together, or join again: `fullmind join CODE --device NAME --replace` keeps the old folder aside."
+    case .replaced: "Start it again: it then opens the files that are there now."
+    case .olderVersion: "Start anew: `fullmind init --device NAME --replace` keeps the old folder aside."
     case .unreadable(let path, _): "Check that \(path) exists and that you may read and write it; or use another --home."
     case .diskFull: "Free some space, then repeat. `fullmind crisis card` works in any case."
     case .locked: "Close the other program, then repeat."
     case .newerVersion: "Install the newer version of fullmind on this device too."
     case .damaged:
-      "Keep the folder as it is, and join again from another device, or restore a backup. `fullmind crisis card` works in any case."
-    case .wrongPassphrase: "Try again; or join anew from another device."
+      "Restore a backup, or join again: `fullmind join CODE --device NAME --replace`, with a code of another device, keeps the old folder aside. `fullmind crisis card` works in any case."
+    case .wrongPassphrase: "Try again; or join anew with a code of another device: `fullmind join CODE --device NAME --replace`."
     case .passphraseNeeded: "Give it with --passphrase-file FILE, or run the command in a terminal."
     case .emptyPassphrase: "Choose one, or use --no-passphrase and read what that means."
     }
@@ -72,7 +100,10 @@ extension StorageError: ActionableError {
   package var exitStatus: ExitStatus {
     switch self {
     case .noStore: .noInput
-    case .storeExists: .cannotCreate
+    case .storeExists, .notEmpty: .cannotCreate
+    case .incomplete, .otherKey: .dataError
+    case .replaced: .temporary
+    case .olderVersion: .config
     case .unreadable: .noPermission
     case .diskFull: .ioError
     case .locked: .temporary

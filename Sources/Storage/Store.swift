@@ -12,51 +12,87 @@ import Synchronization
 /// syncs the log before it answers. Several processes may open the same store; transactions serialise
 /// them. Opening reads a handful of rows, whatever the length of the history.
 package final class Store: ReplicaStore, @unchecked Sendable {
-  // @unchecked: all access to `queue` goes through GRDB's own serial queue; the rest is immutable.
+  // @unchecked: all access to `queue` goes through GRDB's own serial queue; the rest is immutable or locked.
   package let home: HomeFolder
   package let ring: KeyRing
-  package let incarnation: UInt64
   let seals: Seals
   private let queue: DatabaseQueue
+  /// The file that was opened: another one may be put in its place meanwhile.
+  private let file: (device: UInt64, node: UInt64)
+  /// Whether this process knows that the store follows its mark.
+  private let isProved = Mutex(false)
+  /// How long a lock of another program is waited for, in seconds.
+  private static let patience: TimeInterval = 10
 
-  // MARK: Opening
+  // MARK: Making
 
-  /// Makes a new store for a device whose keys exist.
+  /// Makes a new store for a device whose keys exist, in a folder beside its place.
   ///
   /// - Parameters:
   ///   - passphrase: `nil` for a key file that opens it without one.
   ///   - membership: The account's entries so far.
-  /// - Throws: ``StorageError``; an existing store is never touched.
-  package static func create(
-    at home: HomeFolder, ring: KeyRing, membership: [[UInt8]], passphrase: String?
-  ) throws -> Store {
-    guard !FileManager.default.fileExists(atPath: home.dataKey) else { throw StorageError.storeExists(home.path) }
-    try home.create()
-    var random = SystemRandomNumberGenerator()
-    let dataKey = random.bytes(32)
-    let keyFile: [UInt8]
-    if let passphrase {
-      guard !passphrase.isEmpty else { throw StorageError.emptyPassphrase }
-      keyFile = try DataKeyFile.protected(dataKey, passphrase: passphrase, using: &random)
-    } else {
-      keyFile = DataKeyFile.unprotected(dataKey)
-    }
+  ///   - begin: Runs in the first transaction.
+  /// - Returns: The key that opens it, for ``open(at:dataKey:)`` once it is in its place.
+  /// - Throws: ``StorageError``; nothing that exists was touched.
+  package static func make(
+    in draft: HomeDraft, ring: KeyRing, membership: [[UInt8]], passphrase: String?,
+    _ begin: (inout SQLiteTransaction) throws -> Void = { _ in }
+  ) throws -> DataKey {
+    let home = draft.folder
+    let dataKey = try dataKey(of: draft, passphrase: passphrase)
     for suffix in ["", "-wal", "-shm"] { unlink(home.database + suffix) }
     try HomeFolder.writePrivate([], to: home.database)
-    let seals = Seals(CellSealer(dataKey: dataKey))
+    let seals = Seals(CellSealer(dataKey: dataKey.bytes))
     let queue = try open(home)
+    defer { try? queue.close() }
     try translating(home) {
       try queue.write { database in
         try database.execute(sql: Schema.statements)
         try database.execute(sql: "PRAGMA user_version = \(Schema.version)")
         try database.put(.keyRing, seals.meta.seal(ring.bytes, column: Column.value, row: MetaKey.keyRing.row))
-        try database.put(.incarnation, random.bytes(8))
         for entry in membership { try database.append(membership: entry, seals) }
+        var transaction = SQLiteTransaction(database, seals, Continuity(mustBegin: false))
+        try begin(&transaction)
+        if let life = try transaction.incarnation() { Continuity.write(home.mark, life: life, operations: try transaction.ownOperations()) }
       }
     }
-    // The key file comes last: until it is there, there is no store.
-    try HomeFolder.writePrivate(keyFile, to: home.dataKey)
-    return try Store(home: home, queue: queue, seals: seals)
+    return dataKey
+  }
+
+  /// The key of a home that is being made; drawn once, also where another run goes on with it.
+  ///
+  /// - Throws: ``StorageError``, also for a passphrase that does not open the key that is there.
+  package static func dataKey(of draft: HomeDraft, passphrase: String?) throws -> DataKey {
+    let home = draft.folder
+    if access(home.dataKey, F_OK) == 0 { return try key(of: home) { passphrase } }
+    var random = SystemRandomNumberGenerator()
+    let dataKey = DataKey(bytes: random.bytes(32))
+    if let passphrase {
+      guard !DataKeyFile.normalised(passphrase).isEmpty else { throw StorageError.emptyPassphrase }
+      try HomeFolder.writePrivate(try DataKeyFile.protected(dataKey.bytes, passphrase: passphrase, using: &random), to: home.dataKey)
+    } else {
+      try HomeFolder.writePrivate(DataKeyFile.unprotected(dataKey.bytes), to: home.dataKey)
+    }
+    return dataKey
+  }
+
+  // MARK: Opening
+
+  /// The key of a store that is being made.
+  package struct DataKey: Sendable {
+    let bytes: [UInt8]
+    private var seal: TableSealer { CellSealer(dataKey: bytes).table("draft") }
+
+    /// Keeps something in a home that is being made.
+    package func keep(_ content: [UInt8], as name: String, in draft: HomeDraft) throws(StorageError) {
+      try HomeFolder.writePrivate(seal.seal(content, column: Column.value, row: Array(name.utf8)), to: draft.folder.path + "/" + name)
+    }
+
+    /// What was kept; `nil` where there is nothing that this key opens.
+    package func kept(_ name: String, in draft: HomeDraft) -> [UInt8]? {
+      guard let sealed = try? HomeFolder.readFile(draft.folder.path + "/" + name) else { return nil }
+      return try? seal.open(sealed, column: Column.value, row: Array(name.utf8))
+    }
   }
 
   /// Opens an existing store.
@@ -64,19 +100,25 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   /// - Parameter passphrase: Asked for only when the store needs one.
   /// - Throws: ``StorageError``; nothing is changed.
   package static func open(at home: HomeFolder, passphrase: () throws -> String?) throws -> Store {
-    guard home.hasStore else {
+    switch home.content {
+    case .store: break
+    case .incomplete(let missing): throw StorageError.incomplete(home.path, missing: missing)
+    case .nothing, .foreign:
       if FileManager.default.fileExists(atPath: home.path), access(home.path, R_OK | X_OK) != 0 {
         throw StorageError.unreadable(home.path, "you may not read it")
       }
       throw StorageError.noStore(home.path)
     }
+    return try open(at: home, dataKey: try key(of: home, passphrase: passphrase))
+  }
+
+  private static func key(of home: HomeFolder, passphrase: () throws -> String?) throws -> DataKey {
     let file = try HomeFolder.readFile(home.dataKey)
-    let dataKey: [UInt8]
     do {
       let needs = try DataKeyFile.needsPassphrase(file)
       let given = needs ? try passphrase() : nil
       if needs, given == nil { throw StorageError.passphraseNeeded }
-      dataKey = try DataKeyFile.open(file, passphrase: given)
+      return DataKey(bytes: try DataKeyFile.open(file, passphrase: given))
     } catch SealingError.wrongPassphrase {
       throw StorageError.wrongPassphrase
     } catch SealingError.emptyPassphrase {
@@ -84,15 +126,18 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     } catch is SealingError {
       throw StorageError.damaged(home.dataKey)
     }
-    let seals = Seals(CellSealer(dataKey: dataKey))
+  }
+
+  package static func open(at home: HomeFolder, dataKey: DataKey) throws -> Store {
+    let seals = Seals(CellSealer(dataKey: dataKey.bytes))
     let queue = try open(home)
-    try translating(home) { try queue.writeWithoutTransaction { try Schema.bringUp($0, seals, home.database) } }
+    try translating(home) { try queue.writeWithoutTransaction { try Schema.migrate($0, home.database) } }
     return try Store(home: home, queue: queue, seals: seals)
   }
 
   private static func open(_ home: HomeFolder) throws -> DatabaseQueue {
     var configuration = Configuration()
-    configuration.busyMode = .timeout(10)
+    configuration.busyMode = .timeout(patience)
     configuration.maximumReaderCount = 1
     configuration.label = "store"
     return try translating(home) {
@@ -114,36 +159,108 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     self.home = home
     self.queue = queue
     self.seals = seals
-    (ring, incarnation) = try Self.translating(home) {
+    guard let file = Self.file(home.database) else { throw StorageError.unreadable(home.database, "it is gone") }
+    self.file = file
+    ring = try Self.translating(home) {
       try queue.unsafeRead { database in
-        guard let sealed = try database.value(.keyRing), let incarnation = try database.value(.incarnation),
-          incarnation.count == 8
-        else { throw StorageError.damaged(home.database) }
-        let bytes = try seals.meta.open(sealed, column: Column.value, row: MetaKey.keyRing.row)
-        return (try KeyRing(bytes: bytes), UInt64(bigEndianBytes: incarnation))
+        guard let sealed = try database.value(.keyRing) else { throw StorageError.damaged(home.database) }
+        guard let bytes = try? seals.meta.open(sealed, column: Column.value, row: MetaKey.keyRing.row) else {
+          throw StorageError.otherKey(home.path)
+        }
+        return try KeyRing(bytes: bytes)
       }
     }
+  }
+
+  // MARK: Its files
+
+  private static func file(_ path: String) -> (device: UInt64, node: UInt64)? {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return nil }
+    return (UInt64(status.st_dev), UInt64(status.st_ino))
+  }
+
+  /// Whether the file that was opened is still the one of that name: what is written into a deleted one is lost.
+  package var isInPlace: Bool {
+    guard let now = Self.file(home.database) else { return false }
+    return now == file
+  }
+
+  /// Whether this store follows what it has said; see ``Continuity``.
+  package func continuity() throws -> Continuity.Verdict {
+    try Self.translating(home) { try queue.unsafeRead { try verdict($0) } }
+  }
+
+  private func verdict(_ database: Database) throws -> Continuity.Verdict {
+    let transaction = SQLiteTransaction(database, seals, Continuity(mustBegin: false))
+    return Continuity.verdict(home.mark, life: try transaction.incarnation(), operations: try transaction.ownOperations())
   }
 
   // MARK: Transactions
 
+  /// Runs a transaction that may write.
+  ///
+  /// - Throws: ``StorageError``, and what `body` throws; then nothing was changed.
   package func write<Result>(_ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
+    try write(within: nil, body)
+  }
+
+  /// As ``write(_:)``, for who cannot wait.
+  ///
+  /// - Parameter milliseconds: How long a lock of another program is waited for.
+  package func write<Result>(within milliseconds: Int?, _ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
     try Self.translating(home) {
       // IMMEDIATE: the write lock is taken before anything is read, so that sequence numbers are
       // drawn from what is really the end of the log, also with other processes at work.
       try queue.writeWithoutTransaction { database in
-        try database.transaction("BEGIN IMMEDIATE") {
-          var transaction = SQLiteTransaction(database, seals)
-          return try body(&transaction)
+        guard isInPlace else { throw StorageError.replaced(home.path) }
+        let mustReset = try Self.wait(milliseconds, database)
+        defer { if mustReset { _ = try? Self.wait(Int(Self.patience * 1_000), database) } }
+        var written: (life: Incarnation, operations: UInt64)?
+        let result = try database.transaction("BEGIN IMMEDIATE") {
+          let continuity = try continuity(database)
+          var transaction = SQLiteTransaction(database, seals, continuity)
+          let result = try body(&transaction)
+          if continuity.hasWritten, let life = try transaction.incarnation() { written = (life, try transaction.ownOperations()) }
+          return result
         }
+        if let written {
+          Continuity.write(home.mark, life: written.life, operations: written.operations)
+          isProved.withLock { $0 = true }
+        }
+        return result
       }
     }
   }
 
-  package func read<Result>(_ body: (SQLiteTransaction) throws -> Result) throws -> Result {
+  /// Looks once in each run whether the store follows its mark, inside the transaction that writes.
+  private func continuity(_ database: Database) throws -> Continuity {
+    if isProved.withLock({ $0 }) { return Continuity(mustBegin: false) }
+    let isProved = try verdict(database) == .proved
+    self.isProved.withLock { $0 = isProved }
+    return Continuity(mustBegin: !isProved)
+  }
+
+  /// Sets how long a lock of another program is waited for.
+  ///
+  /// - Returns: Whether anything was set.
+  private static func wait(_ milliseconds: Int?, _ database: Database) throws -> Bool {
+    guard let milliseconds else { return false }
+    try database.execute(sql: "PRAGMA busy_timeout = \(milliseconds)")
+    return true
+  }
+
+  package func read<Result>(_ body: (SQLiteTransaction) throws -> Result) throws -> Result { try read(within: nil, body) }
+
+  /// As ``read(_:)``, for who cannot wait.
+  package func read<Result>(within milliseconds: Int?, _ body: (SQLiteTransaction) throws -> Result) throws -> Result {
     try Self.translating(home) {
       try queue.unsafeRead { database in
-        try database.transaction("BEGIN DEFERRED") { try body(SQLiteTransaction(database, seals)) }
+        let mustReset = try Self.wait(milliseconds, database)
+        defer { if mustReset { _ = try? Self.wait(Int(Self.patience * 1_000), database) } }
+        return try database.transaction("BEGIN DEFERRED") {
+          try body(SQLiteTransaction(database, seals, try continuity(database)))
+        }
       }
     }
   }
@@ -161,13 +278,13 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   }
 
   /// Folds the log into the database early, for a store in memory whose size counts more than its speed.
-  package func keepLogSmall() throws {
+  package func checkpointOften() throws {
     try Self.translating(home) {
       try queue.writeWithoutTransaction { try $0.execute(sql: "PRAGMA wal_autocheckpoint = 100") }
     }
   }
 
-  /// Checks the file as SQLite does, and every sealed record.
+  /// Checks the file as SQLite does. The sealed records are checked by opening each.
   package func integrityReport() throws -> [String] {
     try Self.translating(home) {
       try queue.read { try String.fetchAll($0, sql: "PRAGMA quick_check(10)") }.filter { $0 != "ok" }
@@ -185,15 +302,18 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   // MARK: Other processes
 
   /// Tells the other processes of this store that something was committed.
-  package func pingOthers(except own: String?) {
-    fm_ping_all(home.sockets, own)
-  }
+  package func pingOthers(except own: String?) { home.pingOthers(except: own) }
+}
+
+extension HomeFolder {
+  /// Tells the processes of a home that something has changed. Needs no store.
+  package func pingOthers(except own: String?) { fm_ping_all(sockets, own) }
 }
 
 /// The sealers of the tables, derived once.
 struct Seals: Sendable {
   let cells: CellSealer
-  let meta, records, pending, quarantine, membership, peers: TableSealer
+  let meta, records, pending, quarantine, membership, peers, admissions: TableSealer
 
   init(_ cells: CellSealer) {
     self.cells = cells
@@ -203,6 +323,7 @@ struct Seals: Sendable {
     quarantine = cells.table("quarantine")
     membership = cells.table("membership")
     peers = cells.table("peers")
+    admissions = cells.table("admissions")
   }
 }
 

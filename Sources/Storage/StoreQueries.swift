@@ -18,51 +18,42 @@ extension SQLiteTransaction {
     return try records("SELECT id, body FROM records WHERE flags & 2 ORDER BY latest DESC LIMIT ?", [limit])
   }
 
+  /// Every record of a kind that is visible: for what safety depends on there is no newest few.
+  package func allRecords(kind: String) throws -> [RecordState] { try records(kind: kind, limit: -1) }
+
   /// Which activation this device has had since when, in milliseconds since 1970.
   package func crisisSeen() throws -> (activation: OperationID, wall: UInt64)? {
-    guard let bytes = try database.value(.crisisSeen), bytes.count == 32, let device = DeviceID(bytes: bytes[..<16]) else {
-      return nil
-    }
-    let stream = StreamID(device: device, lane: .crisis)
-    return (
-      OperationID(stream: stream, sequence: UInt64(bigEndianBytes: bytes[16..<24])), UInt64(bigEndianBytes: bytes[24...])
-    )
+    guard let bytes = try database.value(.crisisSeen), bytes.count == OperationID.byteCount + 8,
+      let activation = OperationID(bytes: bytes.dropLast(8))
+    else { return nil }
+    return (activation, UInt64(bigEndianBytes: bytes.suffix(8)))
   }
 
   package mutating func setCrisisSeen(_ activation: OperationID, wall: UInt64) throws {
-    try database.put(
-      .crisisSeen, activation.stream.device.bytes + activation.sequence.bigEndianBytes + wall.bigEndianBytes)
+    try database.put(.crisisSeen, activation.bytes + wall.bigEndianBytes)
   }
 
   /// The activation that a screen of this device shows; kept for the process that exchanges.
-  package func crisisShown() throws -> OperationID? {
-    guard let bytes = try database.value(.crisisShown), bytes.count == 24, let device = DeviceID(bytes: bytes[..<16]) else {
-      return nil
-    }
-    return OperationID(
-      stream: StreamID(device: device, lane: .crisis), sequence: UInt64(bigEndianBytes: bytes[16...]))
-  }
+  package func crisisShown() throws -> OperationID? { try database.value(.crisisShown).flatMap { OperationID(bytes: $0) } }
 
-  package mutating func setCrisisShown(_ activation: OperationID) throws {
-    try database.put(.crisisShown, activation.stream.device.bytes + activation.sequence.bigEndianBytes)
-  }
+  package mutating func setCrisisShown(_ activation: OperationID) throws { try database.put(.crisisShown, activation.bytes) }
 
-  /// How often processes of this device have wished that everything is exchanged, and how many of those wishes
-  /// the process that exchanges has met.
-  package func syncWishes() throws -> (made: UInt64, met: UInt64) {
-    guard let bytes = try database.value(.syncWishes), bytes.count == 16 else { return (0, 0) }
+  /// How many times processes of this device have requested that everything is exchanged, and how many of those
+  /// requests the process that exchanges has completed.
+  package func syncRequests() throws -> (made: UInt64, completed: UInt64) {
+    guard let bytes = try database.value(.syncRequests), bytes.count == 16 else { return (0, 0) }
     return (UInt64(bigEndianBytes: bytes[..<8]), UInt64(bigEndianBytes: bytes[8...]))
   }
 
-  /// - Returns: The number of the wish.
-  package mutating func wishForSync() throws -> UInt64 {
-    let (made, met) = try syncWishes()
-    try database.put(.syncWishes, (made + 1).bigEndianBytes + met.bigEndianBytes)
+  /// - Returns: The number of the request.
+  package mutating func requestSync() throws -> UInt64 {
+    let (made, completed) = try syncRequests()
+    try database.put(.syncRequests, (made + 1).bigEndianBytes + completed.bigEndianBytes)
     return made + 1
   }
 
-  package mutating func meetSyncWishes(through number: UInt64) throws {
-    try database.put(.syncWishes, try syncWishes().made.bigEndianBytes + number.bigEndianBytes)
+  package mutating func completeSyncRequests(through number: UInt64) throws {
+    try database.put(.syncRequests, try syncRequests().made.bigEndianBytes + number.bigEndianBytes)
   }
 
   /// The records with something for the person to decide: the weightiest first, of equal ones the newest.
@@ -79,7 +70,7 @@ extension SQLiteTransaction {
   /// How many records have something for the person to decide, and which of them was written least lately.
   package func openRecordSummary() throws -> (count: Int, oldest: Timestamp?) {
     let row = try Row.fetchOne(database.cachedStatement(sql: "SELECT count(*) AS count, min(latest) AS oldest FROM records WHERE impact IS NOT NULL"))
-    return (row?["count"] ?? 0, (row?["oldest"] as Int64?).map { Timestamp(rawValue: UInt64($0)) })
+    return (row?["count"] ?? 0, (row?["oldest"] as Int64?).map { Timestamp(rawValue: UInt64(clamping: $0)) })
   }
 
   package func quarantinedCount() throws -> Int {
@@ -111,30 +102,13 @@ extension SQLiteTransaction {
   package func historyPlaces(of record: RecordID) throws -> [(stream: StreamKey, sequence: UInt64)] {
     let rows = try Row.fetchCursor(
       database.cachedStatement(
-        sql: "SELECT id, channel, sequence FROM history JOIN devices ON number = device WHERE record = ?"),
+        sql: "SELECT device, incarnation, channel, sequence FROM history JOIN writers ON number = writer WHERE record = ?"),
       arguments: [Data(record.bytes)])
     var places: [(StreamKey, UInt64)] = []
     while let row = try rows.next() {
-      guard let device = DeviceID(bytes: row["id"] as Data), let channel = Channel(rawValue: row["channel"]) else {
-        continue
-      }
-      places.append((StreamKey(device: device, channel: channel), UInt64(row["sequence"] as Int64)))
+      if let stream = Self.stream(row) { places.append((stream, UInt64(bitPattern: row["sequence"] as Int64))) }
     }
     return places
-  }
-
-  /// The batch that holds a sequence number.
-  package func batch(of stream: StreamKey, holding sequence: UInt64) throws -> StoredBatch? {
-    let row = try Row.fetchOne(
-      database.cachedStatement(
-        sql: """
-          SELECT first FROM batches JOIN devices ON number = device
-          WHERE id = ? AND channel = ? AND first <= ? ORDER BY first DESC LIMIT 1
-          """),
-      arguments: [Data(stream.device.bytes), stream.channel.rawValue, Int64(sequence)])
-    guard let first = (row?["first"] as Int64?).map({ UInt64($0) }) else { return nil }
-    let batch = try batches(of: stream, after: first - 1, limit: 1).first
-    return batch.flatMap { $0.last >= sequence ? $0 : nil }
   }
 
   /// Calls `body` with every record, visible or not.
@@ -169,27 +143,72 @@ extension SQLiteTransaction {
   package func rememberedPeers() throws -> [(presence: Presence, heard: UInt64, roundTrip: UInt64?)] {
     let rows = try Row.fetchCursor(
       database.cachedStatement(
-        sql: "SELECT id, heard, round_trip, body FROM peers JOIN devices ON number = device ORDER BY id"))
+        sql: "SELECT device AS id, heard, round_trip, body FROM peers ORDER BY device"))
     var peers: [(Presence, UInt64, UInt64?)] = []
     while let row = try rows.next() {
       let body = try seals.peers.open(
         Array(row["body"] as Data), column: Column.body, row: Array(row["id"] as Data))
       guard let presence = Presence(bytes: body) else { continue }
-      peers.append((presence, UInt64(row["heard"] as Int64), (row["round_trip"] as Int64?).map { UInt64($0) }))
+      peers.append((presence, UInt64(clamping: row["heard"] as Int64), (row["round_trip"] as Int64?).map { UInt64(clamping: $0) }))
     }
     return peers
   }
 
   package mutating func remember(_ presence: Presence, heard: UInt64, roundTrip: UInt64?) throws {
-    let id = Data(presence.device.bytes)
-    try database.run("INSERT OR IGNORE INTO devices (id) VALUES (?)", [id])
     let body = seals.peers.seal(presence.bytes, column: Column.body, row: presence.device.bytes)
     try database.run(
       """
-      INSERT INTO peers (device, heard, round_trip, body) SELECT number, ?, ?, ? FROM devices WHERE id = ?
+      INSERT INTO peers (device, heard, round_trip, body) VALUES (?, ?, ?, ?)
       ON CONFLICT (device) DO UPDATE SET heard = excluded.heard, round_trip = excluded.round_trip, body = excluded.body
       """,
-      [Int64(clamping: heard), roundTrip.map { Int64(clamping: $0) }, Data(body), id])
+      [Data(presence.device.bytes), Int64(clamping: heard), roundTrip.map { Int64(clamping: $0) }, Data(body)])
+  }
+
+  // MARK: Admissions that a newcomer may not have read yet
+
+  /// What this device has admitted and not heard of yet, sealed as it was kept.
+  package func admissions() throws -> [(device: DeviceID, bytes: [UInt8])] {
+    let rows = try Row.fetchCursor(database.cachedStatement(sql: "SELECT device, body FROM admissions ORDER BY device"))
+    var found: [(DeviceID, [UInt8])] = []
+    while let row = try rows.next() {
+      guard let device = DeviceID(bytes: row["device"] as Data) else { continue }
+      found.append((device, try seals.admissions.open(Array(row["body"] as Data), column: Column.body, row: device.bytes)))
+    }
+    return found
+  }
+
+  package mutating func keepAdmission(_ bytes: [UInt8], of device: DeviceID) throws {
+    let body = seals.admissions.seal(bytes, column: Column.body, row: device.bytes)
+    try database.run("INSERT OR REPLACE INTO admissions (device, body) VALUES (?, ?)", [Data(device.bytes), Data(body)])
+  }
+
+  package mutating func removeAdmission(of device: DeviceID) throws {
+    try database.run("DELETE FROM admissions WHERE device = ?", [Data(device.bytes)])
+  }
+
+  // MARK: Which relay is meant
+
+  /// Where the devices of the account meet, and which relay that is; `nil` before it was ever reached.
+  package func relayPlace() throws -> (url: String, identity: UInt64)? {
+    guard let sealed = try database.value(.relay),
+      let bytes = try? seals.meta.open(sealed, column: Column.value, row: MetaKey.relay.row), bytes.count >= 8
+    else { return nil }
+    return (String(decoding: bytes[8...], as: UTF8.self), UInt64(bigEndianBytes: bytes[..<8]))
+  }
+
+  package mutating func setRelayPlace(_ url: String, identity: UInt64) throws {
+    let bytes = identity.bigEndianBytes + Array(url.utf8)
+    try database.put(.relay, seals.meta.seal(bytes, column: Column.value, row: MetaKey.relay.row))
+  }
+
+  // MARK: What the sync leader says of itself
+
+  package func leaderStatus() throws -> [UInt8]? {
+    try database.value(.leader).flatMap { try? seals.meta.open($0, column: Column.value, row: MetaKey.leader.row) }
+  }
+
+  package mutating func setLeaderStatus(_ bytes: [UInt8]) throws {
+    try database.put(.leader, seals.meta.seal(bytes, column: Column.value, row: MetaKey.leader.row))
   }
 
   // MARK: What this device keeps for itself, sealed

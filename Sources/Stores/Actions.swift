@@ -14,13 +14,18 @@ package struct Actions: Sendable {
   private let cutter: BatchCutter
   /// Takes what is saved to the relay at once; `nil` where the exchanging process does.
   private let courier: Courier?
+  private let tag: BlindTag
   package var device: DeviceID { store.ring.device }
   package var crisisRecord: RecordID { CrisisState.record(ofAccount: store.ring.account.account) }
 
-  package init(_ store: Store, courier: Courier? = nil) {
-    self.store = store
+  /// Milliseconds that a lock of another program is waited for; `nil` for as long as usual.
+  private let patience: Int?
+
+  package init(_ store: Store, courier: Courier? = nil, patience: Int? = nil) {
+    (self.store, self.patience) = (store, patience)
     self.courier = courier
     cutter = BatchCutter(ring: store.ring)
+    tag = BlindTag(of: store.ring.device, store.ring.account.sealer)
   }
 
   /// Saves drafts in one transaction and tells the other processes of this device.
@@ -44,17 +49,19 @@ package struct Actions: Sendable {
   func save(_ drafts: [Draft], in transaction: inout SQLiteTransaction) throws -> Saved {
     let now = SystemClock.now
     let waiting = try transaction.pendingCounts()
+    var random = SystemRandomNumberGenerator()
     var saved = Saved(
-      operations: try transaction.withLedger { try $0.commit(drafts, by: device, wall: now.wall) })
+      operations: try transaction.withLedger { try $0.commit(drafts, by: device, wall: now.wall, using: &random) })
     try DecisionTally.count(saved.operations.map(AppliedChange.init), &transaction)
     guard drafts.count <= Limits.operationsPerBatch else { return saved }
-    var random = SystemRandomNumberGenerator()
     for lane in Set(drafts.map(\.lane)).sorted() where lane == .crisis || waiting[lane] == nil {
       while let batch = try cutter.cut(lane, in: &transaction, using: &random) {
         // The crisis lane is never counted; a batch is one operation there, and may follow another.
         if lane != .crisis { try transaction.countSyncOperation(onDay: now.wall / millisecondsPerDay) }
-        let previous = courier == nil ? nil : try transaction.batch(of: batch.stream, before: batch.first)?.frame
-        saved.departures.append(Departure(batch: batch, previous: previous))
+        guard courier != nil else { continue }
+        let position = try transaction.ownProgress(of: device)[Channel(lane)]?.position ?? 0
+        let previous = try transaction.ownBatch(Channel(lane), before: position)?.frame
+        saved.departures.append(Departure(batch: batch, previous: previous, tag: tag))
       }
     }
     return saved
@@ -67,7 +74,7 @@ package struct Actions: Sendable {
 
   /// Runs a transaction, sends what it cut, and tells the other processes of this device.
   func saving(pinging own: String? = nil, _ body: (inout SQLiteTransaction) throws -> Saved) throws -> Saved {
-    var saved = try store.write(body)
+    var saved = try store.write(within: patience, body)
     saved.at = SystemClock.wallMicroseconds
     defer { if saved.operations.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) } }
     guard let courier, !saved.departures.isEmpty else {
@@ -110,6 +117,14 @@ package struct Actions: Sendable {
       guard let record = try transaction.record(id) else { throw InputError.unknownRecord }
       guard let schema = RecordCatalogue[record.kind] else { throw InputError.unknownKind(record.kind) }
       return try save(try schema.drafts(from: assignments, record: id, current: record), in: &transaction)
+    }
+  }
+
+  /// What the answers of a record call for now, where it has any.
+  package func offer(of id: RecordID) throws -> CrisisOffer? {
+    try store.read { transaction in
+      guard let record = try transaction.record(id), record.kind == RecordCatalogue.assessment.kind else { return nil }
+      return record.offer(try transaction.records(kind: record.kind, limit: 50), wall: SystemClock.now.wall)
     }
   }
 
@@ -187,20 +202,19 @@ package struct Actions: Sendable {
   /// - Returns: The names of those who were told now.
   /// - Throws: ``RelayError``, ``StorageError``; who was not reached is told later by the exchanging process.
   package func tellNow(_ relay: any Relay) throws -> [String] {
-    let (crisis, contacts, heads) = try store.read {
-      (CrisisState(try $0.record(crisisRecord)), try SafetyPlan.contacts($0), try $0.heads())
-    }
+    let (crisis, contacts) = try store.read { (CrisisState(try $0.record(crisisRecord)), try SafetyPlan.contacts($0)) }
     let decision = CrisisAlert.decide(
       level: crisis.level, elapsed: 0, saidNow: true, rank: 0, isUnanswered: crisis.stages.contains(.family),
       agreed: contacts.agreed, told: crisis.told)
-    let outreach = CrisisOutreach(ring: store.ring, relay: relay, accepted: .max, isPatient: true) {
-      heads[StreamKey(device: $0, channel: Channel(.crisis))]?.applied ?? 0
+    let store = store
+    let outreach = CrisisOutreach(ring: store.ring, relay: relay, isPublished: true, isPatient: true) { id in
+      try store.read { try $0.hasArrived(id) }
     }
     var random = SystemRandomNumberGenerator()
     var names = [String]()
     for contact in contacts where decision.now.contains(contact.record) {
       let outcome = try outreach.tell(contact, of: crisis, wall: SystemClock.now.wall, using: &random)
-      guard outcome != .early else { continue }
+      guard outcome != .early, !contact.links.isEmpty else { continue }
       _ = try noteTold(contact.record, pinging: nil)
       names.append(contact.name)
     }

@@ -1,5 +1,6 @@
 import Causality
 import Foundation
+import Relays
 import Replica
 import Sealing
 import Storage
@@ -10,15 +11,23 @@ import Storage
 /// what lay there, and the marks of everything that was told, in hexadecimal.
 package struct AlertFollowing: Sendable {
   package private(set) var reader: AlertReader
-  package let relay: RelayLocation
+  package private(set) var relay: RelayLocation
   private let path: String
 
   private static func folder(_ home: HomeFolder) -> String { home.path + "/following" }
 
-  /// - Parameter relay: Where the person's devices meet.
-  package init(_ link: SecretLink, relay: RelayLocation, home: HomeFolder) {
+  /// - Parameter relay: Where the person's devices meet; `nil` for where it was read before.
+  /// - Returns: `nil` for a link that was never read here, when it is not said where.
+  package init?(_ link: SecretLink, relay: RelayLocation?, home: HomeFolder) {
     let path = Self.folder(home) + "/" + NoticeBoard(link).name
-    self = Self(path: path) ?? Self(reader: AlertReader(link), relay: relay, path: path)
+    if var known = Self(path: path) {
+      if let relay { known.relay = relay }
+      self = known
+    } else if let relay {
+      self.init(reader: AlertReader(link), relay: relay, path: path)
+    } else {
+      return nil
+    }
   }
 
   private init(reader: AlertReader, relay: RelayLocation, path: String) {
@@ -36,19 +45,27 @@ package struct AlertFollowing: Sendable {
         person: lines[1]), relay: relay, path: path)
   }
 
-  /// Every link that is followed here.
-  package static func all(in home: HomeFolder) -> [AlertFollowing] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder(home))) ?? []
-    return names.sorted().compactMap { AlertFollowing(path: folder(home) + "/" + $0) }
+  /// Every link that is followed here, and the files that cannot be read any more.
+  package static func all(in home: HomeFolder) -> (followed: [AlertFollowing], unreadable: [String]) {
+    let names = ((try? FileManager.default.contentsOfDirectory(atPath: folder(home))) ?? []).filter { !$0.contains(".") }.sorted()
+    let found = names.map { (name: $0, following: AlertFollowing(path: folder(home) + "/" + $0)) }
+    return (found.compactMap(\.following), found.filter { $0.following == nil }.map { folder(home) + "/" + $0.name })
   }
 
   /// Reads what is new; ``save()`` it once it was told.
   ///
-  package mutating func read(_ relay: any Relay) throws(RelayError) -> [Notice] { try reader.read(relay) }
+  /// - Throws: ``RelayError``, also where there is no relay: a drive that is not there has not forgotten anything.
+  package mutating func read() throws(RelayError) -> [Notice] {
+    let relay = FolderRelay(path: relay.folder, account: [], ownTag: nil)
+    _ = try relay.identity()
+    return try reader.read(relay)
+  }
 
   /// Says that an alert was seen.
-  package mutating func confirm(_ alert: Notice, _ relay: any Relay) throws {
+  package mutating func confirm(_ alert: Notice) throws {
     var random = SystemRandomNumberGenerator()
+    let relay = FolderRelay(path: relay.folder, account: [], ownTag: nil)
+    _ = try relay.identity()
     try reader.confirm(alert, on: relay, wall: SystemClock.now.wall, using: &random)
   }
 

@@ -7,13 +7,15 @@ import Therapy
 /// to it, merges texts whose edits do not touch each other, and lets the assistant decide where it may.
 enum Arrivals {
   /// - Returns: Whether something was written here.
-  static func settle(_ changes: [AppliedChange], _ store: Store, pingPath: String, _ live: inout LiveState) throws -> Bool {
+  static func settle(_ changes: [AppliedChange], _ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState) throws -> Bool {
     let actions = Actions(store)
     var hasWritten = false
     for id in Set(changes.filter { $0.kind == RecordCatalogue.session.kind }.map(\.record)).sorted() {
       guard let session = try actions.session(id) else { continue }
       live.sessionChanged(session, own: store.ring.device)
-      guard session.isOffered(to: store.ring.device, wall: SystemClock.now.wall) else { continue }
+      // The age of an offer is counted by the clock that stamped it.
+      let wall = clocks.wall(of: session.offer?.writer, SystemClock.now.wall)
+      guard session.isOffered(to: store.ring.device, wall: wall) else { continue }
       _ = try actions.commit(session.taking(by: store.ring.device), pinging: pingPath)
       hasWritten = true
     }

@@ -17,7 +17,7 @@ extension Settlement {
 extension Decision {
   fileprivate mutating func note(_ recommendation: Assistant.Recommendation, isFollowed: Bool) {
     (model, permille) = (Assistant.version, recommendation.permille)
-    reasons = recommendation.reasons.prefix(Limits.reasons).map { String($0.prefix(Limits.reasonBytes / 4)) }
+    reasons = recommendation.reasons.prefix(Limits.reasons).map(Decision.fitting)
     (recommended, self.isFollowed) = (recommendation.version, isFollowed)
   }
 }
@@ -138,7 +138,7 @@ extension Actions {
   func settling(_ record: RecordState, _ field: String, keeping kept: Dot, _ dots: [Dot], _ method: ConflictMethod, by names: [String]) -> Draft {
     var draft = Self.draft(record, field, Settlement.keep(kept).mutation)
     var decision = decision(method, dots)
-    decision.by = String(names.joined(separator: ", ").prefix(Limits.reasonBytes / 4))
+    decision.by = Decision.fitting(names.joined(separator: ", "))
     draft.decision = decision
     return draft
   }
@@ -264,7 +264,7 @@ extension Actions {
     // What both began with: the latest write that both have replaced.
     let base = writes.last { replaced[0].contains($0.id) && replaced[1].contains($0.id) }
     guard case .text(let text)? = base?.mutation.value, let merged = TextMerge.merge(base: text, one, other),
-      merged.count <= Limits.textCharacters
+      WriteLimits.holds(text: merged)
     else { return false }
     var isSettled = false
     try settle(id, field, by: .fieldMerge) { _, live in

@@ -10,7 +10,7 @@ extension Actions {
   /// - Parameter id: Only of this record.
   package func conflicts(of id: RecordID? = nil) throws -> [Snapshot.Conflict] {
     try store.read { transaction in
-      let names = try SnapshotBuilder.names(transaction, SnapshotBuilder.members(transaction, store.ring))
+      let names = try SnapshotBuilder.names(transaction, SnapshotBuilder.members(try transaction.membership(), store.ring))
       let records = try id.map { [try transaction.record($0)].compactMap { $0 } } ?? transaction.openRecords(limit: .max - 1)
       let found = records.flatMap { SnapshotBuilder.conflicts($0, names) }
       return SnapshotBuilder.ordered(SnapshotBuilder.reviewed(found, try ReviewDuty.reviews(transaction)))

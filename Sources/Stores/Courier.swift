@@ -6,8 +6,10 @@ import Synchronization
 /// A sealed batch that can leave at once, and the frame it follows.
 package struct Departure: Sendable {
   package var batch: StoredBatch
-  /// `nil` for the first of its stream.
+  /// `nil` for the first of its file.
   package var previous: [UInt8]?
+  /// The name of this device on the relay.
+  package var tag: BlindTag
   package var isCrisis: Bool { batch.stream.channel.lane == .crisis }
 }
 
@@ -32,7 +34,7 @@ package final class Courier: Sendable {
   package final class Errand: Sendable {
     fileprivate let departures: [Departure]
     private let answer = Mutex<Outcome?>(nil)
-    private let done = Gate()
+    private let done = Latch()
 
     fileprivate init(_ departures: [Departure]) { self.departures = departures }
 
@@ -52,7 +54,7 @@ package final class Courier: Sendable {
   private let ready = DispatchSemaphore(value: 0)
 
   /// Starts opening the relay at once, while the caller is busy with the store.
-  package init(opening open: @escaping @Sendable () throws -> FolderRelay) {
+  package init(opening open: @escaping @Sendable () throws -> any Relay) {
     let thread = Thread { self.run(open) }
     thread.name = "courier"
     thread.start()
@@ -66,7 +68,7 @@ package final class Courier: Sendable {
     return errand
   }
 
-  private func run(_ open: () throws -> FolderRelay) {
+  private func run(_ open: () throws -> any Relay) {
     var relay = Result { try open() }
     while true {
       ready.wait()
@@ -78,15 +80,14 @@ package final class Courier: Sendable {
     }
   }
 
-  private static func deliver(_ departures: [Departure], to relay: FolderRelay) throws -> Bool {
+  private static func deliver(_ departures: [Departure], to relay: any Relay) throws -> Bool {
     var isComplete = true
     for departure in departures {
       let (frame, channel) = (departure.batch.frame, departure.batch.stream.channel)
-      guard let tag = relay.ownTag else { return false }
-      let stream = RelayStream(tag: tag, channel: channel)
+      let stream = RelayStream(tag: departure.tag, channel: channel)
       if try relay.appendNext(frame, after: departure.previous, to: stream) { continue }
       // A crisis does not wait until somebody has compared the stream with the log.
-      if departure.isCrisis { try relay.appendBlindly([frame], to: stream) } else { isComplete = false }
+      if departure.isCrisis { try relay.appendAnyway([frame], to: stream) } else { isComplete = false }
     }
     return isComplete
   }

@@ -29,6 +29,13 @@ struct CrisisDuty: Sendable {
   mutating func change(_ now: Moment) { lookAt = lookAt ?? now.uptime + Self.calm }
   private static let calm: UInt64 = 60_000_000
 
+  /// What was due could not be done: a full disk, for instance.
+  mutating func postpone(_ now: Moment) {
+    lookAt = now.uptime + Self.retryGap
+    watch.postpone(until: now.uptime + Self.retryGap)
+    if nextReading != nil { nextReading = now.uptime + Self.readingGap }
+  }
+
   struct Result {
     var isActive = false
     /// What another process of this device shows, if that is news.
@@ -56,10 +63,9 @@ struct CrisisDuty: Sendable {
     if crisis.isActive, let kept = try store.read({ try $0.crisisShown() }), kept != shownElsewhere {
       (shownElsewhere, result.shown) = (kept, kept)
     }
-    let heads = try store.read { try $0.heads() }
     let outreach = CrisisOutreach(
-      ring: store.ring, relay: relay, accepted: replica.outbox[Channel(.crisis)].accepted, isPatient: watch.isPatient
-    ) { heads[StreamKey(device: $0, channel: Channel(.crisis))]?.applied ?? 0 }
+      ring: store.ring, relay: relay, isPublished: replica.outbox[Channel(.crisis)].isComplete, isPatient: watch.isPatient
+    ) { id in try store.read { try $0.hasArrived(id) } }
     for duty in duties {
       do { try perform(duty, outreach, crisis, contacts, actions, pingPath, now, &result) } catch is RelayError {
         watch.postpone(until: now.uptime + Self.retryGap)
@@ -100,7 +106,7 @@ struct CrisisDuty: Sendable {
   private mutating func read(
     _ contacts: [SafetyPlan.Contact], _ crisis: CrisisState, _ relay: any Relay, _ now: Moment, _ result: inout Result
   ) {
-    let waiting = contacts.filter { crisis.told.contains($0.record) && $0.link != nil && seen[$0.record] == nil }
+    let waiting = contacts.filter { crisis.told.contains($0.record) && $0.isInvited && seen[$0.record] == nil }
     if !crisis.isActive { seen = [:] }
     guard !waiting.isEmpty else { return nextReading = nil }
     guard now.uptime >= nextReading ?? 0 else { return }

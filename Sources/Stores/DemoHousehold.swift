@@ -39,8 +39,8 @@ package final class DemoHousehold: Sendable {
     folder = Self.temporaryFolder + "/fullmind-demo-\(getpid())"
     var random = SeededRandom(seed: seed)
     let memory = MemoryRelay()
-    let stores = try Self.makeStores(deviceCount, folder: folder, opened: opened, using: &random)
-    for entry in stores { try entry.store.keepLogSmall() }
+    let stores = try Self.makeStores(deviceCount, folder: folder, opened: opened)
+    for entry in stores { try entry.store.checkpointOften() }
     try Self.fill(stores[0].store, operations: history, using: &random)
     devices = try stores.enumerated().map { index, entry in
       let ring = entry.store.ring
@@ -61,37 +61,11 @@ package final class DemoHousehold: Sendable {
     access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : NSTemporaryDirectory()
   }
 
-  /// The first device founds the account and admits the others.
-  private static func makeStores(
-    _ count: Int, folder: String, opened: (Snapshot) -> Void, using random: inout SeededRandom
-  ) throws -> [(name: String, store: Store)] {
-    var generator = SystemRandomNumberGenerator()
-    let (first, _) = try AccountSetup.create(
-      at: HomeFolder(path: folder + "/0"), deviceName: names[0], passphrase: nil, using: &generator)
-    var members = Members(rootKey: first.ring.account.rootKey)
-    for entry in try first.read({ try $0.membership() }) { _ = try members.accept(entry) }
-    var rings: [(String, KeyRing)] = []
-    for index in 1..<max(1, count) {
-      let name = index < names.count ? names[index] : "device \(index + 1)"
-      let keys = try DeviceKeys(using: &generator)
-      let certificate = DeviceCertificate(
-        device: DeviceID(using: &generator), name: name, kind: DeviceName.kind(for: name), keys: keys,
-        created: SystemClock.now.wall)
-      let entry = try members.admitting(
-        certificate, deviceSignature: try certificate.signedBy(keys), by: first.ring.device, keys: first.ring.keys)
-      _ = try members.accept(entry)
-      rings.append((name, KeyRing(account: first.ring.account, device: certificate.device, keys: keys)))
-    }
-    try first.write { transaction in
-      for entry in members.log.dropFirst() { try transaction.appendMembership(entry) }
-    }
-    opened(try SnapshotBuilder.fromStore(first, relay: "memory"))
-    return [(names[0], first)]
-      + (try rings.enumerated().map { index, entry in
-        let store = try Store.create(
-          at: HomeFolder(path: folder + "/\(index + 1)"), ring: entry.1, membership: members.log, passphrase: nil)
-        return (entry.0, store)
-      })
+  private static func makeStores(_ count: Int, folder: String, opened: (Snapshot) -> Void) throws -> [(name: String, store: Store)] {
+    let names = (0..<max(1, count)).map { $0 < Self.names.count ? Self.names[$0] : "device \($0 + 1)" }
+    let stores = try AccountSetup.household(at: names.indices.map { HomeFolder(path: folder + "/\($0)") }, names: names)
+    opened(try SnapshotBuilder.fromStore(stores[0], relay: "memory"))
+    return Array(zip(names, stores))
   }
 
   private static func fill(_ store: Store, operations: Int, using random: inout SeededRandom) throws {

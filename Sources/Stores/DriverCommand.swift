@@ -11,18 +11,21 @@ extension ReplicaDriver {
     package var failed: @Sendable (any Error) -> Void = { _ in }
     /// Another process of this device exchanges, so that nothing is reported here.
     package var exchangedElsewhere: @Sendable () -> Void = {}
+    /// The driver has ended by itself: its store is not there any more.
+    package var ended: @Sendable (any Error) -> Void = { _ in }
     package init() {}
   }
 
-  /// What others ask of the driver. Crisis drafts are performed before anything else that waits.
+  /// What others ask of the driver.
   package enum Command: Sendable {
     case commit([Draft])
-    /// Runs on the driver's thread, for actions that read before they write.
+    /// Runs beside the driver's thread, in the order in which it was sent: a relay that hangs keeps no action.
     case perform(@Sendable (Actions) throws -> Void)
-    case admit(Invitation)
     case offer(RecordID, to: DeviceID)
     /// Like `perform`, ahead of everything that waits.
     case crisis(@Sendable (Actions) throws -> Void)
+    /// Something was committed by another thread of this process.
+    case noticeCommit
     /// A crisis was raised by another thread of this process, for a key that was pressed at that uptime.
     case noticeCrisis(OperationID, pressed: UInt64)
     /// A step of the crisis path took so many nanoseconds.
@@ -35,15 +38,5 @@ extension ReplicaDriver {
     case publish
     case sync
     case stop
-  }
-}
-
-extension ReplicaDriver.Command {
-  var isCrisis: Bool {
-    switch self {
-    case .crisis: true
-    case .commit(let drafts): drafts.contains { $0.lane == .crisis }
-    default: false
-    }
   }
 }

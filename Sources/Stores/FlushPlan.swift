@@ -18,7 +18,7 @@ struct FlushPlan {
     switch event {
     case .heard(_, let presence?):
       // A mere sign of life is kept with our own next one: that wakes nobody twice.
-      if peers[presence.device]?.heads != presence.heads { isDirty = true }
+      if peers[presence.device]?.presence.cursors != presence.cursors { isDirty = true }
       presences[presence.device] = presence
     case .wrotePresence: if !presences.isEmpty { isDirty = true }
     default: break

@@ -28,10 +28,11 @@ extension ReplicaEffect {
   /// Whether it can wait: everything but the crisis lane, membership, and saying where we are.
   var isOrdinary: Bool {
     switch self {
-    case .reconcile(let channel, _, _), .rewind(let channel), .append(let channel, _): channel.isOrdinary
+    case .reconcile(let channel, _, _, _), .append(let channel, _, _), .dropCarried(let channel): channel.isOrdinary
     case .cut(let lane, _): lane != .crisis
-    case .read(let stream, _), .apply(let stream, _): stream.channel.isOrdinary
-    case .survey, .readPresence, .writePresence, .wake, .report: false
+    case .read(let stream, _), .apply(let stream, _, _, _), .audit(let stream, _), .carry(let stream, _): stream.channel.isOrdinary
+    case .release, .closeLives, .verify: true
+    case .survey, .examine, .readPresence, .writePresence, .wake, .report: false
     }
   }
 }

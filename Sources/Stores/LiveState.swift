@@ -33,11 +33,13 @@ struct LiveState: Sendable {
   var looked: Place?
   struct Place: Sendable, Hashable { var record: RecordID; var field: String }
   /// The last crisis that was raised on this device, and when.
-  private var raised: (sequence: UInt64, at: UInt64)?
+  private var raised: (activation: OperationID, at: UInt64)?
   private var acknowledged = Set<DeviceID>()
   private var eventNumber = 0
   private var waiting: [OwnWrite] = []
   private var counted: [Lane: UInt64] = [:]
+  /// Places that this device's streams have come to in this run, with the operations that had been made then.
+  private var tips: [Lane: [(operations: UInt64, tip: OwnTip)]] = [:]
   private var offered: [RecordID: UInt64] = [:]
 
   /// Own operations that wait for receipts.
@@ -68,24 +70,32 @@ struct LiveState: Sendable {
   // MARK: Measuring
 
   /// Notices own operations, so that their receipts can be timed.
-  mutating func noteOwnWrites(_ heads: [Channel: StreamHead], now: Moment) {
-    for lane in Lane.allCases { noteOwn(lane, through: heads[Channel(lane)]?.applied ?? 0, now: now) }
+  mutating func noteOwnWrites(_ report: OwnReport, now: Moment) {
+    for lane in Lane.allCases {
+      guard let progress = report.progress[Channel(lane)] else { continue }
+      noteOwn(lane, through: progress.saved, now: now)
+      guard let tip = progress.tip, tips[lane]?.last?.tip != tip else { continue }
+      tips[lane, default: []].append((progress.saved, tip))
+      if tips[lane]?.count ?? 0 > 256 { tips[lane]?.removeFirst() }
+    }
+  }
+
+  /// Operations of a lane that a device says it has, as far as they were made in this run.
+  private func confirmed(_ lane: Lane, by presence: Presence) -> UInt64 {
+    tips[lane]?.last { presence.has($0.tip) }?.operations ?? 0
   }
 
   private mutating func noteOwn(_ lane: Lane, through: UInt64, now: Moment) {
     let known = counted[lane] ?? 0
     counted[lane] = max(known, through)
     guard through > known, known > 0 || lane == .crisis else { return }
-    // An activation is timed from its key, where that is known.
-    let made = raised.flatMap { lane == .crisis && $0.sequence == through ? $0.at : nil } ?? now.uptime
-    waiting.append(OwnWrite(lane: lane, through: through, noticed: made))
+    waiting.append(OwnWrite(lane: lane, through: through, noticed: now.uptime))
     if waiting.count > 256 { waiting.removeFirst() }
-    if lane == .crisis { receipts = [:] }
   }
 
   /// A crisis was raised on this device, for a key that was pressed at that uptime.
   mutating func noteRaised(_ activation: OperationID, at pressed: UInt64) {
-    (raised, shown, acknowledged) = ((activation.sequence, pressed), [:], [])
+    (raised, receipts, shown, acknowledged) = ((activation, pressed), [:], [:], [])
   }
 
   /// Times a step of the crisis path. Slow ones are told; nothing is ever switched off because of them.
@@ -110,7 +120,7 @@ struct LiveState: Sendable {
     case .read(_, _, let chunk):
       batchesDown += UInt64(chunk.frames.count)
       bytesDown += UInt64(chunk.frames.reduce(0) { $0 + $1.count })
-    case .appended(_, _, _, let sent), .reconciled(_, _, _, _, let sent):
+    case .appended(_, _, let sent), .reconciled(_, _, _, let sent, _):
       batchesUp += UInt64(sent.count)
       bytesUp += UInt64(sent.bytes)
       hasProgress = true
@@ -123,28 +133,37 @@ struct LiveState: Sendable {
     if let roundTrip = replica.peers.all[presence.device]?.roundTrip, roundTrip > 0 {
       measurements.record(.deviceCoordination, mode, nanoseconds: roundTrip)
     }
-    for index in waiting.indices {
+    var confirmed: [Lane: UInt64] = [:]
+    for index in waiting.indices where !waiting[index].receipts.contains(presence.device) {
       let write = waiting[index]
-      let head = presence.heads[StreamKey(device: replica.device, channel: Channel(write.lane))] ?? 0
-      guard head >= write.through, !write.receipts.contains(presence.device) else { continue }
-      let elapsed = now.uptime - write.noticed
-      if write.lane == .crisis {
-        time(.crisisPropagation, nanoseconds: elapsed, now)
-        if receipts[presence.device] == nil { receipts[presence.device] = elapsed }
-      } else if write.receipts.isEmpty {
-        measurements.record(.stateUpdate, mode, nanoseconds: elapsed)
+      let there = confirmed[write.lane] ?? self.confirmed(write.lane, by: presence)
+      confirmed[write.lane] = there
+      guard there >= write.through else { continue }
+      if write.lane != .crisis, write.receipts.isEmpty {
+        measurements.record(.stateUpdate, mode, nanoseconds: now.uptime - write.noticed)
       }
       waiting[index].receipts.insert(presence.device)
     }
-    if let raised, let drawn = presence.shown, drawn.activation.stream.device == replica.device,
-      drawn.activation.sequence >= raised.sequence, shown[presence.device] == nil
-    {
+    if let raised, receipts[presence.device] == nil, has(raised.activation, presence, replica) {
+      // An activation is timed from its key.
+      receipts[presence.device] = now.uptime - raised.at
+      time(.crisisPropagation, nanoseconds: now.uptime - raised.at, now)
+    }
+    if let raised, let drawn = presence.shown, drawn.activation == raised.activation, shown[presence.device] == nil {
       let elapsed = now.uptime - raised.at
       shown[presence.device] = elapsed - min(elapsed, drawn.held)
       time(.crisisShown, nanoseconds: elapsed - min(elapsed, drawn.held), now)
     }
     let others = Self.present(replica, now)
     waiting.removeAll { write in others.allSatisfy { write.receipts.contains($0) } && !write.receipts.isEmpty }
+  }
+
+  /// Whether a device says that it has an activation.
+  private func has(_ activation: OperationID, _ presence: Presence, _ replica: Replica) -> Bool {
+    let stream = StreamKey(activation.stream)
+    // Of a stream with two histories a number says nothing.
+    guard replica.heads[stream]?.count ?? 0 < 2 else { return false }
+    return presence.cursors[stream]?.contains { $0.sequence >= activation.sequence } ?? false
   }
 
   private static func present(_ replica: Replica, _ now: Moment) -> Set<DeviceID> {
@@ -217,17 +236,29 @@ struct LiveState: Sendable {
         now)
     case .quarantined(let device, let count):
       add(.warning, "\(count) operations of \(name(device)) are from the future: kept, applied when due. Check its clock.", now)
+    case .released(let changes): add(.quiet, "\(changes.count) \(changes.count == 1 ? "change" : "changes") that had come from the future \(changes.count == 1 ? "is" : "are") shown now", now)
     case .damaged(let stream):
       add(.warning, "damaged bytes from \(name(replica.device(of: stream.tag))) on the relay: nothing was taken from them", now)
     case .healed: add(.notable, "our part of the relay was not as we left it: written anew from the log", now)
     case .forked(let stream):
-      add(.alarm, "two histories of \(name(replica.device(of: stream.tag))): nothing was taken from the second", now)
+      add(.alarm, "\(name(stream.device)) has written in two places at once, as a copied home does: both are kept, and both count", now)
+    case .tookBack(let count):
+      add(.alarm, "this store was an older copy of itself: \(count) \(count == 1 ? "batch" : "batches") that it had written before came back", now)
+    case .copied(let lives):
+      add(.alarm, "this home is used in several places, or was put back again and again (\(lives) lives are open): please use it in one place, and join the others as devices of their own", now)
+    case .carried(let device): add(.notable, "what \(name(device)) had written and the relay had lost was put there again", now)
+    case .missing(let entries):
+      for entry in entries {
+        let count = max(1, entry.count)
+        let what = "\(count) \(count == 1 ? "change" : "changes") of \(name(entry.stream.device)) \(count == 1 ? "is" : "are") missing here: \(name(entry.saidBy)) has \(count == 1 ? "it" : "them"), the relay does not"
+        add(entry.isCrisis ? .alarm : .warning, entry.isCrisis ? "about a crisis: \(what)" : what, now)
+      }
+    case .sendingFailed(_, let error): add(.warning, "what others write is read; sending fails: \(error.summary)", now)
     case .admitted: add(.notable, "a device was admitted to this account", now)
     case .heard: break
     case .relayLost(let error): add(.warning, error.summary, now)
     case .relayFound(_, let isNew):
-      add(isNew ? .notable : .quiet, isNew ? "the relay was wiped: filled again from the log" : "the relay is reachable", now)
-    case .ownStreamAhead: add(.alarm, "this store is an older copy of itself: taking back what it had written", now)
+      add(isNew ? .notable : .quiet, isNew ? "another relay is used from now on" : "the relay is reachable", now)
     case .accepted, .idle: break
     }
   }

@@ -51,12 +51,12 @@ extension SafetyPlan {
   /// The plan in a store.
   package init(_ transaction: SQLiteTransaction) throws {
     self.init(
-      plans: try transaction.records(kind: RecordCatalogue.plan.kind, limit: 50),
-      contacts: try transaction.records(kind: RecordCatalogue.contact.kind, limit: 50))
+      plans: try transaction.allRecords(kind: RecordCatalogue.plan.kind),
+      contacts: try transaction.allRecords(kind: RecordCatalogue.contact.kind))
   }
 
   /// The contacts alone.
   package static func contacts(_ transaction: SQLiteTransaction) throws -> [Contact] {
-    SafetyPlan(plans: [], contacts: try transaction.records(kind: RecordCatalogue.contact.kind, limit: 50)).contacts
+    SafetyPlan(plans: [], contacts: try transaction.allRecords(kind: RecordCatalogue.contact.kind)).contacts
   }
 }

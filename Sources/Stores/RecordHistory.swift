@@ -20,21 +20,19 @@ package struct RecordHistory {
   package func writes(of record: RecordID) throws -> [Causality.Operation] {
     var writes: [OperationID: Causality.Operation] = [:]
     try store.read { transaction in
-      let members = try SnapshotBuilder.members(transaction, store.ring)
+      let members = SnapshotBuilder.members(try transaction.membership(), store.ring)
       for lane in Lane.allCases {
         for operation in try transaction.pending(lane, limit: .max) where operation.record == record {
           writes[operation.id] = operation
         }
       }
       for place in try transaction.historyPlaces(of: record) {
-        guard let lane = place.stream.channel.lane, let key = members.signingKey(of: place.stream.device),
-          let batch = try transaction.batch(of: place.stream, holding: place.sequence)
-        else { continue }
-        let opened = try sealer.open(batch.frame, signingKey: key)
-        guard case .operations(let content) = opened.content else { continue }
-        let stream = StreamID(device: place.stream.device, lane: lane)
-        for operation in try OperationCodec.decode(content, .run(stream: stream, first: batch.first))
-        where operation.record == record { writes[operation.id] = operation }
+        guard let stream = place.stream.id, let keys = members.keys(of: place.stream.device) else { continue }
+        for batch in try transaction.batches(of: place.stream, holding: place.sequence) {
+          guard case .operations(let content) = try sealer.open(batch.frame, keys: keys).content else { continue }
+          for operation in try OperationCodec.decode(content, .run(stream: stream, first: batch.first))
+          where operation.record == record { writes[operation.id] = operation }
+        }
       }
     }
     return writes.values.sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }

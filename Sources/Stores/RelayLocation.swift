@@ -1,5 +1,8 @@
 import Causality
 import Foundation
+import Relays
+import Replica
+import Sealing
 import Storage
 
 /// Where a relay lies, as given with `--relay`.
@@ -33,15 +36,41 @@ package enum RelayLocation: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
-  /// The location a home remembers, or the folder inside it.
-  package static func remembered(in home: HomeFolder) -> RelayLocation {
-    let text = (try? HomeFolder.readFile(home.path + "/relay.url")).map { String(decoding: $0, as: UTF8.self) }
-    let remembered = text?.split(whereSeparator: \.isNewline).first.flatMap { try? RelayLocation(String($0)) }
-    return remembered ?? .folder(home.relay)
+  // MARK: What a home knows
+
+  /// The folder inside a home: nobody else can reach it.
+  package static func inside(_ home: HomeFolder) -> RelayLocation { .folder(home.relay) }
+
+  /// Whether no other device can reach it.
+  package func isPrivate(to home: HomeFolder) -> Bool { folder == home.relay }
+
+  /// How a home keeps it; empty for the folder inside, which moves with the home.
+  package func kept(in home: HomeFolder) -> String { isPrivate(to: home) ? "" : description }
+
+  /// Reads what a home has kept.
+  package init(kept: String, in home: HomeFolder) {
+    self = (try? RelayLocation(kept)) ?? .inside(home)
   }
 
-  package func remember(in home: HomeFolder) throws {
-    try HomeFolder.writePrivate(Array((description + "\n").utf8), to: home.path + "/relay.url")
+  /// Where the devices of a store meet.
+  package static func remembered(by store: Store) throws -> (location: RelayLocation, identity: UInt64?) {
+    guard let place = try store.read({ try $0.relayPlace() }) else { return (.inside(store.home), nil) }
+    return (RelayLocation(kept: place.url, in: store.home), place.identity)
+  }
+
+  /// Keeps where the devices meet from now on, and which relay that is; also for an emergency.
+  package func remember(_ identity: UInt64, in store: Store) throws {
+    try store.write { try $0.setRelayPlace(kept(in: store.home), identity: identity) }
+    try EmergencyJournal(store.home)?.remember(self, identity)
+  }
+
+  /// The relay for this device; nothing is touched.
+  package func relay(of store: Store, isTold: Bool? = nil) throws -> FolderRelay {
+    let (_, identity) = try Self.remembered(by: store)
+    let tags = store.ring.account.sealer.tags
+    return FolderRelay(
+      path: folder, account: tags.account, ownTag: BlindTag(bytes: tags.device(store.ring.device)), meaning: identity,
+      isTold: isTold)
   }
 }
 

@@ -68,9 +68,10 @@ extension Actions {
         review.reviewers[index].answer = number
       }
       var drafts = answers.map { review.noting($0.number, of: $0.reviewer) }
-      let (record, heads) = (try transaction.record(review.record), try transaction.heads())
+      let record = try transaction.record(review.record)
       let dots = record?[review.field]?.dots ?? []
-      verdict = review.verdict(live: dots.map(\.id)) { heads[StreamKey($0.stream)]?.applied ?? 0 >= $0.sequence }
+      let arrived = Set(try review.versions.filter { try transaction.hasArrived($0) })
+      verdict = review.verdict(live: dots.map(\.id)) { arrived.contains($0) }
       switch verdict {
       case .waiting: break
       case .overtaken: drafts.append(review.becoming(.closed))

@@ -10,8 +10,8 @@ extension Snapshot {
     var random = SeededRandom(seed: 1)
     let devices = ["laptop", "phone", "tablet", "desktop", "watch"].prefix(deviceCount).enumerated().map { number, name in
       Device(
-        id: DeviceID(using: &random), name: name, kind: name, isThisOne: number == 0, presence: number < 3 ? .here : .away,
-        heard: sampleWall - UInt64(number) * 60_000, behind: number == 0 ? 0 : UInt64(number) * 4, roundTrip: number == 0 ? nil : 3_000_000,
+        id: DeviceID(using: &random), name: name, kind: name, isThisOne: number == 0, isHeardOf: true, presence: number < 3 ? .here : .away,
+        heard: sampleWall - UInt64(number) * 60_000, behind: number == 0 ? 0 : UInt64(number) * 4, heldBack: 0, roundTrip: number == 0 ? nil : 3_000_000,
         isSameState: nil)
     }
     let events = (0..<eventCount).map { number in
@@ -20,9 +20,9 @@ extension Snapshot {
     return Snapshot(
       moment: Moment(wall: sampleWall, uptime: 1), account: "abcdefgh", device: devices[0].id, devices: devices,
       sync: Sync(
-        state: .idle, reason: "", relay: "folder:/somewhere", epoch: 0xABCDEF, lastExchange: sampleWall - 3_000,
-        isExchanging: true, pending: [:], saved: 10_000, accepted: 10_000, confirmedOn: 4, batchesUp: 10, batchesDown: 12,
-        bytesUp: 1_000, bytesDown: 2_048, quarantined: 0, damagedStreams: 0),
+        status: sampleStatus, relay: "folder:/somewhere", isExchanging: true, pending: [:], saved: 10_000, accepted: 10_000,
+        confirmedOn: deviceCount - 1, others: deviceCount - 1, batchesUp: 10, batchesDown: 12, bytesUp: 1_000,
+        bytesDown: 2_048, quarantined: 0),
       crisis: CrisisStatus(level: .none, since: nil, source: "", receipts: []), conflicts: [sampleConflict(&random)],
       conflictCount: 1, oldestConflict: sampleWall - 5_000, sessions: [sampleSession(&random)], quota: Quota(tier: .selfHosted, used: 3, deviceCount: deviceCount),
       guarantees: Measurements().rows, events: events, stateHash: StateHash(), operations: 10_000)
@@ -31,11 +31,17 @@ extension Snapshot {
   /// Milliseconds since 1970.
   package static let sampleWall: UInt64 = 1_790_000_000_000
 
+  private static var sampleStatus: ExchangeStatus {
+    var status = ExchangeStatus(state: .upToDate)
+    (status.relayIdentity, status.lastExchange) = (0xABCDEF, sampleWall - 3_000)
+    return status
+  }
+
   private static func sampleConflict(_ random: inout SeededRandom) -> Conflict {
     let versions = [("3", "laptop"), ("0", "phone")].enumerated().map { index, version in
-      let stream = StreamID(device: DeviceID(using: &random), lane: .assessment)
+      let stream = StreamID(device: DeviceID(using: &random), incarnation: Incarnation(rawValue: 1), lane: .assessment)
       return Conflict.Version(
-        id: OperationID(stream: stream, sequence: 1), value: version.0, device: version.1, timestamp: sampleWall - 5_000,
+        id: OperationID(stream: stream, sequence: 1, mark: 0), value: version.0, device: version.1, timestamp: sampleWall - 5_000,
         isChosen: index == 0)
     }
     let rule = ConflictRule.rule(kind: "assessment", field: "item9")

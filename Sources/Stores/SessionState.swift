@@ -13,12 +13,13 @@ package struct SessionState: Sendable, Hashable {
   package var type: String
   package var phase: Phase
   package var owner: DeviceID?
-  /// The device it is offered to, and when.
-  package var offer: (device: DeviceID, timestamp: Timestamp)? {
-    get { offered.flatMap { device in offeredAt.map { (device, $0) } } }
+  /// The device it is offered to, who offered it, and when by the offerer's clock.
+  package struct Offer: Sendable, Hashable {
+    package var device: DeviceID
+    package var writer: DeviceID
+    package var timestamp: Timestamp
   }
-  private var offered: DeviceID?
-  private var offeredAt: Timestamp?
+  package private(set) var offer: Offer?
   package var fence: Int64
   /// Seconds done when it was last written.
   package var elapsed: Double
@@ -38,10 +39,8 @@ package struct SessionState: Sendable, Hashable {
     self.type = type
     phase = record.text("state").flatMap(Phase.init(rawValue:)) ?? .running
     owner = record.text("owner").flatMap { DeviceID($0) }
-    let offer = record.view("offered").chosen
-    if case .text(let text)? = offer?.value, let device = DeviceID(text) {
-      offered = device
-      offeredAt = offer?.timestamp
+    if let chosen = record.view("offered").chosen, case .text(let text)? = chosen.value, let device = DeviceID(text) {
+      offer = Offer(device: device, writer: chosen.id.stream.device, timestamp: chosen.timestamp)
     }
     fence = record.integer("fence") ?? 0
     elapsed = record.decimal("elapsed") ?? 0

@@ -11,11 +11,15 @@ package struct Snapshot: Sendable, Hashable {
     package var name: String
     package var kind: String
     package var isThisOne: Bool
+    /// Whether anything was ever heard of it: a newcomer may not have its keys yet.
+    package var isHeardOf: Bool
     package var presence: PresenceState
     /// Our wall clock, in milliseconds, when it was last heard of; `nil` for never.
     package var heard: UInt64?
-    /// Operations known here that it has not confirmed.
-    package var behind: UInt64
+    /// Operations known here that it has not confirmed; `nil` while it has said nothing.
+    package var behind: UInt64?
+    /// Streams of which it keeps something that it does not show yet.
+    package var heldBack: Int
     /// Nanoseconds.
     package var roundTrip: UInt64?
     /// Whether it shows the same state, where it has confirmed everything.
@@ -23,26 +27,25 @@ package struct Snapshot: Sendable, Hashable {
   }
 
   package struct Sync: Sendable, Hashable {
-    package enum State: String, Sendable { case starting, idle, syncing, waiting, offline }
-    package var state: State
+    /// What the sync leader of this device knows.
+    package var status: ExchangeStatus
+    package var state: ExchangeStatus.State { status.state }
     /// Why it waits, or what it waits for.
-    package var reason: String
+    package var reason: String { status.reason }
     package var relay: String
-    package var epoch: UInt64?
-    /// Wall clock, in milliseconds.
-    package var lastExchange: UInt64?
-    /// Whether this process exchanges; otherwise another one of this device does.
+    /// Whether this process exchanges.
     package var isExchanging: Bool
     package var pending: [Lane: Int]
     package var saved: UInt64
     package var accepted: UInt64
     package var confirmedOn: Int
+    /// Other devices of which something was heard.
+    package var others: Int
     package var batchesUp: UInt64
     package var batchesDown: UInt64
     package var bytesUp: UInt64
     package var bytesDown: UInt64
     package var quarantined: Int
-    package var damagedStreams: Int
   }
 
   package struct CrisisStatus: Sendable, Hashable {

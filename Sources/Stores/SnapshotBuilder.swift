@@ -21,10 +21,12 @@ package struct SnapshotBuilder {
 
   /// What the store alone tells: for commands, and for processes that only watch.
   package static func fromStore(_ store: Store, relay: String) throws -> Snapshot {
-    try store.read { transaction in
-      let builder = SnapshotBuilder(ring: store.ring, members: try members(transaction, store.ring), relay: relay)
+    let now = SystemClock.now
+    let isExchanged = PeerProcesses.isLed(store.home, now: now.uptime)
+    return try store.read { transaction in
+      let builder = SnapshotBuilder(ring: store.ring, members: members(try transaction.membership(), store.ring), relay: relay)
       let live = try LiveState(tier: .selfHosted, transaction)
-      return try builder.build(transaction, live: live, replica: nil, now: SystemClock.now)
+      return try builder.build(transaction, live: live, isExchanged ? .elsewhere : .nowhere, now: now)
     }
   }
 
@@ -39,21 +41,28 @@ package struct SnapshotBuilder {
   }
 
   package static func names(of store: Store) throws -> [DeviceID: String] {
-    try store.read { try names($0, members($0, store.ring)) }
+    try store.read { try names($0, members(try $0.membership(), store.ring)) }
   }
 
-  static func members(_ transaction: SQLiteTransaction, _ ring: KeyRing) throws -> Members {
-    var members = Members(rootKey: ring.account.rootKey)
-    for entry in try transaction.membership() { _ = try members.accept(entry) }
-    return members
+  static func members(_ log: [[UInt8]], _ ring: KeyRing) -> Members { Members(rootKey: ring.account.rootKey, trusted: log) }
+
+  /// Who exchanges with the relay for this device.
+  enum Exchange {
+    case here(Replica)
+    /// Another process of this device.
+    case elsewhere
+    /// None, as far as can be seen.
+    case nowhere
+
+    var replica: Replica? { if case .here(let replica) = self { replica } else { nil } }
   }
 
-  func build(_ transaction: SQLiteTransaction, live: LiveState, replica: Replica?, now: Moment) throws -> Snapshot {
+  func build(_ transaction: SQLiteTransaction, live: LiveState, _ exchange: Exchange, now: Moment) throws -> Snapshot {
     let names = try Self.names(transaction, members)
-    let heads = try transaction.heads().filter { $0.key.channel.lane != nil }.mapValues(\.applied)
-    let hash = try transaction.stateHash()
-    let remembered = replica == nil ? try transaction.rememberedPeers() : []
-    let peers = replica?.peers.all ?? Self.peers(remembered)
+    let replica = exchange.replica
+    let peers = try replica?.peers.all ?? Self.peers(transaction.rememberedPeers())
+    let state = try Held(transaction, own: ring.device)
+    let hash = state.hash
     let crisis = CrisisState(try transaction.record(CrisisState.record(ofAccount: ring.account.account)))
     let plan = try SafetyPlan(transaction)
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
@@ -62,9 +71,9 @@ package struct SnapshotBuilder {
     let listed = try advised(Self.ordered(found), live.looked, live, transaction)
     return Snapshot(
       moment: now, account: Self.accountName(ring), device: ring.device,
-      devices: devices(names, heads, hash, peers, replica, now),
-      sync: try sync(transaction, live, replica, heads, peers, now),
-      crisis: crisisStatus(crisis, plan.contacts, live, peers, names, now),
+      devices: devices(names, state, peers, replica, now),
+      sync: try sync(transaction, live, exchange, state, peers, names, now),
+      crisis: try crisisStatus(crisis, plan.contacts, live, peers, names, transaction),
       conflicts: listed, conflictTally: live.conflicts, decisions: live.decisions.report,
       settling: live.measurements.settling,
       conflictCount: summary?.count ?? listed.count,
@@ -74,7 +83,7 @@ package struct SnapshotBuilder {
         tier: live.tier, used: try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
         deviceCount: members.devices.count),
       guarantees: live.measurements.rows, crisisPath: live.measurements.crisisPath, events: live.events, stateHash: hash,
-      operations: heads.values.reduce(0, +), plan: plan,
+      operations: state.operations, plan: plan,
       screening: ScreeningContext(
         try transaction.records(kind: RecordCatalogue.assessment.kind, limit: 50), wall: now.wall))
   }
@@ -88,44 +97,87 @@ package struct SnapshotBuilder {
   static func peers(_ remembered: [(presence: Presence, heard: UInt64, roundTrip: UInt64?)]) -> [DeviceID: Peer] {
     var peers: [DeviceID: Peer] = [:]
     for entry in remembered {
-      var peer = Peer()
-      peer.incarnation = entry.presence.incarnation
-      peer.counter = entry.presence.counter
-      peer.heads = entry.presence.heads
-      peer.stateHash = entry.presence.stateHash
-      peer.isLeaving = entry.presence.isLeaving
-      peer.heardWall = entry.heard
-      peer.roundTrip = entry.roundTrip
+      var peer = Peer(presence: entry.presence)
+      (peer.heardWall, peer.roundTrip) = (entry.heard, entry.roundTrip)
       peers[entry.presence.device] = peer
     }
     return peers
   }
 
+  /// What this store has.
+  private struct Held {
+    let heads: [StreamKey: [StreamHead]]
+    let folded: [DeviceID: UInt64]
+    let hash: StateHash
+    /// Streams of which something is kept and not shown yet.
+    let heldBack: [StreamKey: UInt64]
+    let report: [Channel: OwnProgress]
+
+    init(_ transaction: SQLiteTransaction, own: DeviceID) throws {
+      (heads, folded, hash) = (try transaction.openHeads(), try transaction.foldedOperations(), try transaction.stateHash())
+      (heldBack, report) = (try transaction.heldBack(), try transaction.ownProgress(of: own))
+    }
+
+    /// Whether what is shown here is what others are told of.
+    var isComparable: Bool { heldBack.isEmpty && heads.allSatisfy { $0.value.allSatisfy { $0.applied == $0.batched } } }
+    var cursors: [StreamKey: [StreamCursor]] { heads.mapValues { $0.map(\.cursor) } }
+    var operations: UInt64 {
+      heads.filter { $0.key.channel.lane != nil }.reduce(folded.values.reduce(0, +)) { $0 + $1.value.reduce(0) { $0 + $1.applied } }
+    }
+
+    /// Changes of others and of this device that a device has not said that it has; `nil` where that is not known.
+    func behind(_ presence: Presence, _ device: DeviceID) -> UInt64 {
+      heads.reduce(0) { sum, entry in
+        // Nobody is behind in what it wrote itself, whatever it has told so far.
+        guard entry.key.device != device, entry.key.channel.lane != nil else { return sum }
+        let there = presence.cursors[entry.key] ?? []
+        return entry.value.reduce(sum) { sum, head in
+          if there.contains(head.cursor) { return sum }
+          // Where a history is still the only one, numbers compare.
+          let reached = entry.value.count == 1 ? there.map(\.sequence).filter { $0 < head.batched }.max() ?? 0 : 0
+          let isAhead = entry.value.count == 1 && there.contains { $0.sequence > head.batched }
+          return isAhead ? sum : sum + (head.batched - reached)
+        }
+      }
+    }
+
+    /// Whether everything that this device wrote is there, in the same history: streams that were folded are behind
+    /// the entries that closed them.
+    func isConfirmed(by presence: Presence, own: DeviceID) -> Bool {
+      heads.allSatisfy { stream, histories in
+        guard stream.device == own else { return true }
+        let there = presence.cursors[stream] ?? []
+        return histories.allSatisfy { $0.batched == $0.applied && ($0.batched == 0 || there.contains($0.cursor)) }
+          && presence.heldBack[stream] == nil
+      }
+    }
+  }
+
   // MARK: Parts
 
+  /// Whether anything was ever heard of a device.
+  private func isHeardOf(_ device: DeviceID, _ held: Held, _ peers: [DeviceID: Peer]) -> Bool {
+    device == ring.device || peers[device] != nil || held.folded[device] != nil
+      || held.heads.contains { $0.key.device == device && $0.value.contains { $0.applied > 0 } }
+  }
+
   private func devices(
-    _ names: [DeviceID: String], _ heads: [StreamKey: UInt64], _ hash: StateHash, _ peers: [DeviceID: Peer],
-    _ replica: Replica?, _ now: Moment
+    _ names: [DeviceID: String], _ held: Held, _ peers: [DeviceID: Peer], _ replica: Replica?, _ now: Moment
   ) -> [Snapshot.Device] {
-    members.devices.map { device in
+    let cursors = held.cursors
+    return members.devices.map { device in
       let certificate = members.certificates[device]
       let peer = peers[device]
-      let behind = heads.reduce(UInt64(0)) { sum, head in
-        // Nobody is behind in what it wrote itself, whatever it has told so far.
-        if head.key.device == device { return sum }
-        let there = peer?.heads[head.key] ?? 0
-        return sum + (head.value > there ? head.value - there : 0)
-      }
       let isThisOne = device == ring.device
       // Its hash speaks of the operations it had when it said so: only the very same ones compare.
-      let there = peer?.heads.filter { $0.key.channel.lane != nil && $0.value > 0 }
-      let isComparable = !isThisOne && there == heads
+      let isComparable = !isThisOne && held.isComparable && peer.map { $0.presence.heldBack.isEmpty && $0.presence.cursors == cursors } ?? false
       return Snapshot.Device(
         id: device, name: names[device] ?? "device", kind: certificate?.kind ?? "laptop", isThisOne: isThisOne,
-        presence: isThisOne ? .here : presence(device, peer, replica, now),
-        heard: isThisOne ? now.wall : peer.map(\.heardWall), behind: isThisOne ? 0 : behind,
-        roundTrip: peer?.roundTrip,
-        isSameState: isComparable ? peer?.stateHash == hash : nil)
+        isHeardOf: isHeardOf(device, held, peers), presence: isThisOne ? .here : presence(device, peer, replica, now),
+        heard: isThisOne ? now.wall : peer.map(\.heardWall),
+        behind: isThisOne ? 0 : peer.map { held.behind($0.presence, device) },
+        heldBack: peer?.presence.heldBack.count ?? 0, roundTrip: peer?.roundTrip,
+        isSameState: isComparable ? peer?.presence.stateHash == held.hash : nil)
     }.sorted { ($0.isThisOne ? 0 : 1, $0.name, $0.id) < ($1.isThisOne ? 0 : 1, $1.name, $1.id) }
   }
 
@@ -133,50 +185,53 @@ package struct SnapshotBuilder {
     if let replica { return replica.peers.state(of: device, now: now.uptime) }
     guard let peer else { return .unknown }
     let isRecent = now.wall &- peer.heardWall < Peers.hereFor / 1_000_000
-    return isRecent && !peer.isLeaving ? .here : .away
+    return isRecent && !peer.presence.isLeaving ? .here : .away
+  }
+
+  /// Operations that were made here, and those of them that lie on the relay without a gap.
+  static func ownCounts(_ own: [Channel: OwnProgress], _ progress: [Channel: UInt64]) -> (saved: UInt64, accepted: UInt64) {
+    own.reduce((0, 0)) { sum, entry in
+      guard entry.key.lane != nil else { return sum }
+      return (sum.0 + entry.value.saved, sum.1 + min(entry.value.saved, progress[entry.key] ?? 0))
+    }
   }
 
   private func sync(
-    _ transaction: SQLiteTransaction, _ live: LiveState, _ replica: Replica?, _ heads: [StreamKey: UInt64],
-    _ peers: [DeviceID: Peer], _ now: Moment
+    _ transaction: SQLiteTransaction, _ live: LiveState, _ exchange: Exchange, _ held: Held, _ peers: [DeviceID: Peer],
+    _ names: [DeviceID: String], _ now: Moment
   ) throws -> Snapshot.Sync {
-    let own = heads.filter { $0.key.device == ring.device && $0.key.channel.lane != nil }
-    let saved = own.values.reduce(0, +)
+    let replica = exchange.replica
     let progress = try replica.map { $0.outbox.queues.mapValues(\.accepted) } ?? transaction.relayProgress()
-    let accepted = own.reduce(UInt64(0)) { $0 + min($1.value, progress[$1.key.channel] ?? 0) }
-    let confirmed = members.devices.filter { device in
-      device != ring.device && own.allSatisfy { peers[device]?.heads[$0.key] ?? 0 >= $0.value }
-    }
-    let (state, reason) = stateAndReason(replica, saved: saved, accepted: accepted, now)
+    let (saved, accepted) = Self.ownCounts(held.report, progress)
+    let others = members.devices.filter { $0 != ring.device && isHeardOf($0, held, peers) }
+    let confirmed = others.filter { device in peers[device].map { held.isConfirmed(by: $0.presence, own: ring.device) } ?? false }
+    let status = replica.map { ExchangeStatus($0, saved: saved, accepted: accepted, names: names, now: now) }
+      ?? ExchangeStatus(transaction, saved: saved, accepted: accepted, isExchanged: { if case .elsewhere = exchange { true } else { false } }())
     return Snapshot.Sync(
-      state: state, reason: reason, relay: relay, epoch: replica?.relay.epoch,
-      lastExchange: replica?.relay.lastExchange, isExchanging: replica != nil,
-      pending: try transaction.pendingCounts(), saved: saved, accepted: accepted, confirmedOn: confirmed.count,
-      batchesUp: live.batchesUp, batchesDown: live.batchesDown, bytesUp: live.bytesUp, bytesDown: live.bytesDown,
-      quarantined: try transaction.quarantinedCount(), damagedStreams: replica?.inbox.damaged.count ?? 0)
+      status: status, relay: relay, isExchanging: replica != nil, pending: try transaction.pendingCounts(), saved: saved,
+      accepted: accepted, confirmedOn: confirmed.count, others: others.count, batchesUp: live.batchesUp,
+      batchesDown: live.batchesDown, bytesUp: live.bytesUp, bytesDown: live.bytesDown,
+      quarantined: try transaction.quarantinedCount())
   }
 
-  private func stateAndReason(
-    _ replica: Replica?, saved: UInt64, accepted: UInt64, _ now: Moment
-  ) -> (Snapshot.Sync.State, String) {
-    guard let replica else {
-      return saved > accepted ? (.waiting, "saved here; another program of this device sends it") : (.idle, "")
-    }
-    if !replica.relay.isReachable {
-      guard let retryAt = replica.relay.retryAt else { return (.starting, "looking at the relay") }
-      let seconds = retryAt > now.uptime ? (retryAt - now.uptime + 999_999_999) / 1_000_000_000 : 0
-      return (.offline, "the relay cannot be reached; trying again in \(seconds) s; everything is saved here")
-    }
-    if saved > accepted, let reason = replica.pacing.reason(now: now) { return (.waiting, reason) }
-    return replica.isSettled ? (.idle, "") : (.syncing, "")
+  /// Whether a device says that it has a write.
+  private func has(_ peer: Peer?, _ id: OperationID, _ transaction: SQLiteTransaction) throws -> Bool {
+    let stream = StreamKey(id.stream)
+    let there = (peer?.presence.cursors[stream] ?? []).filter { $0.sequence >= id.sequence }
+    guard !there.isEmpty else { return false }
+    let histories = try transaction.heads(of: stream)
+    // Of a stream with several histories a number says nothing: all of them have to be there.
+    guard histories.count > 1 else { return true }
+    return histories.allSatisfy { there.contains($0.cursor) }
   }
 
   private func crisisStatus(
-    _ crisis: CrisisState, _ contacts: [SafetyPlan.Contact], _ live: LiveState, _ peers: [DeviceID: Peer], _ names: [DeviceID: String], _ now: Moment
-  ) -> Snapshot.CrisisStatus {
+    _ crisis: CrisisState, _ contacts: [SafetyPlan.Contact], _ live: LiveState, _ peers: [DeviceID: Peer], _ names: [DeviceID: String],
+    _ transaction: SQLiteTransaction
+  ) throws -> Snapshot.CrisisStatus {
     let latest = crisis.activations.last
-    let receipts = members.devices.filter { $0 != ring.device && $0 != latest?.id.stream.device }.map { device in
-      let hasIt = latest.map { peers[device]?.heads[StreamKey($0.id.stream)] ?? 0 >= $0.id.sequence } ?? false
+    let receipts = try members.devices.filter { $0 != ring.device && $0 != latest?.id.stream.device }.map { device in
+      let hasIt = try latest.map { try has(peers[device], $0.id, transaction) } ?? false
       return Snapshot.CrisisStatus.Receipt(
         device: names[device] ?? "device", hasIt: hasIt,
         after: latest?.id.stream.device == ring.device ? live.receipts[device] : nil,
@@ -184,7 +239,7 @@ package struct SnapshotBuilder {
     }
     return Snapshot.CrisisStatus(
       level: crisis.level, since: crisis.since, source: latest.flatMap { names[$0.id.stream.device] } ?? "",
-      activation: crisis.leading.map { "\($0.id.stream.device).\($0.id.sequence)" } ?? "",
+      activation: crisis.leading?.id.name ?? "",
       receipts: crisis.isActive ? receipts.sorted { $0.device < $1.device } : [],
       acknowledgements: crisis.acknowledgements.map { entry in
         let raised = crisis.activations.first { $0.id == entry.activation }?.timestamp.milliseconds ?? 0
@@ -207,7 +262,7 @@ package struct SnapshotBuilder {
       return duty.seen[contact.record].map { .seen(told: told, $0) } ?? .told(told)
     }
     guard crisis.level >= .severe, contact.consent != .never else { return nil }
-    if contact.link == nil { return .notInvited }
+    if !contact.isInvited { return .notInvited }
     if duty.watch.alert.later.contains(contact.record) { return .later(duty.watch.alert.milliseconds ?? 0) }
     return duty.watch.alert.now.contains(contact.record) || contact.consent == .prompt ? .now : .unanswered
   }

@@ -1,5 +1,6 @@
 import CSystem
 import Causality
+import Crisis
 import Dashboard
 import Foundation
 import Stores
@@ -39,6 +40,11 @@ package final class Notices: Sendable {
     case closeInvitation
     case network(String)
     case isDemo
+    case crisis(CrisisDelivery)
+    /// What came of resolving; `nil` where no crisis was active.
+    case resolved(String?)
+    /// The store is not there any more.
+    case problem([String])
   }
   private let queue = Mutex<[Notice]>([])
   private let wake: Int32
@@ -121,7 +127,9 @@ package struct DashboardLoop {
   private mutating func handle(_ intents: [Intent]) {
     for intent in intents {
       if intent == .suspend {
+        perform(.suspend)
         screen.suspend()
+        perform(.resumed)
         state.size = screen.size
         isDirty = true
       } else {
@@ -178,6 +186,9 @@ package struct DashboardLoop {
       case .closeInvitation: closeInvitation()
       case .network(let text): state.network = text
       case .isDemo: state.isDemo = true
+      case .crisis(let delivery): state.note(delivery)
+      case .resolved(let words): state.resolved(words)
+      case .problem(let text): state.problem = text
       }
     }
     guard let snapshot = snapshots.take() else { return }

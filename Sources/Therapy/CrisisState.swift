@@ -71,8 +71,6 @@ package struct CrisisState: Sendable, Hashable {
   /// Milliseconds since 1970 of the oldest activation.
   package var since: UInt64? { activations.first?.timestamp.milliseconds }
 
-  /// An activation as check-ins and screens name it: `DEVICE.SEQUENCE`.
-  package static func activation(named name: String) -> OperationID? { CrisisEntry.read(name + " -")?.0 }
 
   /// The account has one crisis record; its name is the same on every device.
   package static func record(ofAccount account: [UInt8]) -> RecordID {
@@ -84,6 +82,11 @@ package struct CrisisState: Sendable, Hashable {
   /// The write that raises a crisis. Each raises a new activation, also while one is active.
   package static func activation(_ level: CrisisLevel, source: String, record: RecordID) -> Draft {
     draft("active", .add(.text("\(level.name) \(source)")), record, replaces: [])
+  }
+
+  /// The write that takes back activations, and nothing else.
+  package static func withdrawal(of activations: [OperationID], record: RecordID) -> Draft {
+    draft("active", .remove, record, replaces: activations)
   }
 
   /// The writes that resolve everything seen so far, and take out what was known about it.
@@ -134,15 +137,14 @@ extension RecordID {
   }
 }
 
-/// An entry that is about an activation: `DEVICE.SEQUENCE REST`.
+/// An entry that is about an activation: its ``OperationID/name``, a space, and the rest.
 enum CrisisEntry {
-  static func text(_ id: OperationID, _ rest: String) -> String { "\(id.stream.device).\(id.sequence) \(rest)" }
+  static func text(_ id: OperationID, _ rest: String) -> String { "\(id.name) \(rest)" }
 
   static func read(_ text: String) -> (OperationID, String)? {
-    let words = text.split(separator: " ", maxSplits: 1).map(String.init)
-    let parts = words.first?.split(separator: ".").map(String.init) ?? []
-    guard words.count == 2, parts.count == 2, let device = DeviceID(parts[0]), let sequence = UInt64(parts[1]) else { return nil }
-    return (OperationID(stream: StreamID(device: device, lane: .crisis), sequence: sequence), words[1])
+    let words = text.split(separator: " ", maxSplits: 1)
+    guard words.count == 2, let id = OperationID(name: words[0]), id.stream.lane == .crisis else { return nil }
+    return (id, String(words[1]))
   }
 }
 

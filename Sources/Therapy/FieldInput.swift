@@ -1,5 +1,6 @@
 import Causality
 import ConflictResolution
+import Foundation
 
 extension FieldSchema {
   /// Reads a value that a person typed for this field.
@@ -8,9 +9,9 @@ extension FieldSchema {
   package func value(from text: String) throws(InputError) -> Value {
     switch content {
     case .text:
-      guard text.count <= Limits.textCharacters, text.utf8.count <= Limits.textBytes else {
-        throw .tooLong(field: name, limit: Limits.textCharacters)
-      }
+      // However a keyboard composes its letters, the same words are the same bytes.
+      let text = text.precomposedStringWithCanonicalMapping
+      guard WriteLimits.holds(text: text) else { throw .tooLong(field: name, limit: Limits.textCharacters) }
       return .text(text)
     case .integer(let range):
       guard let number = Int64(text) else { throw .malformedValue(field: name, expected: expectation) }
@@ -66,6 +67,7 @@ extension RecordSchema {
       guard let schema = self[field] else {
         throw .unknownField(field, kind: kind, known: fields.map(\.name))
       }
+      try check(field, assignments, current)
       guard schema.policy.isList || sign == nil else { throw .malformedAssignment(assignment) }
       let value = try schema.value(from: text)
       guard schema.policy.isList else {
@@ -96,15 +98,31 @@ extension RecordSchema {
     Draft(record: record, kind: kind, field: field, mutation: mutation, lane: lane, replaces: replaces)
   }
 
+  /// An item belongs to a questionnaire that has it.
+  private func check(_ field: String, _ assignments: [String], _ current: RecordState?) throws(InputError) {
+    guard kind == RecordCatalogue.assessment.kind, let item = field.hasPrefix("item") ? Int(field.dropFirst(4)) : nil else { return }
+    var named: String?
+    for assignment in assignments {
+      let (field, _, text) = try Self.split(assignment)
+      if field == "instrument" { named = text }
+    }
+    guard let instrument = (named ?? current?.text("instrument")).flatMap(Instrument.named), item > instrument.items.count else { return }
+    throw .invalid(
+      "The \(instrument.name) has \(instrument.items.count) items, and no \(field). Nothing was saved.",
+      remedy: "Give item1 to item\(instrument.items.count).")
+  }
+
+  /// By its scalars: a value may begin with a mark that would belong to the sign before it.
   private static func split(_ assignment: String) throws(InputError) -> (String, Character?, String) {
-    guard let equals = assignment.firstIndex(of: "=") else { throw .malformedAssignment(assignment) }
-    var field = assignment[..<equals]
+    let scalars = assignment.unicodeScalars
+    guard let equals = scalars.firstIndex(of: "=") else { throw .malformedAssignment(assignment) }
+    var field = String(scalars[..<equals])
     var sign: Character?
     if let last = field.last, last == "+" || last == "-" {
       sign = last
-      field = field.dropLast()
+      field.removeLast()
     }
     guard !field.isEmpty else { throw .malformedAssignment(assignment) }
-    return (String(field), sign, String(assignment[assignment.index(after: equals)...]))
+    return (field, sign, String(scalars[scalars.index(after: equals)...]))
   }
 }

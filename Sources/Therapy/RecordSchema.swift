@@ -118,8 +118,9 @@ package enum RecordCatalogue {
       FieldSchema("name", .text, .kept, isTitle: true), FieldSchema("phone", .text, .kept),
       FieldSchema("primary", .flag, .kept),
       FieldSchema("alert", .choice(AlertConsent.allCases.map(\.rawValue)), .kept),
-      // What opens the alerts for this contact, and the name it knows the person by.
-      FieldSchema("link", .text, .latest), FieldSchema("person", .text, .latest),
+      // What opens the alerts for this contact, and the name it knows the person by. A link that was given on one device
+      // takes no other one's place.
+      FieldSchema("links", .text, .set), FieldSchema("person", .text, .latest),
     ], isNeverCounted: true)
 
   /// One per account. An entry of `active` is an activation: `LEVEL SOURCE`; the entries of the other

@@ -47,7 +47,7 @@ package struct ReviewState: Sendable, Hashable {
     else { return nil }
     (id, self.record, field, self.method, self.phase) = (state.id, record, String(subject[1]), method, phase)
     person = state.text("person") ?? ""
-    versions = (state.text("versions") ?? "").split(separator: " ").compactMap { OperationID(named: $0) }
+    versions = (state.text("versions") ?? "").split(separator: " ").compactMap { OperationID(name: $0) }
     let asked = state["subject"]?.dots.min { $0.isEarlier(than: $1) }
     (since, asker) = (asked?.timestamp.milliseconds ?? 0, asked?.id.stream.device)
     let answers = state.view("answers").entries.compactMap { Self.entry($0) }
@@ -122,16 +122,5 @@ package struct ReviewState: Sendable, Hashable {
 
   private static func draft(_ id: RecordID, _ field: String, _ mutation: Mutation) -> Draft {
     Draft(record: id, kind: RecordCatalogue.review.kind, field: field, mutation: mutation, lane: RecordCatalogue.review.lane)
-  }
-}
-
-extension OperationID {
-  /// `DEVICE.LANE.SEQUENCE`
-  fileprivate var name: String { "\(stream.device).\(stream.lane.rawValue).\(sequence)" }
-
-  fileprivate init?(named name: Substring) {
-    let parts = name.split(separator: ".").map(String.init)
-    guard parts.count == 3, let device = DeviceID(parts[0]), let lane = UInt8(parts[1]).flatMap(Lane.init), let sequence = UInt64(parts[2]) else { return nil }
-    self.init(stream: StreamID(device: device, lane: lane), sequence: sequence)
   }
 }

@@ -23,26 +23,27 @@ package struct SafetyPlan: Sendable, Hashable {
     package var isPrimary: Bool
     /// Whether and when the person agreed that this contact is told of a crisis.
     package var consent: AlertConsent
-    /// What opens the alerts for this contact; `nil` while it was not invited.
-    package var link: String?
+    /// What opens the alerts for this contact: every link that was given and not withdrawn, since nobody knows which
+    /// of them is followed.
+    package var links: [String]
+    package var isInvited: Bool { !links.isEmpty }
     /// The name it knows the person by.
     package var person: String
 
     package init(
-      record: RecordID, name: String, phone: String, isPrimary: Bool, consent: AlertConsent, link: String? = nil,
+      record: RecordID, name: String, phone: String, isPrimary: Bool, consent: AlertConsent, links: [String] = [],
       person: String = ""
     ) {
       (self.record, self.name, self.phone, self.isPrimary, self.consent) = (record, name, phone, isPrimary, consent)
-      (self.link, self.person) = (link, person)
+      (self.links, self.person) = (links, person)
     }
 
     package init(_ record: RecordState) {
-      // Before there were two moments to choose from, agreeing was a flag.
-      let said = record.value("alert") == .flag(true) ? AlertConsent.prompt.rawValue : record.text("alert") ?? ""
+      let said = record.text("alert") ?? ""
       self.init(
         record: record.id, name: record.text("name") ?? "", phone: record.text("phone") ?? "",
         isPrimary: record.value("primary") == .flag(true), consent: AlertConsent(rawValue: said) ?? .never,
-        link: record.text("link").flatMap { $0.isEmpty ? nil : $0 }, person: record.text("person") ?? "")
+        links: record.view("links").entries.compactMap(\.value).map(\.text), person: record.text("person") ?? "")
     }
   }
 
@@ -91,5 +92,5 @@ package struct SafetyPlan: Sendable, Hashable {
 
 extension [SafetyPlan.Contact] {
   /// Who can be told of a crisis, and when: only who was invited.
-  package var agreed: [(id: RecordID, consent: AlertConsent)] { filter { $0.link != nil }.map { ($0.record, $0.consent) } }
+  package var agreed: [(id: RecordID, consent: AlertConsent)] { filter(\.isInvited).map { ($0.record, $0.consent) } }
 }

@@ -20,7 +20,8 @@ package struct ScreeningContext: Sendable, Hashable {
   package init(_ assessments: [RecordState], wall: UInt64) {
     let rows = assessments.compactMap { record -> (instrument: Instrument, total: Int, days: Int)? in
       guard record.isVisible, let instrument = record.instrument, let total = instrument.score(record.answers) else { return nil }
-      let age = wall > record.latest.milliseconds ? wall - record.latest.milliseconds : 0
+      let answered = record.answered?.milliseconds ?? wall
+      let age = wall > answered ? wall - answered : 0
       return (instrument, total, Int(age / millisecondsPerDay))
     }.sorted { $0.days < $1.days }
     latestGAD7 = rows.first { $0.instrument.name == Instrument.gad7.name && $0.days <= Self.windowDays }?.total
@@ -47,9 +48,29 @@ extension Instrument {
 }
 
 extension RecordState {
+  /// What an assessment calls for, whichever way its answers came to be there.
+  ///
+  /// - Parameter others: Every other assessment.
+  package func offer(_ others: [RecordState], wall: UInt64) -> CrisisOffer? {
+    guard kind == RecordCatalogue.assessment.kind, isVisible else { return nil }
+    guard let instrument else {
+      // Item 9 is the PHQ-9's, and never outweighed, also where nothing says which questionnaire it is.
+      return integer("item9") ?? 0 >= 1 ? CrisisOffer(level: .severe, reason: .thoughts) : nil
+    }
+    return instrument.offer(answers, ScreeningContext(others.filter { $0.id != id }, wall: wall))
+  }
+
+  /// Whether a field is a part of what an offer is about.
+  package static func isAnswer(_ field: String) -> Bool { field == "instrument" || field.hasPrefix("item") || field == Operation.recordField }
+
   /// The questionnaire of an assessment.
   package var instrument: Instrument? {
     kind == RecordCatalogue.assessment.kind ? text("instrument").flatMap(Instrument.named) : nil
+  }
+
+  /// When it was answered: a note that is added later, or an answer that is corrected, makes it no newer.
+  package var answered: Timestamp? {
+    (instrument?.items.indices ?? 0..<0).compactMap { index in self["item\(index + 1)"]?.dots.map(\.timestamp).max() }.min()
   }
 
   /// One answer per item; `nil` where there is none.

@@ -89,7 +89,7 @@ extension FieldSchema {
   fileprivate func holds(_ value: Value) -> Bool {
     switch (content, value) {
     case (.text, .text(let text)):
-      return text.count <= Limits.textCharacters
+      return WriteLimits.holds(text: text)
         && !text.unicodeScalars.contains { $0.properties.generalCategory == .control && $0 != "\n" && $0 != "\t" }
     case (.integer(let range), .integer(let number)): return range.contains(number)
     case (.decimal(let range), .decimal(let number)): return range.contains(number)

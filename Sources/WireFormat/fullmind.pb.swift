@@ -8,7 +8,7 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
-/// The wire and file formats of fullmind, version 1. docs/PROTOCOL.md explains how they are sealed.
+/// The wire and file formats of fullmind, version 2. docs/PROTOCOL.md explains how they are sealed.
 /// Regenerate with scripts/generate-protos after a change; the Swift code is committed.
 
 #if canImport(FoundationEssentials)
@@ -82,53 +82,113 @@ package nonisolated struct WireValue: Sendable {
 }
 
 /// Operations as columns: entry i of every per-operation column belongs to operation i.
-package nonisolated struct WireOperations: Sendable {
+package nonisolated struct WireOperations: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Tables that the columns point into.
-  package var devices: Data = Data()
+  package var writers: Data {
+    get {_storage._writers}
+    set {_uniqueStorage()._writers = newValue}
+  }
 
   /// 16 bytes each
-  package var records: Data = Data()
+  package var records: Data {
+    get {_storage._records}
+    set {_uniqueStorage()._records = newValue}
+  }
 
   /// kinds and field names
-  package var names: [String] = []
+  package var names: [String] {
+    get {_storage._names}
+    set {_uniqueStorage()._names = newValue}
+  }
 
   /// for each record, its kind in `names`
-  package var recordKinds: [UInt32] = []
+  package var recordKinds: [UInt32] {
+    get {_storage._recordKinds}
+    set {_uniqueStorage()._recordKinds = newValue}
+  }
 
   /// Columns.
-  package var record: [UInt32] = []
+  package var record: [UInt32] {
+    get {_storage._record}
+    set {_uniqueStorage()._record = newValue}
+  }
 
-  package var field: [UInt32] = []
+  package var field: [UInt32] {
+    get {_storage._field}
+    set {_uniqueStorage()._field = newValue}
+  }
 
   /// first value absolute, then the difference to the previous one
-  package var timestampDelta: [Int64] = []
+  package var timestampDelta: [Int64] {
+    get {_storage._timestampDelta}
+    set {_uniqueStorage()._timestampDelta = newValue}
+  }
 
   /// 0 set, 1 add, 2 remove, 3 erase, 4 restore
-  package var action: [UInt32] = []
+  package var action: [UInt32] {
+    get {_storage._action}
+    set {_uniqueStorage()._action = newValue}
+  }
 
-  package var value: [WireValue] = []
+  package var value: [WireValue] {
+    get {_storage._value}
+    set {_uniqueStorage()._value = newValue}
+  }
 
-  package var replacesCount: [UInt32] = []
+  package var replacesCount: [UInt32] {
+    get {_storage._replacesCount}
+    set {_uniqueStorage()._replacesCount = newValue}
+  }
 
-  /// pairs: device index * 8 + lane, sequence
-  package var replaces: [UInt64] = []
+  /// pairs: writer index * 8 + lane, sequence
+  package var replaces: [UInt64] {
+    get {_storage._replaces}
+    set {_uniqueStorage()._replaces = newValue}
+  }
+
+  /// the mark of each of them
+  package var replacesMarks: [UInt64] {
+    get {_storage._replacesMarks}
+    set {_uniqueStorage()._replacesMarks = newValue}
+  }
 
   /// Present only at rest, where the operations of a record come from many streams.
-  package var origin: [UInt64] = []
+  package var origin: [UInt64] {
+    get {_storage._origin}
+    set {_uniqueStorage()._origin = newValue}
+  }
+
+  package var originMarks: [UInt64] {
+    get {_storage._originMarks}
+    set {_uniqueStorage()._originMarks = newValue}
+  }
 
   /// Why an operation was made that settles what was written apart; in the order of the operations.
-  package var decisions: [WireDecision] = []
+  package var decisions: [WireDecision] {
+    get {_storage._decisions}
+    set {_uniqueStorage()._decisions = newValue}
+  }
 
-  /// Present only at rest: replaced operations that have not arrived yet; triples: field, device * 8 + lane, sequence.
-  package var awaited: [UInt64] = []
+  /// Present only at rest: replaced operations that have not arrived yet; triples: field, writer * 8 + lane, sequence.
+  package var awaited: [UInt64] {
+    get {_storage._awaited}
+    set {_uniqueStorage()._awaited = newValue}
+  }
+
+  package var awaitedMarks: [UInt64] {
+    get {_storage._awaitedMarks}
+    set {_uniqueStorage()._awaitedMarks = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 /// How a write came about that settles others. It is read with its operation, and signed with it.
@@ -160,6 +220,8 @@ package nonisolated struct WireDecision: Sendable {
 
   /// a pair, as in `replaces`
   package var recommended: [UInt64] = []
+
+  package var recommendedMark: UInt64 = 0
 
   /// whether that version is what came of it
   package var followed: Bool = false
@@ -255,18 +317,14 @@ package nonisolated struct WireDeviceCertificate: Sendable {
   package init() {}
 }
 
+/// One statement about who belongs to the account. It lies in the signer's own stream (`found` in the founder's), and
+/// all of them are a set: their order decides nothing.
 package nonisolated struct WireMembershipEntry: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   package var version: UInt32 = 0
-
-  /// within the signer's chain, from 1
-  package var number: UInt64 = 0
-
-  /// SHA-256 of the signer's previous entry, or empty
-  package var previous: Data = Data()
 
   package var change: WireMembershipEntry.OneOf_Change? = nil
 
@@ -288,6 +346,33 @@ package nonisolated struct WireMembershipEntry: Sendable {
     set {change = .admit(newValue)}
   }
 
+  /// Closing: a life of the signer's store is over
+  package var close: Data {
+    get {
+      if case .close(let v)? = change {return v}
+      return Data()
+    }
+    set {change = .close(newValue)}
+  }
+
+  /// EmergencyKey of the signer
+  package var emergency: Data {
+    get {
+      if case .emergency(let v)? = change {return v}
+      return Data()
+    }
+    set {change = .emergency(newValue)}
+  }
+
+  /// device id: the signer takes back that it admitted it
+  package var retract: Data {
+    get {
+      if case .retract(let v)? = change {return v}
+      return Data()
+    }
+    set {change = .retract(newValue)}
+  }
+
   /// device id; empty for the root
   package var signer: Data = Data()
 
@@ -297,6 +382,9 @@ package nonisolated struct WireMembershipEntry: Sendable {
   /// by the signer, over all of the above
   package var signature: Data = Data()
 
+  /// wall clock of the signer
+  package var atMs: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Change: Equatable, Sendable {
@@ -304,6 +392,12 @@ package nonisolated struct WireMembershipEntry: Sendable {
     case found(Data)
     /// DeviceCertificate
     case admit(Data)
+    /// Closing: a life of the signer's store is over
+    case close(Data)
+    /// EmergencyKey of the signer
+    case emergency(Data)
+    /// device id: the signer takes back that it admitted it
+    case retract(Data)
 
   }
 
@@ -322,17 +416,99 @@ package nonisolated struct WireMembershipEntries: Sendable {
   package init() {}
 }
 
+/// The streams of a life of a store that is over, with the last batch of each. What comes after it counts all the same.
+package nonisolated struct WireClosing: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var incarnation: UInt64 = 0
+
+  package var streams: [WireClosedStream] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireClosedStream: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var channel: UInt32 = 0
+
+  package var sequence: UInt64 = 0
+
+  /// 32 bytes
+  package var hash: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// What opens and proves what a device writes in an emergency, outside of its passphrase.
+package nonisolated struct WireEmergencyKey: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Ed25519 public, 32 bytes
+  package var signingKey: Data = Data()
+
+  /// 32 bytes
+  package var sealingKey: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// HOME/emergency/key: all that is needed to raise a crisis, and nothing that opens anything else.
+package nonisolated struct WireEmergencyHome: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var accountTag: Data = Data()
+
+  package var deviceTag: Data = Data()
+
+  package var device: Data = Data()
+
+  /// the crisis record of the account
+  package var record: Data = Data()
+
+  package var signingSeed: Data = Data()
+
+  package var sealingKey: Data = Data()
+
+  /// where its devices meet
+  package var relay: String = String()
+
+  package var relayIdentity: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 package nonisolated struct WireStreamCursor: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var device: Data = Data()
+  /// an index into the table of writers
+  package var writer: UInt32 = 0
 
   /// a lane, or 5 for membership
   package var channel: UInt32 = 0
 
   package var sequence: UInt64 = 0
+
+  /// the first 8 bytes of the hash of the batch that ends there
+  package var hash: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -347,16 +523,24 @@ package nonisolated struct WirePresence: Sendable {
 
   package var device: Data = Data()
 
-  package var incarnation: UInt64 = 0
+  /// drawn anew by every run
+  package var run: UInt64 = 0
 
   package var counter: UInt64 = 0
 
   package var wallMs: UInt64 = 0
 
+  /// 24 bytes each: a device (16) and an incarnation (8)
+  package var writers: Data = Data()
+
+  /// of every stream that is not closed, or not complete here
   package var cursors: [WireStreamCursor] = []
 
   /// streams this device could not read any further
   package var damaged: [WireStreamCursor] = []
+
+  /// the first operation of a stream that waits until it is due
+  package var heldBack: [WireStreamCursor] = []
 
   package var echoes: [WirePresenceEcho] = []
 
@@ -364,24 +548,21 @@ package nonisolated struct WirePresence: Sendable {
 
   package var leaving: Bool = false
 
-  /// the activation that is drawn on a screen of this device
-  package var shown: WireOperationName {
-    get {_shown ?? WireOperationName()}
-    set {_shown = newValue}
-  }
-  /// Returns true if `shown` has been explicitly set.
-  package var hasShown: Bool {self._shown != nil}
-  /// Clears the value of `shown`. Subsequent reads from it will return its default value.
-  package mutating func clearShown() {self._shown = nil}
+  /// the operation (41 bytes) of the activation that is drawn on a screen of this device
+  package var shown: Data = Data()
 
   /// how long before this was written
   package var shownHeldUs: UInt64 = 0
 
+  /// of the relay that this was written to
+  package var relayIdentity: UInt64 = 0
+
+  /// not all cursors fitted
+  package var partial: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
-
-  fileprivate var _shown: WireOperationName? = nil
 }
 
 /// "I saw your presence number `counter` so long ago": the other device measures its round trip from it.
@@ -436,21 +617,7 @@ package nonisolated struct WireActivations: Sendable {
 
   package var device: Data = Data()
 
-  package var operations: [WireOperationName] = []
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
-}
-
-package nonisolated struct WireOperationName: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var device: Data = Data()
-
-  package var sequence: UInt64 = 0
+  package var operations: [Data] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -537,6 +704,60 @@ package nonisolated struct WireJoinReveal: Sendable {
   package init() {}
 }
 
+/// Whoever does not go on says so: what has begun is taken back.
+package nonisolated struct WireJoinRefusal: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var reason: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// What a newcomer keeps until it belongs to the account, sealed.
+package nonisolated struct WireJoining: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var code: String = String()
+
+  package var signingSeed: Data = Data()
+
+  package var agreementSeed: Data = Data()
+
+  /// JoinRequest
+  package var request: Data = Data()
+
+  package var commitment: Data = Data()
+
+  package var rootKey: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// What an admitting device keeps until it has heard of the newcomer, sealed.
+package nonisolated struct WireKeptAdmission: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var device: Data = Data()
+
+  package var code: String = String()
+
+  package var sealed: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 package nonisolated struct WireAdmission: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -612,7 +833,7 @@ package nonisolated struct WireKeyRing: Sendable {
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
-fileprivate nonisolated let _protobuf_package = "fullmind.v1"
+fileprivate nonisolated let _protobuf_package = "fullmind.v2"
 
 nonisolated extension WireValue: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Value"
@@ -697,94 +918,177 @@ nonisolated extension WireValue: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
 
 nonisolated extension WireOperations: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Operations"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}devices\0\u{1}records\0\u{1}names\0\u{3}record_kinds\0\u{1}record\0\u{1}field\0\u{3}timestamp_delta\0\u{1}action\0\u{1}value\0\u{3}replaces_count\0\u{1}replaces\0\u{1}origin\0\u{1}awaited\0\u{1}decisions\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}writers\0\u{1}records\0\u{1}names\0\u{3}record_kinds\0\u{1}record\0\u{1}field\0\u{3}timestamp_delta\0\u{1}action\0\u{1}value\0\u{3}replaces_count\0\u{1}replaces\0\u{1}origin\0\u{1}awaited\0\u{1}decisions\0\u{3}replaces_marks\0\u{3}origin_marks\0\u{3}awaited_marks\0")
+
+  fileprivate class _StorageClass {
+    var _writers: Data = Data()
+    var _records: Data = Data()
+    var _names: [String] = []
+    var _recordKinds: [UInt32] = []
+    var _record: [UInt32] = []
+    var _field: [UInt32] = []
+    var _timestampDelta: [Int64] = []
+    var _action: [UInt32] = []
+    var _value: [WireValue] = []
+    var _replacesCount: [UInt32] = []
+    var _replaces: [UInt64] = []
+    var _replacesMarks: [UInt64] = []
+    var _origin: [UInt64] = []
+    var _originMarks: [UInt64] = []
+    var _decisions: [WireDecision] = []
+    var _awaited: [UInt64] = []
+    var _awaitedMarks: [UInt64] = []
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _writers = source._writers
+      _records = source._records
+      _names = source._names
+      _recordKinds = source._recordKinds
+      _record = source._record
+      _field = source._field
+      _timestampDelta = source._timestampDelta
+      _action = source._action
+      _value = source._value
+      _replacesCount = source._replacesCount
+      _replaces = source._replaces
+      _replacesMarks = source._replacesMarks
+      _origin = source._origin
+      _originMarks = source._originMarks
+      _decisions = source._decisions
+      _awaited = source._awaited
+      _awaitedMarks = source._awaitedMarks
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularBytesField(value: &self.devices) }()
-      case 2: try { try decoder.decodeSingularBytesField(value: &self.records) }()
-      case 3: try { try decoder.decodeRepeatedStringField(value: &self.names) }()
-      case 4: try { try decoder.decodeRepeatedUInt32Field(value: &self.recordKinds) }()
-      case 5: try { try decoder.decodeRepeatedUInt32Field(value: &self.record) }()
-      case 6: try { try decoder.decodeRepeatedUInt32Field(value: &self.field) }()
-      case 7: try { try decoder.decodeRepeatedSInt64Field(value: &self.timestampDelta) }()
-      case 8: try { try decoder.decodeRepeatedUInt32Field(value: &self.action) }()
-      case 9: try { try decoder.decodeRepeatedMessageField(value: &self.value) }()
-      case 10: try { try decoder.decodeRepeatedUInt32Field(value: &self.replacesCount) }()
-      case 11: try { try decoder.decodeRepeatedUInt64Field(value: &self.replaces) }()
-      case 12: try { try decoder.decodeRepeatedUInt64Field(value: &self.origin) }()
-      case 13: try { try decoder.decodeRepeatedUInt64Field(value: &self.awaited) }()
-      case 14: try { try decoder.decodeRepeatedMessageField(value: &self.decisions) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularBytesField(value: &_storage._writers) }()
+        case 2: try { try decoder.decodeSingularBytesField(value: &_storage._records) }()
+        case 3: try { try decoder.decodeRepeatedStringField(value: &_storage._names) }()
+        case 4: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._recordKinds) }()
+        case 5: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._record) }()
+        case 6: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._field) }()
+        case 7: try { try decoder.decodeRepeatedSInt64Field(value: &_storage._timestampDelta) }()
+        case 8: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._action) }()
+        case 9: try { try decoder.decodeRepeatedMessageField(value: &_storage._value) }()
+        case 10: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._replacesCount) }()
+        case 11: try { try decoder.decodeRepeatedUInt64Field(value: &_storage._replaces) }()
+        case 12: try { try decoder.decodeRepeatedUInt64Field(value: &_storage._origin) }()
+        case 13: try { try decoder.decodeRepeatedUInt64Field(value: &_storage._awaited) }()
+        case 14: try { try decoder.decodeRepeatedMessageField(value: &_storage._decisions) }()
+        case 15: try { try decoder.decodeRepeatedFixed64Field(value: &_storage._replacesMarks) }()
+        case 16: try { try decoder.decodeRepeatedFixed64Field(value: &_storage._originMarks) }()
+        case 17: try { try decoder.decodeRepeatedFixed64Field(value: &_storage._awaitedMarks) }()
+        default: break
+        }
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.devices.isEmpty {
-      try visitor.visitSingularBytesField(value: self.devices, fieldNumber: 1)
-    }
-    if !self.records.isEmpty {
-      try visitor.visitSingularBytesField(value: self.records, fieldNumber: 2)
-    }
-    if !self.names.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.names, fieldNumber: 3)
-    }
-    if !self.recordKinds.isEmpty {
-      try visitor.visitPackedUInt32Field(value: self.recordKinds, fieldNumber: 4)
-    }
-    if !self.record.isEmpty {
-      try visitor.visitPackedUInt32Field(value: self.record, fieldNumber: 5)
-    }
-    if !self.field.isEmpty {
-      try visitor.visitPackedUInt32Field(value: self.field, fieldNumber: 6)
-    }
-    if !self.timestampDelta.isEmpty {
-      try visitor.visitPackedSInt64Field(value: self.timestampDelta, fieldNumber: 7)
-    }
-    if !self.action.isEmpty {
-      try visitor.visitPackedUInt32Field(value: self.action, fieldNumber: 8)
-    }
-    if !self.value.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.value, fieldNumber: 9)
-    }
-    if !self.replacesCount.isEmpty {
-      try visitor.visitPackedUInt32Field(value: self.replacesCount, fieldNumber: 10)
-    }
-    if !self.replaces.isEmpty {
-      try visitor.visitPackedUInt64Field(value: self.replaces, fieldNumber: 11)
-    }
-    if !self.origin.isEmpty {
-      try visitor.visitPackedUInt64Field(value: self.origin, fieldNumber: 12)
-    }
-    if !self.awaited.isEmpty {
-      try visitor.visitPackedUInt64Field(value: self.awaited, fieldNumber: 13)
-    }
-    if !self.decisions.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.decisions, fieldNumber: 14)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if !_storage._writers.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._writers, fieldNumber: 1)
+      }
+      if !_storage._records.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._records, fieldNumber: 2)
+      }
+      if !_storage._names.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._names, fieldNumber: 3)
+      }
+      if !_storage._recordKinds.isEmpty {
+        try visitor.visitPackedUInt32Field(value: _storage._recordKinds, fieldNumber: 4)
+      }
+      if !_storage._record.isEmpty {
+        try visitor.visitPackedUInt32Field(value: _storage._record, fieldNumber: 5)
+      }
+      if !_storage._field.isEmpty {
+        try visitor.visitPackedUInt32Field(value: _storage._field, fieldNumber: 6)
+      }
+      if !_storage._timestampDelta.isEmpty {
+        try visitor.visitPackedSInt64Field(value: _storage._timestampDelta, fieldNumber: 7)
+      }
+      if !_storage._action.isEmpty {
+        try visitor.visitPackedUInt32Field(value: _storage._action, fieldNumber: 8)
+      }
+      if !_storage._value.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._value, fieldNumber: 9)
+      }
+      if !_storage._replacesCount.isEmpty {
+        try visitor.visitPackedUInt32Field(value: _storage._replacesCount, fieldNumber: 10)
+      }
+      if !_storage._replaces.isEmpty {
+        try visitor.visitPackedUInt64Field(value: _storage._replaces, fieldNumber: 11)
+      }
+      if !_storage._origin.isEmpty {
+        try visitor.visitPackedUInt64Field(value: _storage._origin, fieldNumber: 12)
+      }
+      if !_storage._awaited.isEmpty {
+        try visitor.visitPackedUInt64Field(value: _storage._awaited, fieldNumber: 13)
+      }
+      if !_storage._decisions.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._decisions, fieldNumber: 14)
+      }
+      if !_storage._replacesMarks.isEmpty {
+        try visitor.visitPackedFixed64Field(value: _storage._replacesMarks, fieldNumber: 15)
+      }
+      if !_storage._originMarks.isEmpty {
+        try visitor.visitPackedFixed64Field(value: _storage._originMarks, fieldNumber: 16)
+      }
+      if !_storage._awaitedMarks.isEmpty {
+        try visitor.visitPackedFixed64Field(value: _storage._awaitedMarks, fieldNumber: 17)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireOperations, rhs: WireOperations) -> Bool {
-    if lhs.devices != rhs.devices {return false}
-    if lhs.records != rhs.records {return false}
-    if lhs.names != rhs.names {return false}
-    if lhs.recordKinds != rhs.recordKinds {return false}
-    if lhs.record != rhs.record {return false}
-    if lhs.field != rhs.field {return false}
-    if lhs.timestampDelta != rhs.timestampDelta {return false}
-    if lhs.action != rhs.action {return false}
-    if lhs.value != rhs.value {return false}
-    if lhs.replacesCount != rhs.replacesCount {return false}
-    if lhs.replaces != rhs.replaces {return false}
-    if lhs.origin != rhs.origin {return false}
-    if lhs.decisions != rhs.decisions {return false}
-    if lhs.awaited != rhs.awaited {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._writers != rhs_storage._writers {return false}
+        if _storage._records != rhs_storage._records {return false}
+        if _storage._names != rhs_storage._names {return false}
+        if _storage._recordKinds != rhs_storage._recordKinds {return false}
+        if _storage._record != rhs_storage._record {return false}
+        if _storage._field != rhs_storage._field {return false}
+        if _storage._timestampDelta != rhs_storage._timestampDelta {return false}
+        if _storage._action != rhs_storage._action {return false}
+        if _storage._value != rhs_storage._value {return false}
+        if _storage._replacesCount != rhs_storage._replacesCount {return false}
+        if _storage._replaces != rhs_storage._replaces {return false}
+        if _storage._replacesMarks != rhs_storage._replacesMarks {return false}
+        if _storage._origin != rhs_storage._origin {return false}
+        if _storage._originMarks != rhs_storage._originMarks {return false}
+        if _storage._decisions != rhs_storage._decisions {return false}
+        if _storage._awaited != rhs_storage._awaited {return false}
+        if _storage._awaitedMarks != rhs_storage._awaitedMarks {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -792,7 +1096,7 @@ nonisolated extension WireOperations: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireDecision: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Decision"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}operation\0\u{1}method\0\u{3}waited_ms\0\u{1}reopens\0\u{1}by\0\u{1}model\0\u{1}permille\0\u{1}reasons\0\u{1}recommended\0\u{1}followed\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}operation\0\u{1}method\0\u{3}waited_ms\0\u{1}reopens\0\u{1}by\0\u{1}model\0\u{1}permille\0\u{1}reasons\0\u{1}recommended\0\u{1}followed\0\u{3}recommended_mark\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -810,6 +1114,7 @@ nonisolated extension WireDecision: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 8: try { try decoder.decodeRepeatedStringField(value: &self.reasons) }()
       case 9: try { try decoder.decodeRepeatedUInt64Field(value: &self.recommended) }()
       case 10: try { try decoder.decodeSingularBoolField(value: &self.followed) }()
+      case 11: try { try decoder.decodeSingularFixed64Field(value: &self.recommendedMark) }()
       default: break
       }
     }
@@ -846,6 +1151,9 @@ nonisolated extension WireDecision: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.followed != false {
       try visitor.visitSingularBoolField(value: self.followed, fieldNumber: 10)
     }
+    if self.recommendedMark != 0 {
+      try visitor.visitSingularFixed64Field(value: self.recommendedMark, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -859,6 +1167,7 @@ nonisolated extension WireDecision: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if lhs.permille != rhs.permille {return false}
     if lhs.reasons != rhs.reasons {return false}
     if lhs.recommended != rhs.recommended {return false}
+    if lhs.recommendedMark != rhs.recommendedMark {return false}
     if lhs.followed != rhs.followed {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -1011,7 +1320,7 @@ nonisolated extension WireDeviceCertificate: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension WireMembershipEntry: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".MembershipEntry"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}number\0\u{1}previous\0\u{1}found\0\u{1}admit\0\u{1}signer\0\u{3}device_signature\0\u{1}signature\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{2}\u{3}found\0\u{1}admit\0\u{1}signer\0\u{3}device_signature\0\u{1}signature\0\u{1}close\0\u{1}emergency\0\u{1}retract\0\u{3}at_ms\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1020,8 +1329,6 @@ nonisolated extension WireMembershipEntry: SwiftProtobuf.Message, SwiftProtobuf.
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt32Field(value: &self.version) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.number) }()
-      case 3: try { try decoder.decodeSingularBytesField(value: &self.previous) }()
       case 4: try {
         var v: Data?
         try decoder.decodeSingularBytesField(value: &v)
@@ -1041,6 +1348,31 @@ nonisolated extension WireMembershipEntry: SwiftProtobuf.Message, SwiftProtobuf.
       case 6: try { try decoder.decodeSingularBytesField(value: &self.signer) }()
       case 7: try { try decoder.decodeSingularBytesField(value: &self.deviceSignature) }()
       case 8: try { try decoder.decodeSingularBytesField(value: &self.signature) }()
+      case 9: try {
+        var v: Data?
+        try decoder.decodeSingularBytesField(value: &v)
+        if let v = v {
+          if self.change != nil {try decoder.handleConflictingOneOf()}
+          self.change = .close(v)
+        }
+      }()
+      case 10: try {
+        var v: Data?
+        try decoder.decodeSingularBytesField(value: &v)
+        if let v = v {
+          if self.change != nil {try decoder.handleConflictingOneOf()}
+          self.change = .emergency(v)
+        }
+      }()
+      case 11: try {
+        var v: Data?
+        try decoder.decodeSingularBytesField(value: &v)
+        if let v = v {
+          if self.change != nil {try decoder.handleConflictingOneOf()}
+          self.change = .retract(v)
+        }
+      }()
+      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.atMs) }()
       default: break
       }
     }
@@ -1054,12 +1386,6 @@ nonisolated extension WireMembershipEntry: SwiftProtobuf.Message, SwiftProtobuf.
     if self.version != 0 {
       try visitor.visitSingularUInt32Field(value: self.version, fieldNumber: 1)
     }
-    if self.number != 0 {
-      try visitor.visitSingularUInt64Field(value: self.number, fieldNumber: 2)
-    }
-    if !self.previous.isEmpty {
-      try visitor.visitSingularBytesField(value: self.previous, fieldNumber: 3)
-    }
     switch self.change {
     case .found?: try {
       guard case .found(let v)? = self.change else { preconditionFailure() }
@@ -1069,7 +1395,7 @@ nonisolated extension WireMembershipEntry: SwiftProtobuf.Message, SwiftProtobuf.
       guard case .admit(let v)? = self.change else { preconditionFailure() }
       try visitor.visitSingularBytesField(value: v, fieldNumber: 5)
     }()
-    case nil: break
+    default: break
     }
     if !self.signer.isEmpty {
       try visitor.visitSingularBytesField(value: self.signer, fieldNumber: 6)
@@ -1080,17 +1406,34 @@ nonisolated extension WireMembershipEntry: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.signature.isEmpty {
       try visitor.visitSingularBytesField(value: self.signature, fieldNumber: 8)
     }
+    switch self.change {
+    case .close?: try {
+      guard case .close(let v)? = self.change else { preconditionFailure() }
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 9)
+    }()
+    case .emergency?: try {
+      guard case .emergency(let v)? = self.change else { preconditionFailure() }
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 10)
+    }()
+    case .retract?: try {
+      guard case .retract(let v)? = self.change else { preconditionFailure() }
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 11)
+    }()
+    default: break
+    }
+    if self.atMs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.atMs, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireMembershipEntry, rhs: WireMembershipEntry) -> Bool {
     if lhs.version != rhs.version {return false}
-    if lhs.number != rhs.number {return false}
-    if lhs.previous != rhs.previous {return false}
     if lhs.change != rhs.change {return false}
     if lhs.signer != rhs.signer {return false}
     if lhs.deviceSignature != rhs.deviceSignature {return false}
     if lhs.signature != rhs.signature {return false}
+    if lhs.atMs != rhs.atMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1126,9 +1469,9 @@ nonisolated extension WireMembershipEntries: SwiftProtobuf.Message, SwiftProtobu
   }
 }
 
-nonisolated extension WireStreamCursor: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".StreamCursor"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}device\0\u{1}channel\0\u{1}sequence\0")
+nonisolated extension WireClosing: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Closing"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}incarnation\0\u{1}streams\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1136,17 +1479,193 @@ nonisolated extension WireStreamCursor: SwiftProtobuf.Message, SwiftProtobuf._Me
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularBytesField(value: &self.device) }()
-      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.channel) }()
-      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 1: try { try decoder.decodeSingularFixed64Field(value: &self.incarnation) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.streams) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.incarnation != 0 {
+      try visitor.visitSingularFixed64Field(value: self.incarnation, fieldNumber: 1)
+    }
+    if !self.streams.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.streams, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireClosing, rhs: WireClosing) -> Bool {
+    if lhs.incarnation != rhs.incarnation {return false}
+    if lhs.streams != rhs.streams {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClosedStream: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClosedStream"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}channel\0\u{1}sequence\0\u{1}hash\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.channel) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.hash) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.channel != 0 {
+      try visitor.visitSingularUInt32Field(value: self.channel, fieldNumber: 1)
+    }
+    if self.sequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 2)
+    }
+    if !self.hash.isEmpty {
+      try visitor.visitSingularBytesField(value: self.hash, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireClosedStream, rhs: WireClosedStream) -> Bool {
+    if lhs.channel != rhs.channel {return false}
+    if lhs.sequence != rhs.sequence {return false}
+    if lhs.hash != rhs.hash {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireEmergencyKey: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".EmergencyKey"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}signing_key\0\u{3}sealing_key\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.signingKey) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.sealingKey) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.signingKey.isEmpty {
+      try visitor.visitSingularBytesField(value: self.signingKey, fieldNumber: 1)
+    }
+    if !self.sealingKey.isEmpty {
+      try visitor.visitSingularBytesField(value: self.sealingKey, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireEmergencyKey, rhs: WireEmergencyKey) -> Bool {
+    if lhs.signingKey != rhs.signingKey {return false}
+    if lhs.sealingKey != rhs.sealingKey {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireEmergencyHome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".EmergencyHome"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_tag\0\u{3}device_tag\0\u{1}device\0\u{1}record\0\u{3}signing_seed\0\u{3}sealing_key\0\u{1}relay\0\u{3}relay_identity\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.accountTag) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.deviceTag) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.device) }()
+      case 4: try { try decoder.decodeSingularBytesField(value: &self.record) }()
+      case 5: try { try decoder.decodeSingularBytesField(value: &self.signingSeed) }()
+      case 6: try { try decoder.decodeSingularBytesField(value: &self.sealingKey) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.relay) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.relayIdentity) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.accountTag.isEmpty {
+      try visitor.visitSingularBytesField(value: self.accountTag, fieldNumber: 1)
+    }
+    if !self.deviceTag.isEmpty {
+      try visitor.visitSingularBytesField(value: self.deviceTag, fieldNumber: 2)
+    }
     if !self.device.isEmpty {
-      try visitor.visitSingularBytesField(value: self.device, fieldNumber: 1)
+      try visitor.visitSingularBytesField(value: self.device, fieldNumber: 3)
+    }
+    if !self.record.isEmpty {
+      try visitor.visitSingularBytesField(value: self.record, fieldNumber: 4)
+    }
+    if !self.signingSeed.isEmpty {
+      try visitor.visitSingularBytesField(value: self.signingSeed, fieldNumber: 5)
+    }
+    if !self.sealingKey.isEmpty {
+      try visitor.visitSingularBytesField(value: self.sealingKey, fieldNumber: 6)
+    }
+    if !self.relay.isEmpty {
+      try visitor.visitSingularStringField(value: self.relay, fieldNumber: 7)
+    }
+    if self.relayIdentity != 0 {
+      try visitor.visitSingularUInt64Field(value: self.relayIdentity, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireEmergencyHome, rhs: WireEmergencyHome) -> Bool {
+    if lhs.accountTag != rhs.accountTag {return false}
+    if lhs.deviceTag != rhs.deviceTag {return false}
+    if lhs.device != rhs.device {return false}
+    if lhs.record != rhs.record {return false}
+    if lhs.signingSeed != rhs.signingSeed {return false}
+    if lhs.sealingKey != rhs.sealingKey {return false}
+    if lhs.relay != rhs.relay {return false}
+    if lhs.relayIdentity != rhs.relayIdentity {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireStreamCursor: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".StreamCursor"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}writer\0\u{1}channel\0\u{1}sequence\0\u{1}hash\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.writer) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.channel) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 4: try { try decoder.decodeSingularFixed64Field(value: &self.hash) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.writer != 0 {
+      try visitor.visitSingularUInt32Field(value: self.writer, fieldNumber: 1)
     }
     if self.channel != 0 {
       try visitor.visitSingularUInt32Field(value: self.channel, fieldNumber: 2)
@@ -1154,13 +1673,17 @@ nonisolated extension WireStreamCursor: SwiftProtobuf.Message, SwiftProtobuf._Me
     if self.sequence != 0 {
       try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 3)
     }
+    if self.hash != 0 {
+      try visitor.visitSingularFixed64Field(value: self.hash, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireStreamCursor, rhs: WireStreamCursor) -> Bool {
-    if lhs.device != rhs.device {return false}
+    if lhs.writer != rhs.writer {return false}
     if lhs.channel != rhs.channel {return false}
     if lhs.sequence != rhs.sequence {return false}
+    if lhs.hash != rhs.hash {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1168,7 +1691,7 @@ nonisolated extension WireStreamCursor: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WirePresence: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Presence"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}device\0\u{1}incarnation\0\u{1}counter\0\u{3}wall_ms\0\u{1}cursors\0\u{1}damaged\0\u{1}echoes\0\u{3}state_hash\0\u{1}leaving\0\u{1}shown\0\u{3}shown_held_us\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}device\0\u{1}run\0\u{1}counter\0\u{3}wall_ms\0\u{1}cursors\0\u{1}damaged\0\u{1}echoes\0\u{3}state_hash\0\u{1}leaving\0\u{1}shown\0\u{3}shown_held_us\0\u{1}writers\0\u{3}held_back\0\u{3}relay_identity\0\u{1}partial\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1177,7 +1700,7 @@ nonisolated extension WirePresence: SwiftProtobuf.Message, SwiftProtobuf._Messag
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.device) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.incarnation) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.run) }()
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.counter) }()
       case 4: try { try decoder.decodeSingularUInt64Field(value: &self.wallMs) }()
       case 5: try { try decoder.decodeRepeatedMessageField(value: &self.cursors) }()
@@ -1185,23 +1708,23 @@ nonisolated extension WirePresence: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.echoes) }()
       case 8: try { try decoder.decodeSingularBytesField(value: &self.stateHash) }()
       case 9: try { try decoder.decodeSingularBoolField(value: &self.leaving) }()
-      case 10: try { try decoder.decodeSingularMessageField(value: &self._shown) }()
+      case 10: try { try decoder.decodeSingularBytesField(value: &self.shown) }()
       case 11: try { try decoder.decodeSingularUInt64Field(value: &self.shownHeldUs) }()
+      case 12: try { try decoder.decodeSingularBytesField(value: &self.writers) }()
+      case 13: try { try decoder.decodeRepeatedMessageField(value: &self.heldBack) }()
+      case 14: try { try decoder.decodeSingularUInt64Field(value: &self.relayIdentity) }()
+      case 15: try { try decoder.decodeSingularBoolField(value: &self.partial) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.device.isEmpty {
       try visitor.visitSingularBytesField(value: self.device, fieldNumber: 1)
     }
-    if self.incarnation != 0 {
-      try visitor.visitSingularUInt64Field(value: self.incarnation, fieldNumber: 2)
+    if self.run != 0 {
+      try visitor.visitSingularUInt64Field(value: self.run, fieldNumber: 2)
     }
     if self.counter != 0 {
       try visitor.visitSingularUInt64Field(value: self.counter, fieldNumber: 3)
@@ -1224,27 +1747,43 @@ nonisolated extension WirePresence: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.leaving != false {
       try visitor.visitSingularBoolField(value: self.leaving, fieldNumber: 9)
     }
-    try { if let v = self._shown {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
-    } }()
+    if !self.shown.isEmpty {
+      try visitor.visitSingularBytesField(value: self.shown, fieldNumber: 10)
+    }
     if self.shownHeldUs != 0 {
       try visitor.visitSingularUInt64Field(value: self.shownHeldUs, fieldNumber: 11)
+    }
+    if !self.writers.isEmpty {
+      try visitor.visitSingularBytesField(value: self.writers, fieldNumber: 12)
+    }
+    if !self.heldBack.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.heldBack, fieldNumber: 13)
+    }
+    if self.relayIdentity != 0 {
+      try visitor.visitSingularUInt64Field(value: self.relayIdentity, fieldNumber: 14)
+    }
+    if self.partial != false {
+      try visitor.visitSingularBoolField(value: self.partial, fieldNumber: 15)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WirePresence, rhs: WirePresence) -> Bool {
     if lhs.device != rhs.device {return false}
-    if lhs.incarnation != rhs.incarnation {return false}
+    if lhs.run != rhs.run {return false}
     if lhs.counter != rhs.counter {return false}
     if lhs.wallMs != rhs.wallMs {return false}
+    if lhs.writers != rhs.writers {return false}
     if lhs.cursors != rhs.cursors {return false}
     if lhs.damaged != rhs.damaged {return false}
+    if lhs.heldBack != rhs.heldBack {return false}
     if lhs.echoes != rhs.echoes {return false}
     if lhs.stateHash != rhs.stateHash {return false}
     if lhs.leaving != rhs.leaving {return false}
-    if lhs._shown != rhs._shown {return false}
+    if lhs.shown != rhs.shown {return false}
     if lhs.shownHeldUs != rhs.shownHeldUs {return false}
+    if lhs.relayIdentity != rhs.relayIdentity {return false}
+    if lhs.partial != rhs.partial {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1356,7 +1895,7 @@ nonisolated extension WireActivations: SwiftProtobuf.Message, SwiftProtobuf._Mes
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.device) }()
-      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.operations) }()
+      case 2: try { try decoder.decodeRepeatedBytesField(value: &self.operations) }()
       default: break
       }
     }
@@ -1367,7 +1906,7 @@ nonisolated extension WireActivations: SwiftProtobuf.Message, SwiftProtobuf._Mes
       try visitor.visitSingularBytesField(value: self.device, fieldNumber: 1)
     }
     if !self.operations.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.operations, fieldNumber: 2)
+      try visitor.visitRepeatedBytesField(value: self.operations, fieldNumber: 2)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1375,41 +1914,6 @@ nonisolated extension WireActivations: SwiftProtobuf.Message, SwiftProtobuf._Mes
   package static func ==(lhs: WireActivations, rhs: WireActivations) -> Bool {
     if lhs.device != rhs.device {return false}
     if lhs.operations != rhs.operations {return false}
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
-nonisolated extension WireOperationName: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".OperationName"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}device\0\u{1}sequence\0")
-
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularBytesField(value: &self.device) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
-      default: break
-      }
-    }
-  }
-
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.device.isEmpty {
-      try visitor.visitSingularBytesField(value: self.device, fieldNumber: 1)
-    }
-    if self.sequence != 0 {
-      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 2)
-    }
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  package static func ==(lhs: WireOperationName, rhs: WireOperationName) -> Bool {
-    if lhs.device != rhs.device {return false}
-    if lhs.sequence != rhs.sequence {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1605,6 +2109,131 @@ nonisolated extension WireJoinReveal: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.certificate != rhs.certificate {return false}
     if lhs.nonce != rhs.nonce {return false}
     if lhs.rootKey != rhs.rootKey {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireJoinRefusal: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".JoinRefusal"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}reason\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireJoinRefusal, rhs: WireJoinRefusal) -> Bool {
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireJoining: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Joining"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{3}signing_seed\0\u{3}agreement_seed\0\u{1}request\0\u{1}commitment\0\u{3}root_key\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.code) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.signingSeed) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.agreementSeed) }()
+      case 4: try { try decoder.decodeSingularBytesField(value: &self.request) }()
+      case 5: try { try decoder.decodeSingularBytesField(value: &self.commitment) }()
+      case 6: try { try decoder.decodeSingularBytesField(value: &self.rootKey) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.code.isEmpty {
+      try visitor.visitSingularStringField(value: self.code, fieldNumber: 1)
+    }
+    if !self.signingSeed.isEmpty {
+      try visitor.visitSingularBytesField(value: self.signingSeed, fieldNumber: 2)
+    }
+    if !self.agreementSeed.isEmpty {
+      try visitor.visitSingularBytesField(value: self.agreementSeed, fieldNumber: 3)
+    }
+    if !self.request.isEmpty {
+      try visitor.visitSingularBytesField(value: self.request, fieldNumber: 4)
+    }
+    if !self.commitment.isEmpty {
+      try visitor.visitSingularBytesField(value: self.commitment, fieldNumber: 5)
+    }
+    if !self.rootKey.isEmpty {
+      try visitor.visitSingularBytesField(value: self.rootKey, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireJoining, rhs: WireJoining) -> Bool {
+    if lhs.code != rhs.code {return false}
+    if lhs.signingSeed != rhs.signingSeed {return false}
+    if lhs.agreementSeed != rhs.agreementSeed {return false}
+    if lhs.request != rhs.request {return false}
+    if lhs.commitment != rhs.commitment {return false}
+    if lhs.rootKey != rhs.rootKey {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireKeptAdmission: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".KeptAdmission"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}device\0\u{1}code\0\u{1}sealed\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.device) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.code) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.sealed) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.device.isEmpty {
+      try visitor.visitSingularBytesField(value: self.device, fieldNumber: 1)
+    }
+    if !self.code.isEmpty {
+      try visitor.visitSingularStringField(value: self.code, fieldNumber: 2)
+    }
+    if !self.sealed.isEmpty {
+      try visitor.visitSingularBytesField(value: self.sealed, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireKeptAdmission, rhs: WireKeptAdmission) -> Bool {
+    if lhs.device != rhs.device {return false}
+    if lhs.code != rhs.code {return false}
+    if lhs.sealed != rhs.sealed {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

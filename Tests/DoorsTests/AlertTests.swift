@@ -23,12 +23,13 @@ struct AlertTests {
   /// Two devices that agree on everything so far: one contact, invited.
   init() throws {
     sandbox = try Sandbox()
-    (one, relay) = (try sandbox.newStore("one"), try FolderRelay(path: sandbox.path + "/relay", account: [1], ownTag: nil))
+    _ = try FolderRelay.make(at: sandbox.relayPath)
+    (one, relay) = (try sandbox.newStore("one"), FolderRelay(path: sandbox.relayPath, account: [1], ownTag: nil))
     two = try sandbox.join(one, "two")
     var random = SystemRandomNumberGenerator()
     link = SecretLink(using: &random)
     let actions = Actions(one)
-    ben = try actions.add(kind: "contact", ["name=Ben \(Self.canary)", "phone=\(Self.canary)", "alert=yes", "link=\(link)", "person=Maya"])
+    ben = try actions.add(kind: "contact", ["name=Ben \(Self.canary)", "phone=\(Self.canary)", "alert=yes", "links=\(link)", "person=Maya"])
     _ = try actions.add(kind: "journal", ["title=\(Self.canary)", "text=\(Self.canary)"])
     try CrisisOutreach.open(link, person: "Maya", on: relay, wall: 1, using: &random)
   }
@@ -38,8 +39,8 @@ struct AlertTests {
   private func activation(_ device: Store, _ sequence: UInt64 = 1, at: UInt64 = 1_000) -> Causality.Operation {
     let draft = CrisisState.activation(.severe, source: "person", record: Actions(one).crisisRecord)
     return Causality.Operation(
-      id: OperationID(stream: StreamID(device: device.ring.device, lane: .crisis), sequence: sequence), timestamp: Timestamp(milliseconds: at),
-      record: draft.record, kind: draft.kind, field: draft.field, mutation: draft.mutation, replaces: [])
+      stream: StreamID(device: device.ring.device, incarnation: Incarnation(rawValue: 1), lane: .crisis), sequence: sequence,
+      timestamp: Timestamp(milliseconds: at), record: draft.record, kind: draft.kind, field: draft.field, mutation: draft.mutation, replaces: [])
   }
 
   private func crisis(_ operations: [Causality.Operation]) -> CrisisState {
@@ -49,10 +50,10 @@ struct AlertTests {
   }
 
   private func tell(
-    _ device: Store, _ crisis: CrisisState, accepted: UInt64 = .max, isPatient: Bool = true, known: [DeviceID: UInt64] = [:]
+    _ device: Store, _ crisis: CrisisState, isPublished: Bool = true, isPatient: Bool = true, known: [DeviceID: UInt64] = [:]
   ) throws -> CrisisOutreach.Outcome {
     var random = SystemRandomNumberGenerator()
-    return try CrisisOutreach(ring: device.ring, relay: relay, accepted: accepted, isPatient: isPatient) { known[$0] ?? 0 }
+    return try CrisisOutreach(ring: device.ring, relay: relay, isPublished: isPublished, isPatient: isPatient) { $0.sequence <= known[$0.stream.device] ?? 0 }
       .tell(try contact(), of: crisis, wall: 5, using: &random)
   }
 
@@ -64,7 +65,7 @@ struct AlertTests {
   func once() throws {
     let first = activation(one)
     var reader = AlertReader(link)
-    #expect(try tell(one, crisis([first]), accepted: 0) == .early, "first the devices, then the people")
+    #expect(try tell(one, crisis([first]), isPublished: false) == .early, "first the devices, then the people")
     #expect(try read(&reader).isEmpty && reader.person == "Maya", "the link was found, and nothing was asked for")
     #expect(try tell(one, crisis([first])) == .done)
     #expect(try tell(one, crisis([first])) == .done, "after a crash")
@@ -89,7 +90,7 @@ struct AlertTests {
   func stages() throws {
     var random = SystemRandomNumberGenerator()
     func take(_ device: Store, _ stage: EscalationStage) throws -> CrisisOutreach.Outcome {
-      try CrisisOutreach(ring: device.ring, relay: relay, accepted: .max, isPatient: true) { _ in 9 }
+      try CrisisOutreach(ring: device.ring, relay: relay, isPublished: true, isPatient: true) { _ in true }
         .take(stage, of: crisis([activation(one)]), wall: 5, using: &random)
     }
     #expect(try take(two, .family) == .done)

@@ -19,10 +19,10 @@ struct EscalationTests {
     func write(_ draft: Draft?, _ device: DeviceID) {
       guard let draft else { return }
       sequences[device, default: 0] += 1
-      let id = OperationID(stream: StreamID(device: device, lane: .crisis), sequence: sequences[device] ?? 1)
+      let stream = StreamID(device: device, incarnation: Incarnation(rawValue: 1), lane: .crisis)
       state.apply(
         Operation(
-          id: id, timestamp: Timestamp(milliseconds: 1_000), record: record, kind: draft.kind, field: draft.field,
+          stream: stream, sequence: sequences[device] ?? 1, timestamp: Timestamp(milliseconds: 1_000), record: record, kind: draft.kind, field: draft.field,
           mutation: draft.mutation, replaces: draft.replaces ?? []), hasArrived: { _ in true }, hash: &hash)
     }
     write(CrisisState.activation(level, source: "person", record: record), Self.devices[1])
@@ -66,12 +66,12 @@ struct EscalationTests {
 
   /// When a device tells each contact, in whole seconds after it saw the crisis.
   private func tells(_ own: Int, _ crisis: CrisisState, here: Set<Int>) -> [String: Int] {
-    func contact(_ name: String, _ number: UInt64, _ consent: AlertConsent, link: String? = "a") -> SafetyPlan.Contact {
-      .init(record: RecordID(high: 0, low: number), name: name, phone: "", isPrimary: false, consent: consent, link: link)
+    func contact(_ name: String, _ number: UInt64, _ consent: AlertConsent, links: [String] = ["a"]) -> SafetyPlan.Contact {
+      .init(record: RecordID(high: 0, low: number), name: name, phone: "", isPrimary: false, consent: consent, links: links)
     }
     let contacts = [
       contact("prompt", 1, .prompt), contact("unanswered", 2, .unanswered), contact("never", 3, .never),
-      contact("uninvited", 4, .prompt, link: nil),
+      contact("uninvited", 4, .prompt, links: []),
     ]
     var (watch, found) = (CrisisWatch(), [String: Int]())
     for elapsed in 0...100 {
@@ -127,9 +127,9 @@ struct GivingWayTests {
       return giving.rest(100 + took)
     }
     #expect(rest(.read(stream, from: .start)) == 5_000_000 && rest(.cut(.ordinary, counted: true)) == 5_000_000)
-    #expect(rest(.append(Channel(.session), after: 1), took: 90_000_000) == 20_000_000)
+    #expect(rest(.append(Channel(.session), after: 1, operations: 1), took: 90_000_000) == 20_000_000)
     #expect(rest(.read(stream, from: .start), inCrisis: false) == nil)
-    for effect: ReplicaEffect in [.read(crisis, from: .start), .append(Channel(.crisis), after: 0), .append(.membership, after: 0), .survey] {
+    for effect: ReplicaEffect in [.read(crisis, from: .start), .append(Channel(.crisis), after: 0, operations: 0), .append(.membership, after: 0, operations: 0), .survey] {
       #expect(rest(effect) == nil)
     }
     var giving = GivingWay()

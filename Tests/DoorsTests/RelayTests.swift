@@ -13,7 +13,8 @@ struct RelayContractTests {
 
   private func both(_ body: (any Relay) throws -> Void) throws {
     let sandbox = try Sandbox()
-    try body(try FolderRelay(path: sandbox.path + "/relay", account: Array(repeating: 3, count: 16), ownTag: Self.tag))
+    _ = try FolderRelay.make(at: sandbox.relayPath)
+    try body(FolderRelay(path: sandbox.relayPath, account: Array(repeating: 3, count: 16), ownTag: Self.tag))
     try body(MemoryRelay().connection(of: Self.tag))
   }
 
@@ -120,10 +121,13 @@ struct FolderRelayTests {
   private let stream = RelayStream(tag: Self.tag, channel: Channel(.ordinary))
   private let sandbox: Sandbox
 
-  init() throws { sandbox = try Sandbox() }
+  init() throws {
+    sandbox = try Sandbox()
+    _ = try FolderRelay.make(at: sandbox.relayPath)
+  }
 
-  private func relay(_ tag: BlindTag? = Self.tag) throws -> FolderRelay {
-    try FolderRelay(path: sandbox.path + "/relay", account: Array(repeating: 3, count: 16), ownTag: tag)
+  private func relay(_ tag: BlindTag? = Self.tag) -> FolderRelay {
+    FolderRelay(path: sandbox.relayPath, account: Array(repeating: 3, count: 16), ownTag: tag)
   }
 
   private var file: String {
@@ -132,7 +136,7 @@ struct FolderRelayTests {
 
   @Test("a torn tail is not taken by readers, and noticed by its writer")
   func tornTail() throws {
-    let writer = try relay()
+    let writer = relay()
     _ = try writer.read(stream, from: .start)
     try writer.append([[1, 2, 3], [4, 5, 6]], to: stream)
     let bytes = try #require(FileManager.default.contents(atPath: file))
@@ -146,7 +150,7 @@ struct FolderRelayTests {
 
   @Test("an absurd length is damage and allocates nothing")
   func absurdLength() throws {
-    let writer = try relay()
+    let writer = relay()
     _ = try writer.read(stream, from: .start)
     try writer.append([[1, 2, 3]], to: stream)
     let handle = try #require(FileHandle(forWritingAtPath: file))
@@ -167,25 +171,48 @@ struct FolderRelayTests {
     #expect(FileManager.default.fileExists(atPath: account + "/notes.txt"))
   }
 
-  @Test("a folder that was deleted is made again, with another epoch")
-  func deleted() throws {
-    let writer = try relay()
-    let first = try writer.survey().epoch
-    try FileManager.default.removeItem(atPath: sandbox.path + "/relay")
-    let second = try writer.survey()
-    #expect(second.epoch != first)
-    #expect(second.streams.isEmpty)
+  @Test("nothing is made where a relay was: not where it was deleted, not in an empty folder, not in another one")
+  func neverMade() throws {
+    let identity = try relay().identity()
+    let writer = FolderRelay(path: sandbox.relayPath, account: Array(repeating: 3, count: 16), ownTag: Self.tag, meaning: identity)
+    _ = try writer.survey()
+    try FileManager.default.moveItem(atPath: sandbox.relayPath, toPath: sandbox.relayPath + "-away")
+    func tries(_ error: RelayError) {
+      #expect(throws: error) { try writer.survey() }
+      #expect(throws: error) { try writer.append([[1]], to: stream) }
+      #expect(throws: error) { try writer.appendAnyway([[1]], to: stream) }
+      #expect(throws: error) { try writer.replace(stream, with: [[1]]) }
+      #expect(throws: error) { try writer.putPresence([1], of: Self.tag) }
+      #expect(throws: error) { try writer.putMail([1], mailbox: "aa", slot: 1) }
+      #expect(throws: error) { try writer.putNotice([1], board: "aa", number: 1) }
+    }
+    tries(.unreachable(sandbox.relayPath))
+    #expect(!FileManager.default.fileExists(atPath: sandbox.relayPath))
+    try FileManager.default.createDirectory(atPath: sandbox.relayPath, withIntermediateDirectories: true)
+    tries(.noRelay(sandbox.relayPath))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: sandbox.relayPath).isEmpty)
+    let other = try FolderRelay.make(at: sandbox.relayPath)
+    #expect(other != identity)
+    tries(.another(sandbox.relayPath, identity: other))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: sandbox.relayPath) == ["epoch"])
+    writer.adopt(other)
+    try writer.append([[1]], to: stream)
   }
 
-  @Test("a parent that does not exist is an error, not a new tree")
-  func noParent() {
-    #expect(throws: RelayError.self) { try FolderRelay(path: sandbox.path + "/no/such/relay", account: [], ownTag: nil) }
+  @Test("of many that make a relay at once, all get the same one")
+  func makeAtOnce() throws {
+    let path = sandbox.path + "/fresh"
+    let found = Mutex(Set<UInt64>())
+    DispatchQueue.concurrentPerform(iterations: 16) { _ in
+      if let identity = try? FolderRelay.make(at: path) { found.withLock { _ = $0.insert(identity) } }
+    }
+    #expect(found.withLock { $0.count } == 1)
   }
 
   @Test("the file system tells of another's append within the call")
   func watching() throws {
     let other = BlindTag(high: 7, low: 7)
-    let (writer, reader) = (try relay(other), try relay())
+    let (writer, reader) = (relay(other), relay())
     _ = try reader.survey()
     _ = try writer.read(RelayStream(tag: other, channel: Channel(.crisis)), from: .start)
     let watch = try #require(reader.watch())

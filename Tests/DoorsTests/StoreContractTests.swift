@@ -32,7 +32,7 @@ struct StoreContractTests {
       #expect(operations.map(\.id.sequence) == Array(1...10))
       #expect(try store.pending(.ordinary) == operations)
       #expect(try store.record(RecordID(high: 5, low: 3))?["title"]?.dots.count == 1)
-      #expect(try store.head(StreamKey(device: Self.device, channel: Channel(.ordinary)))?.applied == 10)
+      #expect(try store.heads(StreamKey(operations[0].id.stream)).map(\.applied) == [10])
       #expect(try store.recomputedHash([0, 1, 2, 3].map { RecordID(high: 5, low: $0) }) == store.stateHash())
     }
   }
@@ -62,14 +62,16 @@ struct StoreContractTests {
   @Test("batches come back in order, from a sequence number on")
   func batches() throws {
     try both { store in
-      let key = StreamKey(device: Self.device, channel: Channel(.bulk))
+      let key = StreamKey(device: Self.device, incarnation: Incarnation(rawValue: 4), channel: Channel(.bulk))
       let written = (0..<5).map { (number: Int) -> StoredBatch in
         let byte = UInt8(number)
-        return StoredBatch(stream: key, first: UInt64(number * 4 + 1), count: 4, hash: [UInt8](repeating: byte, count: 32), frame: [byte])
+        return StoredBatch(stream: key, first: UInt64(number * 4 + 1), count: 4, hash: [UInt8](repeating: byte, count: 32), frame: [byte], marks: [1, 2, 3, UInt64(byte)])
       }
       try store.append(written)
       #expect(try store.batches(key, after: 0, limit: 9) == written)
       #expect(try store.batches(key, after: 5, limit: 2) == Array(written[2...3]))
+      #expect(try store.logged(key, from: 5, through: 9).map(\.first) == [5, 9])
+      #expect(try store.marks(key, at: 8) == [1] && store.marks(key, at: 21).isEmpty)
     }
   }
 }
@@ -80,7 +82,9 @@ protocol ContractStore {
   func pending(_ lane: Lane) throws -> [Causality.Operation]
   func pendingCounts() throws -> [Lane: Int]
   func record(_ id: RecordID) throws -> RecordState?
-  func head(_ stream: StreamKey) throws -> StreamHead?
+  func heads(_ stream: StreamKey) throws -> [StreamHead]
+  func logged(_ stream: StreamKey, from: UInt64, through: UInt64) throws -> [LoggedBatch]
+  func marks(_ stream: StreamKey, at sequence: UInt64) throws -> [UInt64]
   func stateHash() throws -> StateHash
   func recomputedHash(_ records: [RecordID]) throws -> StateHash
   func append(_ batches: [StoredBatch]) throws
@@ -92,18 +96,22 @@ struct Contract<Store: ReplicaStore>: ContractStore {
   init(_ store: Store) { self.store = store }
 
   func commit(_ drafts: [Draft], by device: DeviceID) throws -> [Causality.Operation] {
-    try store.write { transaction in try transaction.withLedger { try $0.commit(drafts, by: device, wall: 1_000) } }
+    var random = SeededRandom(seed: 3)
+    return try store.write { transaction in try transaction.withLedger { try $0.commit(drafts, by: device, wall: 1_000, using: &random) } }
   }
   func commitThenThrow(_ drafts: [Draft], by device: DeviceID, _ error: any Error) throws {
+    var random = SeededRandom(seed: 3)
     try store.write { transaction in
-      _ = try transaction.withLedger { try $0.commit(drafts, by: device, wall: 1_000) }
+      _ = try transaction.withLedger { try $0.commit(drafts, by: device, wall: 1_000, using: &random) }
       throw error
     }
   }
   func pending(_ lane: Lane) throws -> [Causality.Operation] { try store.read { try $0.pending(lane, limit: 100) } }
   func pendingCounts() throws -> [Lane: Int] { try store.read { try $0.pendingCounts() } }
   func record(_ id: RecordID) throws -> RecordState? { try store.read { try $0.record(id) } }
-  func head(_ stream: StreamKey) throws -> StreamHead? { try store.read { try $0.head(stream) } }
+  func heads(_ stream: StreamKey) throws -> [StreamHead] { try store.read { try $0.heads(of: stream) } }
+  func logged(_ stream: StreamKey, from: UInt64, through: UInt64) throws -> [LoggedBatch] { try store.read { try $0.logged(of: stream, from: from, through: through) } }
+  func marks(_ stream: StreamKey, at sequence: UInt64) throws -> [UInt64] { try store.read { try $0.marks(of: stream, at: sequence) } }
   func stateHash() throws -> StateHash { try store.read { try $0.stateHash() } }
   func recomputedHash(_ records: [RecordID]) throws -> StateHash {
     try store.read { transaction in
@@ -112,7 +120,7 @@ struct Contract<Store: ReplicaStore>: ContractStore {
       return hash
     }
   }
-  func append(_ batches: [StoredBatch]) throws { try store.write { transaction in for batch in batches { try transaction.append(batch) } } }
+  func append(_ batches: [StoredBatch]) throws { try store.write { transaction in for batch in batches { try transaction.append(batch, isOwn: false) } } }
   func batches(_ stream: StreamKey, after: UInt64, limit: Int) throws -> [StoredBatch] { try store.read { try $0.batches(of: stream, after: after, limit: limit) } }
 }
 
@@ -140,11 +148,11 @@ struct StoreTests {
   @Test("no word of the person and no name is in any file of the home")
   func sealedAtRest() throws {
     let sandbox = try Sandbox()
-    let store = try AccountSetup.create(at: sandbox.home("a"), deviceName: "canary-name", passphrase: nil).store
+    let store = try sandbox.newStore("canary-name")
     for schema in RecordCatalogue.all where schema.isAddedByHand {
       for field in schema.fields where field.content == .text { _ = try Actions(store).add(kind: schema.kind, ["\(field.name)=canary-word"]) }
     }
-    try store.write { try $0.remember(Presence(device: store.ring.device, incarnation: 1, counter: 1, wall: 1, heads: [:], damaged: [], echoes: [], stateHash: StateHash(), isLeaving: false), heard: 1, roundTrip: nil) }
+    try store.write { try $0.remember(Presence(device: store.ring.device, run: 1, counter: 1, wall: 1, cursors: [:], stateHash: StateHash()), heard: 1, roundTrip: nil) }
     for name in try FileManager.default.subpathsOfDirectory(atPath: store.home.path) {
       guard let data = FileManager.default.contents(atPath: store.home.path + "/" + name) else { continue }
       for canary in ["canary-word", "canary-name", "gratitudes", "check-in"] {
@@ -161,49 +169,18 @@ struct StoreTests {
     let queue = try DatabaseQueue(path: store.home.database)
     try queue.write { try $0.execute(sql: "PRAGMA user_version = 99") }
     try queue.close()
-    #expect(throws: StorageError.newerVersion(store.home.database, found: 99, supported: 2)) { try Store.open(at: store.home) { nil } }
+    #expect(throws: StorageError.newerVersion(store.home.database, found: 99, supported: 10)) { try Store.open(at: store.home) { nil } }
   }
 
-  @Test("a store of version 1 becomes one like a new one, with all that was in it; a damaged record keeps nobody out")
+  @Test("a store of a format that was never released is told so, and not touched")
   func olderVersion() throws {
     let sandbox = try Sandbox()
-    let schema = { (home: HomeFolder) in
-      let queue = try DatabaseQueue(path: home.database)
-      defer { try? queue.close() }
-      return try queue.read { database in
-        let columns = try String.fetchAll(database, sql: "SELECT m.name || ' ' || t.name || ' ' || t.type FROM sqlite_master m, pragma_table_info(m.name) t ORDER BY 1")
-        return columns + (try String.fetchAll(database, sql: "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql NOT NULL ORDER BY 1"))
-      }
-    }
     let store = try sandbox.newStore()
-    let actions = Actions(store)
-    let id = try actions.add(kind: "journal", ["title=kept"])
-    let (open, damaged) = (actions.newRecordID(), actions.newRecordID())
-    for id in [open, damaged] {
-      _ = try actions.commit([1, 3].map { Draft(record: id, kind: "assessment", field: "item9", mutation: .set(.integer($0)), lane: .ordinary, replaces: []) })
-    }
     store.close()
-    let new = try schema(store.home)
     let queue = try DatabaseQueue(path: store.home.database)
-    try queue.write {
-      try $0.execute(
-        sql: """
-          DROP INDEX records_open; ALTER TABLE records DROP COLUMN impact; CREATE INDEX records_open ON records (latest) WHERE flags & 1;
-          PRAGMA user_version = 1
-          """)
-      try $0.execute(sql: "UPDATE records SET flags = 3 WHERE id IN (?, ?)", arguments: [Data(open.bytes), Data(damaged.bytes)])
-      try $0.execute(sql: "UPDATE records SET body = zeroblob(40) WHERE id = ?", arguments: [Data(damaged.bytes)])
-    }
+    try queue.write { try $0.execute(sql: "PRAGMA user_version = 2") }
     try queue.close()
-    #expect(try schema(store.home) != new)
-    for _ in 0..<2 {
-      let opened = try Store.open(at: store.home) { nil }
-      #expect(try opened.read { try $0.record(id)?.text("title") } == "kept")
-      #expect(try opened.read { (try $0.openRecords(limit: 10).map(\.id), try $0.openRecordSummary().count) } == ([open], 1))
-      #expect(try opened.synchronousSetting() == 2)
-      opened.close()
-      #expect(try schema(store.home) == new)
-    }
+    #expect(throws: StorageError.olderVersion(store.home.database, found: 2, supported: 10)) { try Store.open(at: store.home) { nil } }
   }
 
   @Test("a damaged database, a missing one, and a damaged key are told apart")
@@ -215,6 +192,8 @@ struct StoreTests {
     try Data([1, 2, 3]).write(to: URL(fileURLWithPath: home.dataKey))
     #expect(throws: StorageError.damaged(home.dataKey)) { try Store.open(at: home) { nil } }
     try FileManager.default.removeItem(atPath: home.database)
+    #expect(throws: StorageError.incomplete(home.path, missing: home.database)) { try Store.open(at: home) { nil } }
+    try FileManager.default.removeItem(atPath: home.path)
     #expect(throws: StorageError.noStore(home.path)) { try Store.open(at: home) { nil } }
   }
 
@@ -231,7 +210,9 @@ struct StoreTests {
   func exists() throws {
     let sandbox = try Sandbox()
     let home = try sandbox.newStore().home
-    #expect(throws: StorageError.storeExists(home.path)) { try AccountSetup.create(at: home, deviceName: "b", passphrase: nil) }
+    let before = try HomeFolder.readFile(home.database)
+    #expect(throws: StorageError.storeExists(home.path)) { try sandbox.newStore("a") }
+    #expect(try HomeFolder.readFile(home.database) == before)
   }
 
   @Test("every write to a record stays in its history")

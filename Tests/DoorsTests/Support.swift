@@ -21,20 +21,33 @@ final class Sandbox {
 
   func home(_ name: String) -> HomeFolder { HomeFolder(path: path + "/" + name) }
 
-  func newStore(_ name: String = "a", passphrase: String? = nil) throws -> Store {
-    try AccountSetup.create(at: home(name), deviceName: name, passphrase: passphrase).store
+  func newStore(_ name: String = "a", passphrase: String? = nil, hasEmergencyKey: Bool = true) throws -> Store {
+    let choices = AccountSetup.Choices(
+      deviceName: name, passphrase: passphrase, relay: .inside(home(name)), hasEmergencyKey: hasEmergencyKey)
+    return try AccountSetup.found(at: home(name), choices).prepared.finish().store
+  }
+
+  var relayPath: String { path + "/relay" }
+
+  /// The relay of this test for a device; made where it is not there yet.
+  func relay(_ store: Store, isTold: Bool? = nil) throws -> FolderRelay {
+    _ = try FolderRelay.make(at: relayPath)
+    return FolderRelay(path: relayPath, account: store.ring.account.sealer.tags.account, ownTag: store.tag, isTold: isTold)
   }
 
   /// A second device of the same account, admitted without a relay.
   func join(_ first: Store, _ name: String) throws -> Store {
     var random = SystemRandomNumberGenerator()
     let relay = MemoryRelay().connection(of: nil)
-    var performer = try EffectPerformer(store: first, relay: relay, ring: first.ring, incarnation: first.incarnation)
+    var performer = try EffectPerformer(store: first, relay: relay, ring: first.ring, run: 1)
     let keys = try DeviceKeys(using: &random)
     let certificate = DeviceCertificate(device: DeviceID(using: &random), name: name, kind: "phone", keys: keys, created: 1)
-    try performer.admit(certificate, signature: try certificate.signedBy(keys), using: &random)
+    try performer.admit(certificate, signature: try certificate.signedBy(keys), now: SystemClock.now, using: &random) { _, _ in }
     let ring = KeyRing(account: first.ring.account, device: certificate.device, keys: keys)
-    return try Store.create(at: home(name), ring: ring, membership: performer.members.log, passphrase: nil)
+    let draft = try HomeDraft(at: home(name))
+    let key = try Store.make(in: draft, ring: ring, membership: performer.members.log, passphrase: nil)
+    try draft.finish(replacing: false)
+    return try Store.open(at: home(name), dataKey: key)
   }
 }
 

@@ -271,7 +271,7 @@ struct DialogTests {
     #expect(state.press(.escape).isEmpty)
     _ = state.press(.enter)
     _ = state.press(.character("r"))
-    #expect(state.press(.character("y")) == [.resolveCrisis])
+    #expect(state.press(.character("y")) == [.resolveCrisis("Resolved. Be kind to yourself today.")])
     _ = state.press(.character("4"))
     for _ in 0..<4 { _ = state.press(.enter) }
     guard case .add("check-in", let words)? = state.press(.enter).first else {
@@ -353,7 +353,9 @@ struct DialogTests {
     #expect(!joining.isFinished)
     #expect(DashboardFrame.render(joining).text.contains("0qj5!d"))
     _ = joining.press(.tab)
-    #expect(joining.press(.enter) == [.join(code: "0qj5!d", deviceName: "laptop")])
+    for key in "folder:/r" { _ = joining.press(.character(key)) }
+    _ = joining.press(.tab)
+    #expect(joining.press(.enter) == [.join(code: "0qj5!d", deviceName: "laptop", relay: "folder:/r")])
     var starting = dashboard(80, 24, nil)
     _ = starting.press(.enter)
     #expect(starting.press(.enter) == [.start(deviceName: "laptop")])

@@ -62,8 +62,8 @@ struct CausalityTests {
 struct OperationCodecTests {
   static func operations(_ count: Int, seed: UInt64) -> [Operation] {
     var random = SeededRandom(seed: seed)
-    let stream = StreamID(device: DeviceID(using: &random), lane: .ordinary)
-    let others = (0..<3).map { _ in StreamID(device: DeviceID(using: &random), lane: .assessment) }
+    let stream = StreamID(device: DeviceID(using: &random), incarnation: Incarnation(rawValue: 1), lane: .ordinary)
+    let others = (0..<3).map { _ in StreamID(device: DeviceID(using: &random), incarnation: Incarnation(rawValue: 1), lane: .assessment) }
     let records = (0..<4).map { _ in RecordID(using: &random) }
     return (0..<count).map { index in
       let mutations: [Mutation] = [
@@ -71,10 +71,10 @@ struct OperationCodecTests {
       ]
       let record = random.number(0...3)
       return Operation(
-        id: OperationID(stream: stream, sequence: UInt64(5 + index)),
+        stream: stream, sequence: UInt64(5 + index),
         timestamp: Timestamp(rawValue: random.next() >> 1), record: records[record], kind: "kind\(record)",
         field: "field\(random.number(0...2))", mutation: mutations[index % mutations.count],
-        replaces: (0..<random.number(0...3)).map { OperationID(stream: others[$0 % 3], sequence: UInt64($0 + 1)) },
+        replaces: (0..<random.number(0...3)).map { OperationID(stream: others[$0 % 3], sequence: UInt64($0 + 1), mark: 0) },
         decision: index % 5 == 3 ? decision(others[index % 3], &random) : nil)
     }
   }
@@ -83,7 +83,7 @@ struct OperationCodecTests {
     var decision = Decision(method: "the person's choice")
     (decision.waited, decision.reopens, decision.isFollowed) = (random.next() >> 20, random.happens(permille: 300), true)
     (decision.model, decision.permille, decision.reasons) = ("assistant 1", 873, ["it says more", "πιο αργά"])
-    if random.happens(permille: 700) { decision.recommended = OperationID(stream: other, sequence: random.next() >> 40 | 1) }
+    if random.happens(permille: 700) { decision.recommended = OperationID(stream: other, sequence: random.next() >> 40 | 1, mark: 0) }
     return decision
   }
 
@@ -143,11 +143,11 @@ struct OperationCodecTests {
   @Test("64 check-in operations take less than 26 bytes each")
   func small() {
     var random = SeededRandom(seed: 2)
-    let stream = StreamID(device: DeviceID(using: &random), lane: .ordinary)
+    let stream = StreamID(device: DeviceID(using: &random), incarnation: Incarnation(rawValue: 1), lane: .ordinary)
     let operations = (0..<64).map { index in
       let record = RecordID(high: UInt64(index / 8), low: 7)
       return Operation(
-        id: OperationID(stream: stream, sequence: UInt64(index + 1)), timestamp: Timestamp(milliseconds: 1_790_000_000_000, counter: UInt16(index)),
+        id: OperationID(stream: stream, sequence: UInt64(index + 1), mark: 0), timestamp: Timestamp(milliseconds: 1_790_000_000_000, counter: UInt16(index)),
         record: record, kind: "check-in", field: ["mood", "sleep", "energy", "anxiety", "part", "need", "value", "review"][index % 8],
         mutation: .set(.integer(7)), replaces: [])
     }

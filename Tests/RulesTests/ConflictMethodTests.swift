@@ -9,10 +9,10 @@ struct ConflictMethodTests {
   private func conflict(_ kind: String, _ field: String, _ values: (device: UInt64, value: Value)...) throws -> Conflict {
     var (record, hash) = (RecordState(id: RecordID(high: 1, low: 1), kind: kind), StateHash())
     for (index, version) in values.enumerated() {
-      let stream = StreamID(device: DeviceID(high: 0, low: version.device), lane: .ordinary)
+      let stream = StreamID(device: DeviceID(high: 0, low: version.device), incarnation: Incarnation(rawValue: 1), lane: .ordinary)
       record.apply(
         Operation(
-          id: OperationID(stream: stream, sequence: UInt64(index + 1)), timestamp: Timestamp(milliseconds: 1_000 + UInt64(index)), record: record.id,
+          id: OperationID(stream: stream, sequence: UInt64(index + 1), mark: 0), timestamp: Timestamp(milliseconds: 1_000 + UInt64(index)), record: record.id,
           kind: kind, field: field, mutation: .set(version.value), replaces: []),
         hasArrived: { _ in true }, hash: &hash)
     }

@@ -50,8 +50,8 @@ struct ConflictTableTests {
       _ device: UInt64, _ row: Row, _ mutation: Mutation, at: UInt64, replaces: [OperationID], field: String? = nil
     ) -> OperationID {
       sequences[device, default: 0] += 1
-      let stream = StreamID(device: DeviceID(high: 0, low: device), lane: RecordCatalogue[row.kind]?.lane ?? .ordinary)
-      let id = OperationID(stream: stream, sequence: sequences[device] ?? 1)
+      let stream = StreamID(device: DeviceID(high: 0, low: device), incarnation: Incarnation(rawValue: 1), lane: RecordCatalogue[row.kind]?.lane ?? .ordinary)
+      let id = OperationID(stream: stream, sequence: sequences[device] ?? 1, mark: 0)
       operations.append(
         Operation(
           id: id, timestamp: Timestamp(milliseconds: at), record: ConflictTableTests.record(row.kind), kind: row.kind,

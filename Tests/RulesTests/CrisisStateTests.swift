@@ -9,10 +9,10 @@ struct CrisisStateTests {
   private let record = RecordID(high: 9, low: 9)
 
   private func activation(_ level: CrisisLevel, device: UInt64, sequence: UInt64 = 1, at: UInt64) -> Operation {
-    let stream = StreamID(device: DeviceID(high: 0, low: device), lane: .crisis)
+    let stream = StreamID(device: DeviceID(high: 0, low: device), incarnation: Incarnation(rawValue: 1), lane: .crisis)
     let draft = CrisisState.activation(level, source: "person", record: record)
     return Operation(
-      id: OperationID(stream: stream, sequence: sequence), timestamp: Timestamp(milliseconds: at), record: draft.record,
+      id: OperationID(stream: stream, sequence: sequence, mark: 0), timestamp: Timestamp(milliseconds: at), record: draft.record,
       kind: draft.kind, field: draft.field, mutation: draft.mutation, replaces: [])
   }
 
@@ -38,9 +38,9 @@ struct CrisisStateTests {
     let first = activation(.severe, device: 1, at: 1_000)
     let unseen = activation(.moderate, device: 2, at: 900)
     let draft = try #require(state([first]).resolution(record: first.record).first)
-    let stream = StreamID(device: DeviceID(high: 0, low: 3), lane: .crisis)
+    let stream = StreamID(device: DeviceID(high: 0, low: 3), incarnation: Incarnation(rawValue: 1), lane: .crisis)
     let resolve = Operation(
-      id: OperationID(stream: stream, sequence: 1), timestamp: Timestamp(milliseconds: 3_000), record: draft.record,
+      id: OperationID(stream: stream, sequence: 1, mark: 0), timestamp: Timestamp(milliseconds: 3_000), record: draft.record,
       kind: draft.kind, field: draft.field, mutation: draft.mutation, replaces: try #require(draft.replaces))
     for order in [[first, unseen, resolve], [first, resolve, unseen], [resolve, unseen, first]] {
       let after = state(order)
@@ -60,7 +60,7 @@ struct CrisisStateTests {
   private func write(_ draft: Draft?, device: UInt64, sequence: UInt64, at: UInt64) throws -> Operation {
     let draft = try #require(draft)
     return Operation(
-      id: OperationID(stream: StreamID(device: DeviceID(high: 0, low: device), lane: .crisis), sequence: sequence),
+      id: OperationID(stream: StreamID(device: DeviceID(high: 0, low: device), incarnation: Incarnation(rawValue: 1), lane: .crisis), sequence: sequence, mark: 0),
       timestamp: Timestamp(milliseconds: at), record: draft.record, kind: draft.kind, field: draft.field,
       mutation: draft.mutation, replaces: draft.replaces ?? [])
   }

@@ -16,16 +16,21 @@ struct HeartbeatTests {
   private var replica: Replica
   private var seconds = 1.0
   /// What the store has made, and where the stream of this device ends on the relay.
-  private var head = StreamHead(applied: 3, batched: 3, hash: [])
+  private var made = OwnProgress(saved: 3, batched: 3, position: 3)
   private var end = RelayPosition(generation: 7, offset: 30)
   private var wake: UInt64 = 0
 
   init() {
     let now = Moment(wall: 1, uptime: 1_000_000_000)
     let device = DeviceID(high: 1, low: 1)
-    replica = Replica(
-      device: device, members: [Self.own: device, Self.other: DeviceID(high: 2, low: 2)], heads: [:], remembered: [:],
-      tier: .selfHosted, usedToday: 0, now: now)
+    let report = OwnReport(progress: [Self.ordinary: made], openLives: 0)
+    let beginning = Replica.Beginning(members: [Self.own: device, Self.other: DeviceID(high: 2, low: 2)], own: report, heads: [:])
+    replica = Replica(device: device, beginning, now: now)
+  }
+
+  private var report: OwnReport { OwnReport(progress: [Self.ordinary: made], openLives: 0) }
+  private func sent(_ channel: Channel) -> SentThrough {
+    channel == Self.ordinary ? SentThrough(position: made.position, operations: made.batched, end: end) : SentThrough(position: 0, operations: 0, end: .start)
   }
 
   /// Answers what the replica asks until it rests.
@@ -41,19 +46,19 @@ struct HeartbeatTests {
         default: asked.append(effect)
         }
         switch effect {
-        case .survey: events.append(.surveyed(.init(epoch: 5, streams: [Self.mine, Self.theirs], ownEnds: [Self.mine: end], presences: [])))
-        case .reconcile(let channel, _, _):
-          let isOrdinary = channel == Self.ordinary
-          events.append(.reconciled(channel, through: isOrdinary ? head.batched : 0, end: isOrdinary ? end : .start, healed: false, sent: .init()))
+        case .survey: events.append(.surveyed(.init(identity: 5, streams: [Self.mine, Self.theirs], ownEnds: [Self.mine: end], presences: [])))
+        case .reconcile(let channel, _, _, _):
+          events.append(.reconciled(channel, sent(channel), healed: false, sent: .init(), taken: nil))
         case .read(let stream, let from):
           events.append(.read(stream, from: from, RelayChunk(frames: [], positions: [from], isAtEnd: true, isDamaged: false)))
-        case .writePresence: events.append(.wrotePresence([Self.ordinary: head]))
+        case .writePresence: events.append(.wrotePresence(report))
         case .cut(let lane, _):
-          head.batched = head.applied
-          events.append(.cut(lane, through: head.batched))
-        case .append(let channel, _):
+          (made.batched, made.position) = (made.saved, made.saved)
+          events.append(.cut(lane, report))
+        case .append(let channel, _, _):
           end.offset += 10
-          events.append(.appended(channel, through: head.batched, end: end, sent: .init()))
+          events.append(.appended(channel, sent(channel), sent: .init()))
+        case .audit(let stream, _): events.append(.audited(stream, []))
         default: break
         }
       }
@@ -79,8 +84,8 @@ struct HeartbeatTests {
     var looks = 0
     for second in 2...100 {
       seconds = Double(second)
-      head.applied += 1
-      looks += follow(.committed([Self.ordinary: head])).count { $0 == .survey } + follow(.timer).count { $0 == .survey }
+      made.saved += 1
+      looks += follow(.committed(report)).count { $0 == .survey } + follow(.timer).count { $0 == .survey }
     }
     #expect(looks == 3)
   }
@@ -90,10 +95,10 @@ struct HeartbeatTests {
     _ = follow(.timer)
     end.offset = 10
     seconds = 40
-    #expect(follow(.timer).contains { if case .reconcile(Self.ordinary, _, 3) = $0 { true } else { false } }, "a backup was restored")
-    head.applied = 5
+    #expect(follow(.timer).contains { if case .reconcile(Self.ordinary, _, 3, _) = $0 { true } else { false } }, "a backup was restored")
+    made.saved = 5
     seconds = 80
     let asked = follow(.timer)
-    #expect(asked.contains(.cut(.ordinary, counted: true)) && asked.contains(.append(Self.ordinary, after: 3)))
+    #expect(asked.contains(.cut(.ordinary, counted: true)) && asked.contains(.append(Self.ordinary, after: 3, operations: 3)))
   }
 }

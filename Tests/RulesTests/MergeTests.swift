@@ -15,7 +15,7 @@ struct Writers {
 
   init(seed: UInt64, devices: Int = 3) {
     random = SeededRandom(seed: seed)
-    streams = (0..<devices).map { StreamID(device: DeviceID(high: 0, low: UInt64($0 + 1)), lane: .ordinary) }
+    streams = (0..<devices).map { StreamID(device: DeviceID(high: 0, low: UInt64($0 + 1)), incarnation: Incarnation(rawValue: 1), lane: .ordinary) }
     clocks = Array(repeating: HybridClock(), count: devices)
     states = Array(repeating: RecordState(id: record, kind: "check-in"), count: devices)
     seen = Array(repeating: [], count: devices)
@@ -26,7 +26,7 @@ struct Writers {
     let device = random.number(0...streams.count - 1)
     for operation in operations where !seen[device].contains(operation.id) && random.happens(permille: 500) {
       // Streams arrive without gaps.
-      let before = operation.id.sequence == 1 || seen[device].contains(OperationID(stream: operation.id.stream, sequence: operation.id.sequence - 1))
+      let before = operation.id.sequence == 1 || seen[device].contains(OperationID(stream: operation.id.stream, sequence: operation.id.sequence - 1, mark: 0))
       if before { take(operation, at: device) }
     }
     let field = ["mood", "emotions"][random.number(0...1)]
@@ -40,7 +40,7 @@ struct Writers {
     default: mutation = .set(.integer(Int64(random.number(0...10))))
     }
     let operation = Operation(
-      id: OperationID(stream: streams[device], sequence: sequence),
+      id: OperationID(stream: streams[device], sequence: sequence, mark: 0),
       timestamp: clocks[device].stamp(wall: UInt64(1_000 + random.number(0...50))), record: record, kind: "check-in",
       field: field, mutation: mutation, replaces: replaces)
     operations.append(operation)
@@ -99,9 +99,9 @@ struct MergeTests {
   }
 
   private func write(_ value: Value, by device: UInt64, at: UInt64, sequence: UInt64 = 1, replaces: [OperationID] = [], _ mutation: ((Value) -> Mutation)? = nil) -> Operation {
-    let stream = StreamID(device: DeviceID(high: 0, low: device), lane: .ordinary)
+    let stream = StreamID(device: DeviceID(high: 0, low: device), incarnation: Incarnation(rawValue: 1), lane: .ordinary)
     return Operation(
-      id: OperationID(stream: stream, sequence: sequence), timestamp: Timestamp(milliseconds: at),
+      id: OperationID(stream: stream, sequence: sequence, mark: 0), timestamp: Timestamp(milliseconds: at),
       record: RecordID(high: 1, low: 2), kind: "assessment", field: "item9", mutation: mutation?(value) ?? .set(value), replaces: replaces)
   }
 
@@ -142,7 +142,7 @@ struct MergeTests {
     for _ in 0..<300 {
       let dots = (0..<random.number(1...6)).map { number in
         Dot(
-          id: OperationID(stream: StreamID(device: DeviceID(high: 0, low: UInt64(number)), lane: .ordinary), sequence: 1),
+          id: OperationID(stream: StreamID(device: DeviceID(high: 0, low: UInt64(number)), incarnation: Incarnation(rawValue: 1), lane: .ordinary), sequence: 1, mark: 0),
           timestamp: Timestamp(milliseconds: UInt64(random.number(1...3))), value: .integer(Int64(random.number(0...3))))
       }
       let view = policy.view(dots)

@@ -8,7 +8,7 @@ import Therapy
 @Suite("Asking others about a conflict")
 struct ReviewTests {
   private static func id(_ device: UInt64, _ sequence: UInt64) -> OperationID {
-    OperationID(stream: StreamID(device: DeviceID(high: 0, low: device), lane: .assessment), sequence: sequence)
+    OperationID(stream: StreamID(device: DeviceID(high: 0, low: device), incarnation: Incarnation(rawValue: 1), lane: .assessment), sequence: sequence, mark: 0)
   }
   private let versions = [id(1, 4), id(2, 9)]
 

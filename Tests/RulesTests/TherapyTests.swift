@@ -59,10 +59,10 @@ struct TherapyTests {
       let words = ["instrument=\(instrument)"] + answers.enumerated().map { "item\($0.offset + 1)=\($0.element)" }
       let drafts = (try? RecordCatalogue.assessment.drafts(from: words, record: state.id, current: nil)) ?? []
       for (index, draft) in drafts.enumerated() {
-        let stream = StreamID(device: DeviceID(high: 0, low: number), lane: .assessment)
+        let stream = StreamID(device: DeviceID(high: 0, low: number), incarnation: Incarnation(rawValue: 1), lane: .assessment)
         state.apply(
           Operation(
-            id: OperationID(stream: stream, sequence: UInt64(index + 1)), timestamp: Timestamp(milliseconds: wall - days * 86_400_000),
+            id: OperationID(stream: stream, sequence: UInt64(index + 1), mark: 0), timestamp: Timestamp(milliseconds: wall - days * 86_400_000),
             record: state.id, kind: "assessment", field: draft.field, mutation: draft.mutation, replaces: []),
           hasArrived: { _ in true }, hash: &hash)
       }

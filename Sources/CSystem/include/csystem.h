@@ -36,6 +36,11 @@ void fm_unlock(int fd);
 
 uint64_t fm_uptime_ns(void);
 uint64_t fm_wall_us(void);
+// Also counts the time that the machine slept: for what somebody was given minutes for.
+uint64_t fm_boottime_ns(void);
+
+// Between two looks at something that tells of no changes.
+void fm_pause_ms(int ms);
 
 // No core dumps, not readable by other processes of the user: keys are in memory.
 void fm_protect_memory(void);

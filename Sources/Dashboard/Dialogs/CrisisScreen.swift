@@ -20,12 +20,11 @@ enum CrisisScreen {
   }
 
   private static func told(_ state: DashboardState) -> [Line] {
+    let delivery = state.delivery.map { Line($0.text, $0.word == .savedAndSent ? .good : .waiting) }
     guard let snapshot = state.snapshot else {
-      return [Line("There is no store on this device, so nothing was sent to other devices.", .dim)]
+      return [delivery ?? Line("There is no store on this device, so nothing was sent to other devices.", .dim)]
     }
-    guard snapshot.crisis.isActive else {
-      return [Line(state.canUndoCrisis ? "Telling your devices…" : "No crisis is active.", .dim)]
-    }
+    guard snapshot.crisis.isActive else { return [delivery ?? Line("No crisis is active.", .dim)] }
     let others = snapshot.crisis.receipts
     let have = others.filter(\.hasIt).count
     var lines = [
@@ -33,6 +32,7 @@ enum CrisisScreen {
         others.isEmpty ? "Raised on \(CellText.clean(snapshot.crisis.source))." : "\(have) of \(others.count) other devices of yours have this now.",
         .strong)
     ]
+    if let delivery, state.delivery?.isComplete == false { lines.append(delivery) }
     for receipt in others {
       let after = (receipt.shown ?? receipt.after).map { " after \(Wording.duration(nanoseconds: $0))" } ?? ""
       lines.append(Line([

@@ -18,6 +18,8 @@ package enum Dialog: Sendable, Hashable {
   case filter(String)
   case invitation(code: String, digits: String?, name: String)
   case note(title: String, text: [String])
+  /// The recovery code of an account that is made once it was read.
+  case recoveryCode([String])
   case confirmResolve
 }
 

@@ -19,6 +19,7 @@ enum DialogFrame {
     case .filter(let text): box("Filter \(state.focus == .conflicts ? "conflicts" : "events")", [Line([Span(text), Span(state.glyphs.cursor, .accent)]), .empty, Line("!word shows what does not contain it", .dim)], state, &frame)
     case .invitation(let code, let digits, let name): box("Invite a device", invitation(code, digits, name), state, &frame)
     case .note(let title, let text): box(title, text.map { Line($0) }, state, &frame)
+    case .recoveryCode(let text): box("Your recovery code", text.map { Line($0) }, state, &frame)
     }
   }
 

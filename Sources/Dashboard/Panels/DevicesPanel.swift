@@ -19,15 +19,21 @@ enum DevicesPanel {
       case .away: (context.glyphs.away, .dim)
       case .unknown: (context.glyphs.unknown, .dim)
       }
-    let progress =
-      device.isThisOne ? Span("this device", .accent)
-      : device.behind == 0 ? Span(device.isSameState == false ? "STATE DIFFERS" : "up to date", device.isSameState == false ? .critical : .good)
-      : Span("\(device.behind) behind", .waiting)
+    let progress = progress(device)
     let trip = device.roundTrip.map { Span("\(Wording.duration(nanoseconds: $0))  ", .dim) }
     let presence = device.isThisOne ? "" : " \(device.presence == .here ? "here" : Wording.ago(device.heard, now: context.wall))"
     return Line(
       [Span("\(mark) ", role), Span(CellText.clean(device.name), .strong), Span(presence, .dim)],
       right: [trip, progress].compactMap { $0 }, isSelected: isSelected)
+  }
+
+  private static func progress(_ device: Snapshot.Device) -> Span {
+    if device.isThisOne { return Span("this device", .accent) }
+    guard device.isHeardOf else { return Span("not heard of yet", .waiting) }
+    guard let behind = device.behind else { return Span("has said nothing yet", .waiting) }
+    if behind > 0 { return Span("\(behind) behind", .waiting) }
+    if device.heldBack > 0 { return Span("keeps some until due", .waiting) }
+    return Span(device.isSameState == false ? "STATE DIFFERS" : "up to date", device.isSameState == false ? .critical : .good)
   }
 
   private static func detail(_ device: Snapshot.Device, _ context: PanelContext) -> Line {

@@ -5,16 +5,19 @@ import Stores
 enum SyncPanel {
   static func lines(_ context: PanelContext) -> [Line] {
     let (snapshot, sync) = (context.snapshot, context.snapshot.sync)
-    let others = max(0, snapshot.devices.count - 1)
+    let status = sync.status
     var lines = [
       Line([state(sync, context.glyphs)] + (sync.reason.isEmpty ? [] : [Span("  \(sync.reason)", .dim)]),
-        right: [Span(Wording.ago(sync.lastExchange, now: context.wall), .dim)]),
+        right: [Span(Wording.ago(status.lastExchange, now: context.wall), .dim)]),
       Line([
         Span("saved here "), Span("\(sync.saved)", .strong), Span(" \(context.glyphs.arrow) relay "),
         Span("\(sync.accepted)", sync.accepted < sync.saved ? .waiting : .good),
-        Span(" \(context.glyphs.arrow) on "), Span("\(sync.confirmedOn)", sync.confirmedOn < others ? .waiting : .good),
-        Span(" of \(others)"),
+        Span(" \(context.glyphs.arrow) on "), Span("\(sync.confirmedOn)", sync.confirmedOn < sync.others ? .waiting : .good),
+        Span(" of \(sync.others)"),
       ]),
+    ]
+    lines += missing(snapshot)
+    lines += [
       queue(sync),
       Line(
         [Span("up \(sync.batchesUp) batches, \(Wording.bytes(sync.bytesUp))", .dim)],
@@ -22,23 +25,38 @@ enum SyncPanel {
     ]
     let line = Wording.sparkline(context.traffic, columns: context.columns - 10, context.glyphs)
     if !line.isEmpty { lines.append(Line([Span("traffic  ", .dim), Span(line, .plotLow)])) }
-    let epoch = sync.epoch.map { " epoch \(String($0, radix: 16).prefix(6))" } ?? ""
-    lines.append(Line([Span("\(sync.relay)\(epoch)", .dim)]))
-    if !sync.isExchanging { lines.append(Line("another program of this device exchanges", .dim)) }
-    if sync.quarantined > 0 { lines.append(Line("\(sync.quarantined) from the future: kept until due", .waiting)) }
-    if sync.damagedStreams > 0 { lines.append(Line("\(sync.damagedStreams) damaged streams on the relay", .bad)) }
+    let identity = status.relayIdentity.map { " \(String($0, radix: 16).prefix(6))" } ?? ""
+    lines.append(Line([Span("\(sync.relay)\(identity)", .dim)]))
+    if !sync.isExchanging { lines.append(Line(status.state == .resting ? "no program of this device exchanges" : "another program of this device exchanges", .dim)) }
+    if sync.quarantined > 0 { lines.append(Line("\(sync.quarantined) from the future: kept, not shown until due", .waiting)) }
+    if !status.clocks.isEmpty { lines.append(Line(CellText.clean(status.clocks), .waiting)) }
+    if status.livingCopies > 0 { lines.append(Line("this home is used in several places", .bad)) }
+    if status.damagedStreams > 0 { lines.append(Line("\(status.damagedStreams) damaged files on the relay", .bad)) }
+    if status.failingStreams > 0 { lines.append(Line("\(status.failingStreams) files of others cannot be read now", .waiting)) }
     lines.append(Line([Span("state \(snapshot.stateHash.description.prefix(12))", .dim)], right: [Span("\(snapshot.operations) operations", .dim)]))
     // What matters stands first; the rest is for larger panels.
     return context.isZoomed ? lines : Array(lines.prefix(context.rows))
   }
 
+  /// What others have signed for and the relay does not have.
+  private static func missing(_ snapshot: Snapshot) -> [Line] {
+    snapshot.sync.status.missing.map { entry in
+      func name(_ id: String) -> String { snapshot.devices.first { $0.id.description == id }.map { CellText.clean($0.name) } ?? "a device" }
+      let count = max(1, entry.count)
+      return Line(
+        "\(entry.isCrisis ? "ABOUT A CRISIS: " : "")missing here: \(count) of \(name(entry.device)), which \(name(entry.saidBy)) has", entry.isCrisis ? .critical : .waiting)
+    }
+  }
+
   private static func state(_ sync: Snapshot.Sync, _ glyphs: Glyphs) -> Span {
-    switch sync.state {
-    case .starting: Span("\(glyphs.unknown) starting", .waiting)
-    case .idle: Span("\(glyphs.here) up to date", .good)
-    case .syncing: Span("\(glyphs.here) exchanging", .accent)
-    case .waiting: Span("\(glyphs.away) waiting", .waiting)
-    case .offline: Span("\(glyphs.warning) offline", .bad)
+    let word = sync.state.word
+    return switch sync.state {
+    case .starting: Span("\(glyphs.unknown) \(word)", .waiting)
+    case .upToDate: Span("\(glyphs.here) \(word)", .good)
+    case .exchanging: Span("\(glyphs.here) \(word)", .accent)
+    case .waiting, .resting: Span("\(glyphs.away) \(word)", .waiting)
+    case .incomplete: Span("\(glyphs.warning) \(word)", .waiting)
+    case .offline, .strange: Span("\(glyphs.warning) \(word)", .bad)
     }
   }
 

@@ -1,4 +1,3 @@
-import Causality
 import Crypto
 
 /// A digest of everything a replica shows, independent of the order in which it arrived.
@@ -27,24 +26,38 @@ package struct StateHash: Hashable, Sendable {
     words.3 ^= other.words.3
   }
 
-  /// The digest of one live write.
-  package init(of dot: Dot, field: String, in record: RecordID) {
+  /// The digest of one write: of where and when it was made, and of what it wrote, but for its mark, which is
+  /// the beginning of this digest.
+  ///
+  /// - Parameters:
+  ///   - id: The mark is not looked at.
+  ///   - value: `nil` for a write that takes something away.
+  ///   - covers: What it takes away; empty for a write with a value.
+  package init(
+    of id: OperationID, at timestamp: Timestamp, value: Value?, covers: [OperationID], field: String, record: RecordID
+  ) {
     var hasher = SHA256()
     hasher.update(Self.label)
     hasher.update(record)
     hasher.update(field)
-    hasher.update(dot.id)
-    hasher.update(dot.timestamp.rawValue)
-    let value = dot.value?.canonicalBytes ?? []
+    hasher.updateUnmarked(id)
+    hasher.update(timestamp.rawValue)
+    let value = value?.canonicalBytes ?? []
     hasher.update(UInt64(value.count))
     value.withUnsafeBytes { hasher.update(bufferPointer: $0) }
-    for id in dot.covers { hasher.update(id) }
+    for id in covers {
+      hasher.updateUnmarked(id)
+      hasher.update(id.mark)
+    }
     words = hasher.finalize().withUnsafeBytes {
       $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self)
     }
   }
 
-  private static let label = "fullmind/1/state"
+  private static let label = "fullmind/2/state"
+
+  /// The first 8 bytes, as a number: the mark of the write that this is the digest of.
+  package var mark: UInt64 { UInt64(bigEndian: words.0) }
 
   package static func == (one: Self, other: Self) -> Bool { one.words == other.words }
   package func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
@@ -71,8 +84,9 @@ extension SHA256 {
     text.withUTF8 { update(bufferPointer: UnsafeRawBufferPointer($0)) }
   }
 
-  fileprivate mutating func update(_ id: OperationID) {
+  fileprivate mutating func updateUnmarked(_ id: OperationID) {
     update(id.stream.device)
+    update(id.stream.incarnation.rawValue)
     update(UInt64(id.stream.lane.rawValue))
     update(id.sequence)
   }

@@ -6,16 +6,22 @@ import Synchronization
 ///
 /// A semaphore of the system waits until a time of day on Linux: a wall clock that is set meanwhile would
 /// end the wait at once, or never.
-package final class Gate: Sendable {
+package final class Latch: Sendable {
   private let descriptor = fm_wake_open()
   private let flag = Mutex(false)
 
   package init() {}
-  deinit { if descriptor >= 0 { close(descriptor) } }
+  deinit { if descriptor >= 0 { Foundation.close(descriptor) } }
 
   package func open() {
     flag.withLock { $0 = true }
     if descriptor >= 0 { fm_wake_signal(descriptor) }
+  }
+
+  /// Closes it again, for who waits for the next time.
+  package func close() {
+    flag.withLock { $0 = false }
+    if descriptor >= 0 { fm_wake_clear(descriptor) }
   }
 
   /// Waits at most so many milliseconds.
@@ -28,8 +34,11 @@ package final class Gate: Sendable {
       guard now < end else { return false }
       // Without a free descriptor it is looked at a thousand times a second.
       var ready: [UInt8] = [0]
-      if descriptor < 0 { usleep(1_000) } else { _ = fm_wait([descriptor], &ready, 1, Int32((end - now + 999_999) / 1_000_000)) }
+      if descriptor < 0 { fm_pause_ms(1) } else { _ = fm_wait([descriptor], &ready, 1, Int32((end - now + 999_999) / 1_000_000)) }
     }
     return true
   }
 }
+
+/// Rests this thread between two attempts.
+func fmPause(_ milliseconds: Int) { fm_pause_ms(Int32(milliseconds)) }

@@ -1,0 +1,68 @@
+/// How far a crisis has come that was just raised here: the disk, the store and the relay are tried side by side, and each
+/// word is said after its evidence.
+public struct CrisisDelivery: Sendable, Hashable {
+  /// What became of one way.
+  public enum Way: Sendable, Hashable {
+    case underWay
+    case done
+    /// Tried again, unless it cannot ever work; the code says why it failed.
+    case failed(code: String)
+
+    public var isDone: Bool { self == .done }
+  }
+  /// The emergency journal, or the store.
+  public var disk = Way.underWay
+  public var relay = Way.underWay
+  /// Where the other devices meet is a folder that only this device can reach.
+  public var isRelayPrivate = false
+
+  public init() {}
+
+  /// The code where there is neither an emergency key nor a store.
+  public static let noKey = "crisis.no-emergency-key"
+
+  /// What may be said.
+  public enum Word: String, Sendable, Hashable {
+    /// Nothing is known yet.
+    case trying
+    case savedAndSent = "saved-and-sent"
+    case saved
+    case sent
+    /// Nobody else knows, and nothing would be left if this screen were closed.
+    case onlyThisScreen = "only-this-screen"
+    /// Without an emergency key and without a store there is no way to tell anybody.
+    case noWay = "no-way"
+  }
+
+  public var word: Word {
+    switch (disk.isDone, relay.isDone) {
+    case (true, true): .savedAndSent
+    case (true, false): .saved
+    case (false, true): .sent
+    case (false, false):
+      switch (disk, relay) {
+      case (.underWay, _), (_, .underWay): .trying
+      case (.failed(Self.noKey), .failed(Self.noKey)): .noWay
+      default: .onlyThisScreen
+      }
+    }
+  }
+
+  /// Whether something is left to be tried.
+  public var isComplete: Bool { disk.isDone && relay.isDone }
+
+  /// In one calm sentence or two.
+  public var text: String {
+    switch word {
+    case .trying: "Telling your devices…"
+    case .savedAndSent:
+      isRelayPrivate
+        ? "Saved here. Your devices meet in a folder that only this device can reach, so no other one knows."
+        : "Saved here and sent; your other devices show it as soon as they look."
+    case .saved: "Saved here. The relay cannot be reached; your other devices learn of it when it is back."
+    case .sent: "Sent to your other devices. It could not be saved on this one yet; still trying."
+    case .noWay: "Nothing can be sent from here. Please call one of the numbers above, or somebody near you."
+    case .onlyThisScreen: "Only this screen knows; still trying. Please do not wait for it: call one of the numbers above, or somebody near you."
+    }
+  }
+}

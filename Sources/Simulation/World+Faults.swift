@@ -1,0 +1,193 @@
+import Causality
+import Relays
+import Replica
+import Sealing
+
+/// What goes wrong around the devices.
+extension World {
+  mutating func stir() throws {
+    if images.count < 4, random.happens(permille: 10) { images.append(relay.image) }
+    try stirRelay()
+    let index = random.number(0...devices.count - 1)
+    stirConnection(index)
+    try stirHome(index)
+  }
+
+  private mutating func stirRelay() throws {
+    if random.happens(permille: faults.wipes) {
+      relay.wipe()
+      probes.count(.wiped)
+      disturb()
+      forgetWhatNobodyHas()
+      // Somebody finds that the relay is lost, and says on one device that the new one is meant.
+      schedule(random.number(0...devices.count - 1), .adopt, after: milliseconds(random.number(200...4_000)))
+    }
+    if let image = images.first, random.happens(permille: faults.rollbacks) {
+      relay.restore(image)
+      probes.count(.rolledBack)
+      disturb()
+      forgetWhatNobodyHas()
+    }
+    if random.happens(permille: faults.damage), let stream = relay.streams.randomElement(using: &random),
+      relay.damage(stream, frame: random.number(0...99), byte: random.number(0...9_999))
+    {
+      probes.count(.damaged)
+      disturb()
+      forgetWhatNobodyHas()
+      notifyAll(.stream(stream))
+    }
+    if random.happens(permille: faults.delayedFiles), let stream = relay.streams.randomElement(using: &random),
+      let show = relay.hold(stream, back: random.number(1...3))
+    {
+      probes.count(.delayedFile)
+      disturb()
+      schedule(0, .release(show), after: milliseconds(random.number(200...6_000)))
+    }
+  }
+
+  private mutating func stirConnection(_ index: Int) {
+    guard devices[index].partitionEnds < now else { return }
+    if devices[index].connection.isPartitioned { devices[index].connectedSince = now }
+    devices[index].connection.isPartitioned = false
+    if random.happens(permille: faults.partitions) {
+      devices[index].connection.isPartitioned = true
+      devices[index].connectedSince = .max
+      devices[index].partitionEnds = now + milliseconds(random.number(500...6_000))
+      probes.count(.partition)
+    }
+    if random.happens(permille: faults.unmounts), !devices[index].connection.isAway {
+      // The folder is empty, or another relay lies there.
+      devices[index].connection.isAway = true
+      devices[index].connectedSince = .max
+      probes.count(.unmounted)
+      schedule(index, .back, after: milliseconds(random.number(300...5_000)))
+    }
+  }
+
+  private mutating func stirHome(_ index: Int) throws {
+    if devices[index].images.count < 3, random.happens(permille: 25) {
+      devices[index].images.append(
+        StoreImage(
+          contents: devices[index].store.durableContents, acknowledged: devices[index].acknowledged, relay: relay.image,
+          identity: relay.identity))
+    }
+    if random.happens(permille: faults.putBacks), let image = devices[index].images.randomElement(using: &random) {
+      try putBack(index, image)
+    }
+    if random.happens(permille: faults.clones), devices.count < 5 { try clone(index) }
+    if random.happens(permille: faults.stops), devices[index].replica != nil, devices[index].stoppedUntil <= now { try stop(index) }
+    if random.happens(permille: faults.fullDisks) {
+      devices[index].store.isFull.toggle()
+    } else if devices[index].store.isFull, random.happens(permille: 200) {
+      devices[index].store.isFull = false
+    }
+    if random.happens(permille: faults.clockJumps), faults.skewSeconds > 0 {
+      devices[index].skewMilliseconds = random.number(-faults.skewSeconds...faults.skewSeconds) * 1_000
+      probes.count(.clockJump)
+    }
+  }
+
+  // MARK: Homes
+
+  /// The files of a device are put back to an earlier moment, sometimes with the relay.
+  mutating func putBack(_ index: Int, _ image: StoreImage) throws {
+    let withRelay = random.happens(permille: 300) && image.identity == relay.identity
+    // A mark shows most copies; a machine that is put back as a whole shows nothing.
+    let isNoticed = random.happens(permille: 600)
+    if !isNoticed { mayFork = true }
+    probes.count(isNoticed ? .putBack : .putBackUnnoticed)
+    if withRelay {
+      relay.restore(image.relay)
+      probes.count(.putBackWithRelay)
+      disturb()
+    }
+    devices[index].store.putBack(image.contents, isNoticed: isNoticed)
+    (devices[index].acknowledged, devices[index].wasPutBack) = (image.acknowledged, true)
+    forgetWhatNobodyHas()
+    devices[index].replica = nil
+    devices[index].connectedSince = .max
+    devices[index].run += 1
+    schedule(index, .restart, after: milliseconds(random.number(0...3_000)))
+  }
+
+  /// A home is copied, and both are used.
+  mutating func clone(_ index: Int) throws {
+    let isNoticed = random.happens(permille: 500)
+    if !isNoticed { mayFork = true }
+    probes.count(.cloned)
+    var copy = try makeDevice(devices[index].ring, devices[index].performer.members)
+    copy.store.putBack(devices[index].store.durableContents, isNoticed: isNoticed)
+    copy.acknowledged = devices[index].acknowledged
+    copy.wasPutBack = true
+    devices[index].wasPutBack = true
+    devices.append(copy)
+    try boot(devices.count - 1)
+    schedule(devices.count - 1, .act, after: milliseconds(random.number(0...400)))
+    if isPolled { schedule(devices.count - 1, .poll, after: milliseconds(1_000)) }
+  }
+
+  /// What was acknowledged, and is neither in a store nor on the relay any more, cannot come back; nor can what
+  /// follows it in its stream.
+  mutating func forgetWhatNobodyHas() {
+    guard devices.contains(where: \.wasPutBack) else { return }
+    var frames = Set(relay.frames)
+    var known = Set<OperationID>()
+    for device in devices {
+      let contents = device.store.durableContents
+      known.formUnion(contents.pending.values.flatMap { $0.map(\.id) })
+      for batches in contents.batches.values { frames.formUnion(batches.map(\.frame)) }
+    }
+    known.formUnion(operations(in: frames))
+    written = written.filter { known.contains($0.key) }
+    raised.formIntersection(known)
+    resolved = resolved.filter { known.contains($0.key) }
+  }
+
+  /// The operations in frames that can be opened, and that everything is there for which they follow.
+  func operations(in frames: Set<[UInt8]>) -> Set<OperationID> {
+    var streams: [StreamKey: [StreamCursor: [(frame: [UInt8], first: UInt64, hash: [UInt8])]]] = [:]
+    let sealer = devices[0].ring.account.sealer
+    for frame in frames {
+      guard let header = BlindHeader(frame), let owner = devices.first(where: { BlindTag(of: $0.id, sealer) == header.tag }) else { continue }
+      let key = StreamKey(device: owner.id, incarnation: header.incarnation, channel: header.channel)
+      let before = StreamCursor(sequence: header.first - 1, hash: header.previous)
+      streams[key, default: [:]][before, default: []].append((frame, header.first, BatchSealer.hash(of: frame)))
+    }
+    var found = Set<OperationID>()
+    for (key, followers) in streams {
+      guard let id = key.id, let keys = devices.compactMap({ $0.performer.members.keys(of: key.device) }).first else { continue }
+      var ends = [StreamCursor(sequence: 0, hash: noPreviousHash)]
+      while let end = ends.popLast() {
+        for next in followers[end] ?? [] {
+          guard case .operations(let content)? = try? sealer.open(next.frame, keys: keys).content,
+            let operations = try? OperationCodec.decode(content, .run(stream: id, first: next.first))
+          else { continue }
+          found.formUnion(operations.map(\.id))
+          ends.append(StreamCursor(sequence: next.first + UInt64(operations.count) - 1, hash: next.hash))
+        }
+      }
+    }
+    return found
+  }
+
+  /// The sync leader of a device is stopped, in the middle of what it does; another process leads after a while.
+  private mutating func stop(_ index: Int) throws {
+    guard let replica = devices[index].replica else { return }
+    probes.count(.stopped)
+    devices[index].stoppedUntil = now + milliseconds(random.number(2_000...6_000))
+    devices[index].connectedSince = .max
+    devices[index].run += 1
+    if let effect = replica.underWay {
+      schedule(index, .late(devices[index].performer, effect), after: milliseconds(random.number(1_000...9_000)))
+    }
+    schedule(index, .restart, after: devices[index].stoppedUntil - now)
+  }
+
+  /// Which relay is meant from now on is said on one device; the others hear of it from that one.
+  mutating func adoptRelay() throws {
+    let index = random.number(0...devices.count - 1)
+    devices[index].connection.adopt(relay.identity)
+    probes.count(.relayAdopted)
+    if devices[index].replica != nil { try feed(index, .syncRequested) }
+  }
+}

@@ -1,0 +1,99 @@
+import CSystem
+import Causality
+import Foundation
+import Synchronization
+
+/// Whether a store follows what it has said.
+///
+/// A store that was put back from a copy has the numbers that it gave away since before it. So a mark beside the store
+/// says how far it had come when it was written last: a store behind its mark has lost its last commits, and a mark
+/// that was copied shows it. Who cannot prove that it follows begins another life with its next write, so that no
+/// number is ever used twice.
+///
+/// The mark is 40 bytes: `FMMK` 01 00 00 00, the life, the operations written in all lives, the number of its own file
+/// in the file system, and the moment at which the file system says that it was written, in nanoseconds. It is written after
+/// each commit and never synced: one that lags behind proves as much.
+package final class Continuity: Sendable {
+  package enum Verdict: Sendable, Hashable {
+    case proved
+    /// No mark: the database was put back alone, or this is the first run.
+    case noMark
+    /// The mark says more than the store knows.
+    case behind
+    /// The mark is a copy, or another life's.
+    case copied
+  }
+
+  private struct State {
+    /// Whether the next write has to begin a life.
+    var mustBegin: Bool
+    var hasWritten = false
+  }
+  private let state: Mutex<State>
+
+  init(mustBegin: Bool) { state = Mutex(State(mustBegin: mustBegin)) }
+
+  var mustBegin: Bool {
+    get { state.withLock { $0.mustBegin } }
+    set { state.withLock { $0.mustBegin = newValue } }
+  }
+
+  /// Something was written under a number of this device.
+  func wrote() { state.withLock { $0.hasWritten = true } }
+  var hasWritten: Bool { state.withLock { $0.hasWritten } }
+
+  private static let magic = Array("FMMK".utf8) + [1, 0, 0, 0]
+  private static let size = 40
+
+  /// Compares a mark with what the store knows.
+  ///
+  /// - Parameters:
+  ///   - life: The life that the store says it is in; `nil` when it has none.
+  ///   - operations: What this device wrote in all its lives, as the store has it.
+  static func verdict(_ path: String, life: Incarnation?, operations: UInt64) -> Verdict {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    guard descriptor >= 0 else { return .noMark }
+    defer { close(descriptor) }
+    var status = stat()
+    var bytes = [UInt8](repeating: 0, count: size)
+    guard fstat(descriptor, &status) == 0, pread(descriptor, &bytes, size, 0) == size, Array(bytes[..<8]) == magic else { return .noMark }
+    let written = UInt64(bigEndianBytes: bytes[16..<24])
+    guard let life, UInt64(bigEndianBytes: bytes[8..<16]) == life.rawValue else { return .copied }
+    guard written <= operations else { return .behind }
+    let (modified, changed) = times(status)
+    let said = UInt64(bigEndianBytes: bytes[32..<40])
+    // Whoever copies a file cannot keep both the moment of its last change and that of its content.
+    guard UInt64(bigEndianBytes: bytes[24..<32]) == UInt64(status.st_ino), modified == changed, modified >= said,
+      modified - said < patience
+    else { return .copied }
+    return .proved
+  }
+
+  /// Between the writing of the number and the writing of the moment.
+  private static let patience: UInt64 = 1_000_000_000
+
+  private static func times(_ status: stat) -> (modified: UInt64, changed: UInt64) {
+    func nanoseconds(_ time: timespec) -> UInt64 {
+      UInt64(clamping: time.tv_sec) &* 1_000_000_000 &+ UInt64(clamping: time.tv_nsec)
+    }
+    #if os(Linux)
+      return (nanoseconds(status.st_mtim), nanoseconds(status.st_ctim))
+    #else
+      return (nanoseconds(status.st_mtimespec), nanoseconds(status.st_ctimespec))
+    #endif
+  }
+
+  /// Writes the mark in place. What cannot be written makes the next run begin another life, and nothing worse.
+  static func write(_ path: String, life: Incarnation, operations: UInt64) {
+    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard descriptor >= 0 else { return }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { return }
+    let node = UInt64(status.st_ino)
+    let first = magic + life.rawValue.bigEndianBytes + operations.bigEndianBytes + node.bigEndianBytes
+    guard pwrite(descriptor, first, first.count, 0) == first.count, fstat(descriptor, &status) == 0 else { return }
+    let moment = times(status).modified.bigEndianBytes
+    _ = pwrite(descriptor, moment, moment.count, off_t(first.count))
+  }
+}

@@ -1,0 +1,221 @@
+import Causality
+import Crisis
+import Foundation
+import Relays
+import Replica
+import Sealing
+import Storage
+import Synchronization
+import Therapy
+
+/// Raises a crisis by every way at once: into the emergency journal, onto the relay, and then into the store. No way waits
+/// for another, and what fails is tried again until both the disk and the relay have it.
+package final class CrisisRaiser: Sendable {
+  private struct State {
+    var delivery = CrisisDelivery()
+    var savedAt: UInt64?
+    var operation: OperationID?
+    var isOver = false
+  }
+  private let home: HomeFolder
+  /// `nil` where the store cannot be opened, or not yet.
+  private let store: Store?
+  private let relay: @Sendable () -> (any Relay)?
+  private let state = Mutex(State())
+  private let changed = Latch()
+  private let update: @Sendable (CrisisDelivery) -> Void
+
+  /// - Parameters:
+  ///   - relay: The relay in whose crisis lane this device writes; asked for on a thread of its own.
+  ///   - update: Is told of everything that becomes known, on any thread.
+  package init(
+    home: HomeFolder, store: Store?, relay: (@Sendable () -> (any Relay)?)? = nil,
+    update: @escaping @Sendable (CrisisDelivery) -> Void = { _ in }
+  ) {
+    (self.home, self.store, self.update) = (home, store, update)
+    self.relay = relay ?? { EmergencyJournal(home)?.relay() }
+  }
+
+  /// How far it has come.
+  package var delivery: CrisisDelivery { state.withLock { $0.delivery } }
+  /// Microseconds since 1970 at which it was durable here.
+  package var savedAt: UInt64? { state.withLock { $0.savedAt } }
+  package var operation: OperationID? { state.withLock { $0.operation } }
+
+  /// Begins; returns at once.
+  ///
+  /// - Returns: Whether there is any way: without an emergency key and without a store only this screen knows.
+  @discardableResult
+  package func raise(_ level: CrisisLevel, source: String) -> Bool {
+    if let journal = EmergencyJournal(home), let entry = try? journal.activation(level, source: source, wall: SystemClock.now.wall) {
+      carry([entry], journal)
+      return true
+    }
+    guard let store else {
+      note { $0.disk = .failed(code: CrisisDelivery.noKey) }
+      note { $0.relay = .failed(code: CrisisDelivery.noKey) }
+      return false
+    }
+    // The person did not want an emergency key: the store is the only way.
+    let relay = relay
+    run {
+      let courier = Courier {
+        guard let relay = relay() else { throw RelayError.unreachable("") }
+        return relay
+      }
+      do {
+        let change = try Actions(store, courier: courier).activateCrisis(level, source: source)
+        self.saved(change.operation.id, at: change.saved)
+        self.note { $0.relay = change.isAtRelay ? .done : .failed(code: "relay.unreachable") }
+      } catch {
+        self.note { ($0.disk, $0.relay) = (.failed(code: (error as? any ActionableError)?.code ?? "storage"), .failed(code: "crisis.not-sealed")) }
+      }
+    }
+    return true
+  }
+
+  /// What became of resolving.
+  package enum Resolution: Sendable {
+    case nothing
+    /// Every activation that this device has seen.
+    case resolved(Actions.CrisisChange)
+    /// The store cannot be used: what was raised on this device is taken back. What other devices raised is not known.
+    case takenBack
+  }
+
+  /// Milliseconds for which a lock of another program is waited for, when there is another way.
+  private static let patience = 500
+
+  /// Resolves what this device knows of; where the store cannot be used, takes back what was raised here.
+  ///
+  /// - Parameter problem: Why there is no store.
+  /// - Throws: ``StorageError`` where nothing can be done.
+  package func resolve(instead problem: (any Error)? = nil) throws -> Resolution {
+    var problem = problem
+    if let store {
+      let relay = relay
+      do {
+        let hasJournal = EmergencyJournal(home) != nil
+        try store.takeOverJournal(within: Self.patience)
+        let courier = Courier {
+          guard let relay = relay() else { throw RelayError.unreachable("") }
+          return relay
+        }
+        let change = try Actions(store, courier: courier, patience: hasJournal ? Self.patience : nil).resolveCrisis()
+        return change.map { .resolved($0) } ?? .nothing
+      } catch { problem = error }
+    }
+    if try withdraw() { return .takenBack }
+    if let problem { throw problem }
+    return .nothing
+  }
+
+  /// Takes back what was raised here by this way, where the store cannot.
+  ///
+  /// - Returns: Whether there was something.
+  package func withdraw() throws -> Bool {
+    guard let journal = EmergencyJournal(home) else { return false }
+    let entries = try journal.withdrawal(wall: SystemClock.now.wall)
+    guard !entries.isEmpty else { return false }
+    carry(entries, journal)
+    return true
+  }
+
+  private func carry(_ entries: [EmergencyJournal.Entry], _ journal: EmergencyJournal) {
+    state.withLock { $0.operation = entries.first?.operation.id }
+    note { ($0.disk, $0.relay) = (.underWay, .underWay) }
+    if journal.location.isPrivate(to: home) { note { $0.isRelayPrivate = true } }
+    let (home, store, relay) = (home, store, relay)
+    run { self.keep(entries, journal, home, store) }
+    run { self.send(entries.map(\.frame), journal, relay) }
+  }
+
+  private func run(_ body: @escaping @Sendable () -> Void) {
+    let thread = Thread { body() }
+    thread.name = "crisis"
+    thread.qualityOfService = .userInteractive
+    thread.start()
+  }
+
+  /// Milliseconds between attempts.
+  private static let gap = 200
+
+  private func keep(_ entries: [EmergencyJournal.Entry], _ journal: EmergencyJournal, _ home: HomeFolder, _ store: Store?) {
+    var rest = entries[...]
+    while let entry = rest.first, !isOver {
+      do {
+        try journal.keep(entry)
+        rest = rest.dropFirst()
+      } catch {
+        note { $0.disk = .failed(code: (error as? any ActionableError)?.code ?? "storage") }
+        // Where the journal cannot be written the store may be.
+        if let store, (try? Self.take(entries.map(\.frame), into: store)) != nil { break }
+        pause()
+      }
+    }
+    guard !isOver else { return }
+    saved(entries.first?.operation.id, at: SystemClock.wallMicroseconds)
+    // Whoever exchanges for this device, and every screen of it, learns of it now.
+    home.pingOthers(except: nil)
+    if (try? store?.takeOverJournal(within: 250)) != nil { home.pingOthers(except: nil) }
+  }
+
+  private static func take(_ frames: [[UInt8]], into store: Store) throws {
+    let relay = FolderRelay(path: "/nowhere", account: [], ownTag: nil)
+    var performer = try EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
+    var outcome = ApplyOutcome(next: .start)
+    let file = RelayStream(tag: BlindTag(of: store.ring.device, store.ring.account.sealer), channel: Channel(.crisis))
+    try performer.take(frames, from: file, limit: SystemClock.now.wall, &outcome)
+  }
+
+  private func send(_ frames: [[UInt8]], _ journal: EmergencyJournal, _ relay: () -> (any Relay)?) {
+    guard let file = journal.file else { return }
+    while !isOver {
+      do throws(RelayError) {
+        guard let relay = relay() else { throw .unreachable(journal.kit.relay) }
+        try relay.appendAnyway(frames, to: file)
+        return note { $0.relay = .done }
+      } catch {
+        note { $0.relay = .failed(code: error.code) }
+        pause()
+      }
+    }
+  }
+
+  private func pause() { fmPause(Self.gap) }
+
+  private var isOver: Bool { state.withLock { $0.isOver } }
+
+  /// Nothing more is tried; threads that hang are left behind.
+  package func end() { state.withLock { $0.isOver = true } }
+
+  private func saved(_ operation: OperationID?, at moment: UInt64) {
+    state.withLock { ($0.savedAt, $0.operation) = ($0.savedAt ?? moment, operation ?? $0.operation) }
+    note { $0.disk = .done }
+  }
+
+  private func note(_ change: (inout CrisisDelivery) -> Void) {
+    let (delivery, isNews) = state.withLock { state in
+      let before = state.delivery
+      change(&state.delivery)
+      return (state.delivery, state.delivery != before)
+    }
+    if isNews { update(delivery) }
+    changed.open()
+  }
+
+  /// Waits until both ways have done what they can, at most so many milliseconds.
+  ///
+  /// - Returns: How far it has come.
+  package func outcome(within milliseconds: Int) -> CrisisDelivery {
+    let end = SystemClock.now.uptime + UInt64(milliseconds) * 1_000_000
+    while !delivery.isComplete {
+      let now = SystemClock.now.uptime
+      guard now < end else { break }
+      changed.close()
+      if delivery.isComplete { break }
+      _ = changed.wait(min(50, Int((end - now) / 1_000_000) + 1))
+    }
+    return delivery
+  }
+}

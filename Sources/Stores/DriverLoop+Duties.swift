@@ -1,0 +1,105 @@
+import CSystem
+import Causality
+import ConflictResolution
+import Foundation
+import Replica
+import Sealing
+import Storage
+import Therapy
+
+/// What a device does by itself: crisis, reviews, newcomers.
+extension DriverLoop {
+  // MARK: Crisis
+
+  /// The other devices learn that it is on a screen here, from whichever process exchanges.
+  func show(_ activation: OperationID) throws {
+    if isLeader { return events.insert(.shown(activation), at: 0) }
+    try store.write { try $0.setCrisisShown(activation) }
+    store.pingOthers(except: peers.path)
+  }
+
+  func crisisChanged(_ changes: [AppliedChange]) {
+    (crisisIsNews, needsPublishing) = (true, true)
+    live.duty.change(SystemClock.now)
+    live.acknowledged(changes, SystemClock.now)
+    if changes.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) }
+  }
+
+  /// What was raised by the emergency journal comes into the store; while that cannot be written it goes to the relay
+  /// from here.
+  func takeOverJournal(_ now: Moment) {
+    guard let due = journalDue, due <= now.uptime else { return }
+    journalDue = nil
+    do {
+      let changes = try store.takeOverJournal(within: 50)
+      guard !changes.isEmpty else { return }
+      crisisChanged(changes)
+      committed(SystemClock.now)
+      store.pingOthers(except: peers.path)
+    } catch {
+      journalDue = now.uptime + Self.journalGap
+      guard isLeader, let journal = EmergencyJournal(store.home), let file = journal.file else { return }
+      let frames = journal.lives().flatMap(\.frames).filter { !deliveredJournal.contains($0) }
+      let relay = driver.relay
+      guard !frames.isEmpty, (try? driver.watched(generation, { try relay.appendAnyway(frames, to: file) })) != nil else { return }
+      deliveredJournal.formUnion(frames)
+    }
+  }
+
+  /// Takes stages and tells people, where this process exchanges.
+  func doCrisisDuty(_ now: Moment) {
+    guard let due = live.duty.due, due <= now.uptime else { return }
+    do {
+      let relay = isLeader ? performer.relay : nil
+      let result = try driver.watched(generation) { try live.doCrisisDuty(store, replica, relay, peers.path, now) }
+      guard let result else { return }
+      if !result.news.isEmpty { needsPublishing = true }
+      if let shown = result.shown { events.insert(.shown(shown), at: 0) }
+      if result.hasWritten { committed(now) }
+    } catch {
+      driver.shared.withLock { $0.callSince = nil }
+      live.duty.postpone(now)  // a full disk, for instance
+      observer.failed(error)
+    }
+  }
+
+  /// Looks for answers of those who were asked about a conflict.
+  func doReviews(_ now: Moment) {
+    guard let due = live.reviews.due, due <= now.uptime else { return }
+    do {
+      let relay = isLeader ? performer.relay : nil
+      if try driver.watched(generation, { try live.review(store, replica, relay, peers.path, now) }) ?? false { committed(now) }
+    } catch {
+      driver.shared.withLock { $0.callSince = nil }
+      observer.failed(error)
+    }
+    needsPublishing = true
+  }
+
+  // MARK: Newcomers
+
+  func followAdmissions(_ now: Moment) throws {
+    admissions.follow(try store.read { try $0.admissions() }.compactMap { Admission(bytes: $0.bytes) }, now: now.uptime)
+  }
+
+  /// Sees admissions through that were begun here.
+  func doAdmissions(_ now: Moment) {
+    guard isLeader, replica.relay.isReachable else { return }
+    let steps = admissions.look(now: now.uptime) { device in
+      replica.peers.all[device] != nil || replica.heads.keys.contains { $0.device == device }
+    }
+    for step in steps {
+      do {
+        let ended = try driver.watched(generation) { try AdmissionStep(store: store, relay: driver.relay).perform(step, &performer, now, &random) }
+        guard ended ?? false else { continue }
+        if case .finish(let admission) = step { admissions.didEnd(admission.device) }
+        if case .deliver(let admission) = step { admissions.didEnd(admission.device) }
+        learnMembers()
+        committed(now)
+      } catch {
+        driver.shared.withLock { $0.callSince = nil }
+        if !(error is RelayError) { observer.failed(error) }
+      }
+    }
+  }
+}

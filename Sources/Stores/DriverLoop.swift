@@ -1,0 +1,402 @@
+import CSystem
+import Causality
+import ConflictResolution
+import Foundation
+import Replica
+import Sealing
+import Storage
+import Therapy
+
+/// One thread of a driver: waits, collects what has happened, lets the rules decide, performs.
+final class DriverLoop {
+  let driver: ReplicaDriver
+  let generation: Int
+  var performer: EffectPerformer<Store>
+  var replica: Replica
+  var random = SystemRandomNumberGenerator()
+  var events: [ReplicaEvent] = [.timer]
+  var watch: (any RelayWatch)?
+  var (wakeAt, pollAt, lookAt): (UInt64, UInt64, UInt64) = (0, 0, 0)
+  var isStopping = false
+  var stopBy: UInt64 = .max
+  var live: LiveState
+  var flush = FlushPlan()
+  var givingWay = GivingWay()
+  var lastPublished: UInt64 = 0
+  var needsPublishing = true
+  var crisisIsNews = false
+  var requests = SyncRequests()
+  var admissions = AdmissionDuty()
+  /// Uptime at which the emergency journal is taken over; `nil` when it is in the store.
+  var journalDue: UInt64? = 0
+  var deliveredJournal = Set<[UInt8]>()
+  var knownNames: [DeviceID: String]?
+
+  var store: Store { driver.store }
+  var observer: ReplicaDriver.Observer { driver.observer }
+  var peers: PeerProcesses { driver.peers }
+
+  /// How often commits of other processes are looked for when they cannot ping.
+  static let blindPoll: UInt64 = 500_000_000
+  /// How often a relay that cannot tell of changes is asked.
+  static let slowPoll: UInt64 = 2_000_000_000
+  /// How often it is looked whether the store is still in its place.
+  static let placeGap: UInt64 = 200_000_000
+  /// How long the journal waits before it is tried again to take it over.
+  static let journalGap: UInt64 = 200_000_000
+
+  /// - Parameter problem: Why the thread before was left behind.
+  init(_ driver: ReplicaDriver, generation: Int, after problem: RelayError?) throws {
+    (self.driver, self.generation) = (driver, generation)
+    let store = driver.store
+    var random = SystemRandomNumberGenerator()
+    var performer = try EffectPerformer(store: store, relay: driver.relay, ring: store.ring, run: random.next())
+    let name = driver.relayName
+    performer.adopting = { identity in try store.write { try $0.setRelayPlace(name, identity: identity) } }
+    self.performer = performer
+    let now = SystemClock.now
+    var beginning = try performer.beginning()
+    beginning.tier = driver.tier
+    (beginning.remembered, beginning.usedToday, live) = try store.read { transaction in
+      // An old round trip is no measurement of this run.
+      let remembered = try SnapshotBuilder.peers(transaction.rememberedPeers()).mapValues { peer in
+        var peer = peer
+        peer.roundTrip = nil
+        return peer
+      }
+      return (
+        remembered, try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
+        try LiveState(tier: driver.tier, transaction)
+      )
+    }
+    replica = Replica(device: store.ring.device, beginning, now: now)
+    if let problem { replica.isUnanswered(problem, abandoned: driver.shared.withLock { $0.abandoned }, now: now) }
+    try followAdmissions(now)
+  }
+
+  // MARK: The loop
+
+  /// Runs until told to stop, or until it is left behind.
+  func run() {
+    greet()
+    while driver.isCurrent(generation) {
+      let now = SystemClock.now
+      guard isInPlace(now) else { break }
+      drain(now)
+      if isStopping, isDone(now) { break }
+      if peers.look(now: now.uptime) { leadershipChanged(now) }
+      publishIfDue(now)
+      if isLeader, !events.isEmpty {
+        if let rest = givingWay.rest(SystemClock.now.uptime) {
+          wait(Int32((rest + 999_999) / 1_000_000))
+          givingWay.end()
+          continue
+        }
+        step(events.removeFirst(), SystemClock.now)
+        continue
+      }
+      if !isLeader { events = [] }
+      // A ping that got lost is made up for here, where nothing waits.
+      if noticeCommits(now, wasPinged: false) { continue }
+      takeOverJournal(now)
+      doCrisisDuty(now)
+      if !live.isCrisisActive { doReviews(now) }
+      doAdmissions(now)
+      completeRequests(now)
+      // What was just written leaves at once.
+      if isLeader, !events.isEmpty { continue }
+      flushIfDue(now)
+      sleep()
+    }
+    guard driver.isCurrent(generation) else { return }
+    // Nothing new to keep: then nothing is written, and quitting does not wait for the disk.
+    if flush.isDirty || live.measurements.hasChanged || live.hasProgress { remember(SystemClock.now) }
+    watch?.end()
+  }
+
+  var isLeader: Bool { peers.isLeader }
+
+  func isDone(_ now: Moment) -> Bool {
+    !isLeader || now.uptime >= stopBy || (events.isEmpty && replica.hasSaidGoodbye)
+  }
+
+  /// A store that was deleted or replaced under this program is not the person's any more.
+  func isInPlace(_ now: Moment) -> Bool {
+    guard now.uptime >= lookAt else { return true }
+    lookAt = now.uptime + Self.placeGap
+    if store.isInPlace { return true }
+    observer.ended(StorageError.replaced(store.home.path))
+    return false
+  }
+
+  /// Says once what was found when the store was opened.
+  func greet() {
+    let now = SystemClock.now
+    if !performer.members.devices.contains(store.ring.device) {
+      live.add(.alarm, "this device does not belong to the account: its admission was taken back. What it has stays here; join again to share it", now)
+    }
+    switch try? store.continuity() {
+    case .behind: live.add(.alarm, "this store has lost its last changes here; what other devices and the relay have of them comes back, and what is written from now on begins a new life", now)
+    case .copied: live.add(.notable, "this home was put back or copied since it was used last; what is written from now on begins a new life, and nothing is lost by it", now)
+    case .noMark, .proved, nil: break
+    }
+  }
+
+  func sleep() {
+    let now = SystemClock.now.uptime
+    var until = wakeAt
+    if !isLeader { until = peers.due }
+    // Without a socket (a path too long for one) nobody can ping: look at the data version instead.
+    if peers.ping < 0 { until = min(until, now + Self.blindPoll) }
+    if isBlind, isLeader { until = min(until, pollAt) }
+    if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
+    if flush.isDirty { until = min(until, flush.due(inCrisis: live.isCrisisActive)) }
+    if isStopping { until = min(until, stopBy) }
+    if let due = live.due { until = min(until, due) }
+    if let journalDue { until = min(until, journalDue) }
+    if isLeader, let due = admissions.due { until = min(until, due) }
+    let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
+    wait(milliseconds)
+    if isBlind, isLeader, SystemClock.now.uptime >= pollAt {
+      pollAt = SystemClock.now.uptime + Self.slowPoll
+      events.append(.listingChanged)
+    }
+    if isLeader, SystemClock.now.uptime >= wakeAt { events.append(.timer) }
+  }
+
+  /// Whether the relay tells of no changes, or not of all.
+  var isBlind: Bool { watch.map { !$0.isComplete } ?? true }
+
+  /// Waits for news, at most so long.
+  func wait(_ milliseconds: Int32) {
+    let descriptors = [driver.wake, peers.ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
+    var ready = [UInt8](repeating: 0, count: descriptors.count)
+    _ = fm_wait(descriptors, &ready, Int32(descriptors.count), milliseconds)
+  }
+
+  /// Collects what has happened: commands, commits of other processes, changes on the relay.
+  func drain(_ now: Moment) {
+    fm_wake_clear(driver.wake)
+    let commands = driver.shared.withLock { shared in
+      defer { shared.commands = [] }
+      return shared.commands
+    }
+    for command in commands { perform(command, now) }
+    if peers.wasPinged() {
+      journalDue = journalDue ?? now.uptime
+      _ = noticeCommits(now, wasPinged: true)
+    }
+    // Ahead of the answer that is there already: the replica must know of a crisis before it chooses
+    // what to do next, or the steps of a long catch-up would follow one another for seconds.
+    events.insert(contentsOf: (watch?.changes() ?? []).map(ReplicaEvent.init), at: 0)
+  }
+
+  func perform(_ command: ReplicaDriver.Command, _ now: Moment) {
+    switch command {
+    case .commit, .perform, .crisis: break  // beside this thread
+    case .noticeCommit: committed(now)
+    case .noticeCrisis(let activation, let pressed):
+      live.noteRaised(activation, at: pressed)
+      journalDue = now.uptime
+      committed(now)
+    case .time(let operation, let nanoseconds): live.time(operation, nanoseconds: nanoseconds, now)
+    case .shown(let activation): do { try show(activation) } catch { observer.failed(error) }
+    case .publish: needsPublishing = true
+    case .look(let record, let field): (live.looked, needsPublishing) = (LiveState.Place(record: record, field: field), true)
+    case .offer(let session, _): live.offering(session, now: now)
+    case .sync: events.append(.syncRequested)
+    case .stop:
+      isStopping = true
+      stopBy = now.uptime + 1_000_000_000
+      events.append(.stopping)
+    }
+  }
+
+  /// Looks for commits that this thread did not make itself.
+  ///
+  /// The ping tells of them at once; the data version, of those whose ping was lost.
+  ///
+  /// - Returns: Whether there were any.
+  func noticeCommits(_ now: Moment, wasPinged: Bool) -> Bool {
+    guard peers.haveCommitted() || wasPinged else { return false }
+    do {
+      if try performer.reloadMembers() { learnMembers() }
+      try followAdmissions(now)
+      committed(now)
+    } catch { observer.failed(error) }
+    return true
+  }
+
+  func learnMembers() {
+    replica.learn(performer.tags)
+    knownNames = nil
+  }
+
+  func committed(_ now: Moment) {
+    needsPublishing = true
+    requests.disturb()
+    do {
+      let report = try store.read { try $0.ownReport(of: store.ring) }
+      events.insert(.committed(report), at: 0)
+      live.noteOwnWrites(report, now: now)
+      live.changed(now)
+    } catch { observer.failed(error) }
+  }
+
+  func step(_ event: ReplicaEvent, _ now: Moment) {
+    if let outcome = event.outcome, outcome.admitted { replica.learn(performer.tags) }
+    flush.observe(event, replica.peers.all)
+    live.observe(event)
+    let effects = replica.handle(event, now: now, using: &random)
+    if case .heard(_, let presence?) = event { live.heard(presence, replica, now: now) }
+    for effect in effects {
+      switch effect {
+      case .wake(let at): wakeAt = at
+      case .report(let report): tell(report, now)
+      default:
+        // What was just learned of a crisis is on the screen before anything else is done.
+        if crisisIsNews { publishIfDue(SystemClock.now) }
+        perform(effect)
+      }
+    }
+    if !effects.isEmpty { needsPublishing = true }
+  }
+
+  func perform(_ effect: ReplicaEffect) {
+    let began = SystemClock.now
+    do {
+      let answer = try driver.watched(generation) { try performer.perform(effect, now: began, using: &random) }
+      // Left behind meanwhile: another thread has taken over.
+      guard let answer else { return }
+      givingWay.note(effect, inCrisis: live.isCrisisActive, began: began.uptime, now: SystemClock.now.uptime)
+      guard let event = answer else { return }
+      if case .applied(_, _, let outcome) = event {
+        try live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime, in: store)
+      }
+      events.insert(event, at: 0)
+    } catch {
+      // The store refused (a full disk, a lock held for too long): nothing was half done. The replica waits and
+      // tries again; the relay has nothing to do with it.
+      guard driver.isCurrent(generation) else { return }
+      driver.shared.withLock { $0.callSince = nil }
+      observer.failed(error)
+      live.add(.warning, (error as? any ActionableError)?.summary ?? "the store could not be used; it is tried again", SystemClock.now)
+      events.insert(.storeFailed, at: 0)
+    }
+  }
+
+  func tell(_ report: ReplicaReport, _ now: Moment) {
+    requests.observe(report)
+    if case .idle = report {} else { observer.report(report, now) }
+    live.note(report, replica, names: names, now: now)
+    switch report {
+    case .applied(_, let changes), .released(let changes): arrived(changes, now)
+    case .admitted: knownNames = nil
+    default: break
+    }
+  }
+
+  func arrived(_ changes: [AppliedChange], _ now: Moment) {
+    do {
+      let clocks = replica.peers.clocks
+      if try Arrivals.settle(changes, store, pingPath: peers.path, clocks, &live) { committed(SystemClock.now) }
+    } catch { observer.failed(error) }
+    if changes.contains(where: { $0.kind == RecordCatalogue.review.kind }) { live.reviews.change(now) }
+    if changes.contains(where: { $0.id.stream.lane == .crisis }) { crisisChanged(changes) }
+    if changes.contains(where: { $0.kind == RecordCatalogue.device.kind }) { knownNames = nil }
+  }
+
+  // MARK: One sync leader
+
+  func leadershipChanged(_ now: Moment) {
+    live.isExchanging = isLeader
+    live.changed(now)
+    guard isLeader else {
+      watch?.end()
+      watch = nil
+      return observer.exchangedElsewhere()
+    }
+    watch = driver.watched(generation) { performer.relay.watch() } ?? nil
+    do {
+      if try performer.reloadMembers() { replica.learn(performer.tags) }
+      try followAdmissions(now)
+      events = [.timer, .committed(try store.read { try $0.ownReport(of: store.ring) }), .syncRequested]
+    } catch { observer.failed(error) }
+  }
+
+  /// Tells that everything is exchanged, once the duties that follow from it have had their turn.
+  func completeRequests(_ now: Moment) {
+    guard isLeader, events.isEmpty else { return }
+    do {
+      if try requests.takeRequests(store) { events.append(.syncRequested) }
+      guard requests.isSettled, live.isCrisisActive || !live.reviews.isExpected(now) else { return }
+      try requests.complete(store)
+      observer.report(.idle(settled: true, complete: requests.isComplete), now)
+    } catch { observer.failed(error) }
+  }
+
+  // MARK: What there is to see
+
+  /// In a crisis what is not about it is shown a little less often.
+  var publishGap: UInt64 { (live.isCrisisActive ? 3 : 1) * 1_000_000_000 / UInt64(Limits.framesPerSecond) }
+  var names: [DeviceID: String] {
+    if let knownNames { return knownNames }
+    let names = (try? store.read { try SnapshotBuilder.names($0, performer.members) }) ?? [:]
+    knownNames = names
+    return names
+  }
+
+  func publishIfDue(_ now: Moment) {
+    // A crisis is drawn at once, also in the middle of a long catch-up.
+    guard needsPublishing, let publish = observer.snapshot, crisisIsNews || now.uptime >= lastPublished + publishGap else { return }
+    (needsPublishing, crisisIsNews) = (false, false)
+    lastPublished = now.uptime
+    let builder = SnapshotBuilder(ring: store.ring, members: performer.members, relay: driver.relayName)
+    do {
+      publish(try store.read {
+        try live.refresh($0)
+        let isElsewhere = isLeader ? false : PeerProcesses.isLed(store.home, now: now.uptime)
+        return try builder.build($0, live: live, isLeader ? .here(replica) : isElsewhere ? .elsewhere : .nowhere, now: now)
+      })
+    } catch { observer.failed(error) }
+  }
+
+  func flushIfDue(_ now: Moment) {
+    guard flush.isDirty || live.measurements.hasChanged || live.hasProgress, isLeader,
+      now.uptime >= flush.due(inCrisis: live.isCrisisActive)
+    else {
+      if live.measurements.hasChanged || live.hasProgress { flush.isDirty = isLeader }
+      return
+    }
+    remember(now)
+  }
+
+  /// Keeps what other processes of this device, and the next run, want to know.
+  func remember(_ now: Moment) {
+    guard isLeader else { return }
+    live.hasProgress = false
+    let presences = flush.take(now: now.uptime)
+    let measurements = live.measurements.takeChanged()
+    let progress = replica.outbox.queues.mapValues(\.accepted)
+    let known = replica.peers.all
+    let names = names
+    var tally = live.conflicts
+    do {
+      try store.write { transaction in
+        for (device, presence) in presences.sorted(by: { $0.key < $1.key }) {
+          try transaction.remember(
+            presence, heard: known[device]?.heardWall ?? now.wall, roundTrip: known[device]?.roundTrip)
+        }
+        for measurement in measurements {
+          try transaction.setMeasurement(measurement.operation, measurement.mode, measurement.bytes)
+        }
+        try transaction.setRelayProgress(progress)
+        let (saved, accepted) = SnapshotBuilder.ownCounts(try transaction.ownProgress(of: store.ring.device), progress)
+        try transaction.setLeaderStatus(ExchangeStatus(replica, saved: saved, accepted: accepted, names: names, now: now).bytes)
+        try tally.keep(&transaction)
+      }
+      live.conflicts = tally
+      if !presences.isEmpty || !measurements.isEmpty { store.pingOthers(except: peers.path) }
+    } catch { observer.failed(error) }
+  }
+}

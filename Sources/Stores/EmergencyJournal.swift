@@ -1,0 +1,210 @@
+import CSystem
+import Causality
+import Crisis
+import Foundation
+import Relays
+import Replica
+import Sealing
+import Storage
+import Synchronization
+import Therapy
+
+/// The crisis write's own way: a file of its own, numbers and keys of its own, so that no transaction, lock, passphrase,
+/// damaged or full store holds it up.
+///
+/// Every activation is a life of its own, with a random name: nothing has to be read before it is written, and a copy of
+/// a home cannot use a number twice. It lies in `HOME/emergency/LIFE.log` (length₃₂ ‖ frame, again for each frame) and on
+/// the relay beside the crisis lane of the device. The store takes it over by content: what it has is known by its hash.
+package struct EmergencyJournal: Sendable {
+  package let home: HomeFolder
+  package let kit: EmergencyKit
+
+  /// - Returns: `nil` where the person did not want an emergency key, or it cannot be read.
+  package init?(_ home: HomeFolder) {
+    let descriptor = open(home.emergencyKey, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: 0, count: 8_192)
+    let count = read(descriptor, &bytes, bytes.count)
+    guard count > 0, let kit = try? EmergencyKit(bytes: Array(bytes[..<count])) else { return nil }
+    (self.home, self.kit) = (home, kit)
+  }
+
+  /// One write of an emergency journal.
+  package struct Entry: Sendable {
+    package var operation: Causality.Operation
+    package var frame: [UInt8]
+    fileprivate var life: Incarnation
+  }
+
+  /// Seals an activation. Touches no file.
+  package func activation(_ level: CrisisLevel, source: String, wall: UInt64) throws -> Entry {
+    var random = SystemRandomNumberGenerator()
+    let draft = CrisisState.activation(level, source: source, record: kit.record)
+    return try entry(draft, life: .emergency(using: &random), first: 1, previous: noPreviousHash, wall: wall)
+  }
+
+  /// Seals that activations of this journal are taken back: one write for each that has not been.
+  package func withdrawal(wall: UInt64) throws -> [Entry] {
+    try lives().compactMap { life, frames in
+      guard frames.count == 1, let raised = operations(in: frames[0]).first, case .add = raised.mutation else { return nil }
+      let draft = CrisisState.withdrawal(of: [raised.id], record: kit.record)
+      return try entry(draft, life: life, first: 2, previous: BatchSealer.hash(of: frames[0]), wall: wall)
+    }
+  }
+
+  private func entry(_ draft: Draft, life: Incarnation, first: UInt64, previous: [UInt8], wall: UInt64) throws -> Entry {
+    var random = SystemRandomNumberGenerator()
+    let stream = StreamID(device: kit.device, incarnation: life, lane: .crisis)
+    let operation = Causality.Operation(
+      stream: stream, sequence: first, timestamp: Timestamp(milliseconds: wall), record: draft.record, kind: draft.kind,
+      field: draft.field, mutation: draft.mutation, replaces: draft.replaces ?? [])
+    let content = OperationCodec.encode([operation], .run(stream: stream, first: first))
+    let frame = try kit.seal(content, incarnation: life, first: first, count: 1, previous: previous, using: &random)
+    return Entry(operation: operation, frame: frame, life: life)
+  }
+
+  // MARK: The files
+
+  /// Writes an entry durably.
+  ///
+  /// - Throws: ``StorageError``; it may be on the relay all the same.
+  package func keep(_ entry: Entry) throws {
+    let path = self.path(entry.life)
+    var descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    if descriptor < 0, errno == ENOENT {
+      mkdir(home.emergency, 0o700)
+      descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    }
+    guard descriptor >= 0 else { throw errno == ENOSPC ? StorageError.diskFull(path) : .unreadable(path, "it cannot be written") }
+    defer { close(descriptor) }
+    var status = stat()
+    _ = fstat(descriptor, &status)
+    guard HomeFolder.writeAll(UInt32(entry.frame.count).bigEndianBytes + entry.frame, to: descriptor), fsync(descriptor) == 0 else {
+      let isFull = errno == ENOSPC
+      _ = ftruncate(descriptor, status.st_size)
+      throw isFull ? StorageError.diskFull(path) : .unreadable(path, "it cannot be written")
+    }
+    if status.st_size == 0 { HomeFolder.syncFolder(of: path) }
+  }
+
+  private func path(_ life: Incarnation) -> String { "\(home.emergency)/\(life.rawValue.bigEndianBytes.hexadecimal).log" }
+
+  /// Every life that lies here, with its frames.
+  package func lives() -> [(life: Incarnation, frames: [[UInt8]])] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: home.emergency)) ?? []
+    return names.sorted().compactMap { name in
+      guard name.hasSuffix(".log"), let bytes = [UInt8](hexadecimal: name.dropLast(4)), bytes.count == 8 else { return nil }
+      let life = Incarnation(rawValue: UInt64(bigEndianBytes: bytes))
+      return (life, frames(in: path(life)))
+    }
+  }
+
+  /// The frames of a file, as far as they are whole.
+  private func frames(in path: String) -> [[UInt8]] {
+    guard let data = FileManager.default.contents(atPath: path), data.count <= Limits.journalBytes else { return [] }
+    var rest = Array(data)[...]
+    var frames = [[UInt8]]()
+    while rest.count >= 4 {
+      let length = Int(UInt32(bigEndianBytes: rest.prefix(4)))
+      guard length > 0, length <= Limits.frameBytes, rest.count >= 4 + length else { break }
+      frames.append(Array(rest.dropFirst(4).prefix(length)))
+      rest = rest.dropFirst(4 + length)
+    }
+    return frames
+  }
+
+  /// What a frame of this journal says; nothing where it is not authentic.
+  package func operations(in frame: [UInt8]) -> [Causality.Operation] {
+    guard let opened = try? kit.open(frame), case .operations(let content) = opened.content else { return [] }
+    let stream = StreamID(device: kit.device, incarnation: opened.header.incarnation, lane: .crisis)
+    return (try? OperationCodec.decode(content, .run(stream: stream, first: opened.header.first))) ?? []
+  }
+
+  /// Whether anything that was raised here was not taken back here.
+  package var isActive: Bool {
+    lives().contains { _, frames in
+      let operations = frames.flatMap(operations)
+      let ended = Set(operations.flatMap(\.replaces))
+      return operations.contains { operation in
+        if case .add = operation.mutation { return !ended.contains(operation.id) }
+        return false
+      }
+    }
+  }
+
+  /// Removes files of which the store has everything, and that are a day old: nothing is decided by it.
+  func forgetOld(_ isKnown: ([[UInt8]]) -> Bool) {
+    for (life, frames) in lives() {
+      var status = stat()
+      guard stat(path(life), &status) == 0, Date().timeIntervalSince1970 - Double(status.st_mtim.tv_sec) > 86_400, isKnown(frames) else { continue }
+      unlink(path(life))
+    }
+  }
+
+  // MARK: The relay
+
+  /// The relay that the kit names; nothing is touched.
+  ///
+  /// - Parameter place: Where it is looked for instead.
+  package func relay(at place: RelayLocation? = nil) -> FolderRelay {
+    FolderRelay(
+      path: (place ?? location).folder, account: kit.accountTag, ownTag: BlindTag(bytes: kit.deviceTag),
+      meaning: kit.relayIdentity == 0 ? nil : kit.relayIdentity)
+  }
+
+  /// Where the devices meet.
+  package var location: RelayLocation { RelayLocation(kept: kit.relay, in: home) }
+
+  /// Keeps where the devices meet from now on.
+  func remember(_ location: RelayLocation, _ identity: UInt64) throws {
+    var kit = kit
+    (kit.relay, kit.relayIdentity) = (location.kept(in: home), identity)
+    try HomeFolder.writePrivate(kit.bytes, to: home.emergencyKey)
+  }
+
+  /// The file in which the crisis lane of this device lies on the relay.
+  package var file: RelayStream? { BlindTag(bytes: kit.deviceTag).map { RelayStream(tag: $0, channel: Channel(.crisis)) } }
+}
+
+extension Store {
+  /// Takes over what lies in the emergency journal of this home and is not in the store.
+  ///
+  /// - Parameter milliseconds: How long a lock of another program is waited for; `nil` for as long as usual.
+  /// - Returns: What changed.
+  /// - Throws: ``StorageError``; the journal is as before, and is taken over later.
+  @discardableResult
+  package func takeOverJournal(within milliseconds: Int? = nil) throws -> [AppliedChange] {
+    guard let journal = EmergencyJournal(home), let file = journal.file else { return [] }
+    let frames = journal.lives().flatMap(\.frames)
+    guard !frames.isEmpty else { return [] }
+    let isKnown = try read(within: milliseconds) { transaction in try frames.allSatisfy { try transaction.holds($0, of: ring.device) } }
+    guard !isKnown else { return [] }
+    let relay = FolderRelay(path: "/nowhere", account: [], ownTag: nil)
+    var performer = try EffectPerformer(store: HurriedStore(self, milliseconds), relay: relay, ring: ring, run: 0)
+    var outcome = ApplyOutcome(next: .start)
+    try performer.take(frames, from: file, limit: SystemClock.now.wall, &outcome)
+    return outcome.changes
+  }
+}
+
+/// A store for who cannot wait for a lock of another program.
+private final class HurriedStore: ReplicaStore {
+  private let store: Store
+  private let milliseconds: Int?
+
+  init(_ store: Store, _ milliseconds: Int?) { (self.store, self.milliseconds) = (store, milliseconds) }
+
+  func write<Result>(_ body: (inout SQLiteTransaction) throws -> Result) throws -> Result { try store.write(within: milliseconds, body) }
+  func read<Result>(_ body: (SQLiteTransaction) throws -> Result) throws -> Result { try store.read(within: milliseconds, body) }
+}
+
+extension SQLiteTransaction {
+  /// Whether a frame of this device's crisis lane is in the log.
+  fileprivate func holds(_ frame: [UInt8], of device: DeviceID) throws -> Bool {
+    guard let header = try? BatchHeader(frame: frame) else { return true }
+    let key = StreamKey(device: device, incarnation: header.incarnation, channel: Channel(.crisis))
+    let hash = BatchSealer.hash(of: frame)
+    return try logged(of: key, from: header.first, through: header.first).contains { $0.hash == hash }
+  }
+}

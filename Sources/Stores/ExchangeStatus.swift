@@ -1,0 +1,128 @@
+import Causality
+import Foundation
+import Replica
+import Storage
+
+/// What the sync leader knows of its exchange, kept for the other processes of the device, so that all of them show one
+/// truth. No names and no values.
+package struct ExchangeStatus: Codable, Sendable, Hashable {
+  package enum State: String, Codable, Sendable {
+    case starting, upToDate, exchanging, waiting, incomplete, offline, strange
+    /// Nothing of this device exchanges.
+    case resting
+
+    /// As people read it.
+    package var word: String {
+      switch self {
+      case .starting: "starting"
+      case .upToDate: "up to date"
+      case .exchanging: "exchanging"
+      case .waiting: "waiting"
+      case .incomplete: "incomplete"
+      case .offline: "offline"
+      case .strange: "not the relay you had"
+      case .resting: "not exchanging"
+      }
+    }
+  }
+  package struct Missing: Codable, Sendable, Hashable {
+    package var device: String
+    package var lane: String
+    package var count: UInt64
+    package var saidBy: String
+    package var isCrisis: Bool
+  }
+  package var state: State
+  /// The code of what holds it up; empty where nothing does.
+  package var code = ""
+  package var reason = ""
+  package var missing: [Missing] = []
+  package var damagedStreams = 0
+  package var failingStreams = 0
+  /// Sending alone fails.
+  package var sendingProblem = ""
+  /// Wall clock, in milliseconds.
+  package var lastExchange: UInt64?
+  package var relayIdentity: UInt64?
+  package var livingCopies = 0
+  /// Whose clock is wrong, in words; empty where all agree.
+  package var clocks = ""
+
+  package init(state: State) { self.state = state }
+
+  /// What the sync leader has kept, for a process that does not exchange.
+  ///
+  /// - Parameter isExchanged: Whether a leader is there.
+  init(_ transaction: SQLiteTransaction, saved: UInt64, accepted: UInt64, isExchanged: Bool) {
+    let kept = (try? transaction.leaderStatus()).flatMap { try? JSONDecoder().decode(Self.self, from: Data($0)) }
+    self = kept ?? ExchangeStatus(state: .starting)
+    if !isExchanged {
+      state = .resting
+      let waiting = saved > accepted ? saved - accepted : 0
+      reason = waiting > 0 ? "\(waiting) \(waiting == 1 ? "change is" : "changes are") saved here and on no relay yet; `fullmind sync` sends \(waiting == 1 ? "it" : "them")" : reason
+    } else if saved > accepted, state == .upToDate || state == .exchanging {
+      (state, reason) = (.waiting, "saved here; another program of this device sends it")
+    }
+  }
+
+  var bytes: [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    return (try? encoder.encode(self)).map { Array($0) } ?? []
+  }
+}
+
+extension ExchangeStatus {
+  /// What a replica knows.
+  ///
+  /// - Parameters:
+  ///   - saved: Operations made here.
+  ///   - accepted: Those that lie on the relay.
+  init(_ replica: Replica, saved: UInt64, accepted: UInt64, names: [DeviceID: String], now: Moment) {
+    self.init(state: .starting)
+    (lastExchange, relayIdentity, livingCopies) = (replica.relay.lastExchange, replica.relay.identity, replica.livingCopies)
+    (damagedStreams, failingStreams) = (replica.inbox.damaged.count, replica.inbox.failing.count)
+    missing = replica.missing.overdue(now: now.uptime).map { entry in
+      Missing(
+        device: entry.stream.device.description, lane: entry.stream.channel.lane?.name ?? "membership", count: entry.count,
+        saidBy: entry.saidBy.description, isCrisis: entry.isCrisis)
+    }
+    let failing = replica.outbox.queues.sorted { $0.key < $1.key }.compactMap { $0.value.hasUnsent || !$0.value.isReconciled ? $0.value.problem : nil }.first
+    if let failing, failing != .changed { (sendingProblem, code) = (failing.summary, failing.code) }
+    clocks = Self.words(replica.peers.clocks.verdict, names)
+    (state, reason) = stateAndReason(replica, saved: saved, accepted: accepted, now)
+    if let problem = replica.relay.problem, !replica.relay.isReachable { code = problem.code }
+  }
+
+  private func stateAndReason(_ replica: Replica, saved: UInt64, accepted: UInt64, _ now: Moment) -> (State, String) {
+    if !replica.relay.isReachable {
+      guard let problem = replica.relay.problem else { return (.starting, "looking at the relay") }
+      if problem.isStrange { return (.strange, "\(problem.summary) \(problem.remedy)") }
+      return (.offline, "\(problem.summary) It is tried again by itself.")
+    }
+    if !sendingProblem.isEmpty { return (.waiting, "what others write is read; \(sendingProblem)") }
+    if saved > accepted, let reason = replica.pacing.reason(now: now) { return (.waiting, reason) }
+    guard replica.isSettled else { return (.exchanging, "") }
+    guard replica.isComplete else {
+      let count = missing.reduce(0) { $0 + max(1, $1.count) }
+      let what = missing.isEmpty ? "a part of the relay cannot be read" : "\(count) \(count == 1 ? "change" : "changes") that other devices have written \(count == 1 ? "is" : "are") not on the relay"
+      return (.incomplete, what)
+    }
+    return (.upToDate, "")
+  }
+
+  /// Whose clock is wrong, in words.
+  static func words(_ verdict: HouseholdClocks.Verdict, _ names: [DeviceID: String]) -> String {
+    func minutes(_ milliseconds: Int64) -> String {
+      let minutes = max(1, (abs(milliseconds) + 30_000) / 60_000)
+      return minutes < 120 ? "\(minutes) min" : minutes < 2_880 ? "\(minutes / 60) h" : "\(minutes / 1_440) days"
+    }
+    func name(_ device: DeviceID) -> String { names[device] ?? "another device" }
+    switch verdict {
+    case .agree: return ""
+    case .ours(let wrong): return "the clock of this device is \(minutes(wrong)) \(wrong > 0 ? "ahead of" : "behind") the others: please set it"
+    case .theirs(let device, let wrong): return "the clock of \(name(device)) is \(minutes(wrong)) \(wrong > 0 ? "ahead of" : "behind") the others: please set it"
+    case .apart(let device, let apart): return "the clock of \(name(device)) is \(minutes(apart)) \(apart > 0 ? "ahead of" : "behind") this one's: please look which is right"
+    }
+  }
+}

@@ -1,0 +1,144 @@
+import CSystem
+import Causality
+import Foundation
+import Replica
+import Storage
+import Synchronization
+
+/// The other processes over the same store: their pings, the lock and the beat that say which of all exchanges with the
+/// relay, and commits whose ping was lost. What is decided stands in ``LeaderElection``.
+final class PeerProcesses: Sendable {
+  private struct State {
+    var election: LeaderElection
+    /// The descriptor that a ping wakes; -1 where there is none.
+    var ping: Int32 = -1
+    var path = ""
+    var lock: Int32 = -1
+    var dataVersion = -1
+    var isYielding = false
+  }
+  private let store: Store
+  private let state: Mutex<State>
+
+  init(_ store: Store) {
+    self.store = store
+    var random = SystemRandomNumberGenerator()
+    state = Mutex(State(election: LeaderElection(process: random.next())))
+  }
+
+  /// Whether this process exchanges with the relay.
+  var isLeader: Bool { state.withLock { $0.election.role == .leader } }
+  /// Uptime at which it is looked again who leads.
+  var due: UInt64 { state.withLock { $0.election.role == .leader ? .max : $0.election.due } }
+  var ping: Int32 { state.withLock { $0.ping } }
+  /// Where this process is pinged.
+  var path: String { state.withLock { $0.path } }
+
+  func open() {
+    let path = store.home.sockets + "/\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    let version = (try? store.dataVersion()) ?? -1
+    state.withLock { ($0.path, $0.ping, $0.dataVersion) = (path, fm_ping_open(path), version) }
+  }
+
+  func end() {
+    state.withLock { state in
+      if state.ping >= 0 { close(state.ping) }
+      unlink(state.path)
+      // Whoever looks from now on sees that nobody exchanges.
+      if state.election.role == .leader, state.election.isOurs(readBeat()) { unlink(store.home.leader) }
+      if state.lock >= 0 { fm_unlock(state.lock) }
+      (state.ping, state.lock) = (-1, -1)
+    }
+  }
+
+  /// Looks who leads.
+  ///
+  /// - Returns: Whether that has changed.
+  func look(now: UInt64) -> Bool {
+    let beat = readBeat()
+    return state.withLock { state in
+      guard !state.isYielding else { return false }
+      let before = state.election.role
+      if before == .follower, now < state.election.due { return false }
+      perform(state.election.look(beat, now: now), beat, now, &state)
+      return state.election.role != before
+    }
+  }
+
+  /// This process is about to stop: another one may lead.
+  func yield() {
+    state.withLock { state in
+      state.isYielding = true
+      let now = fm_uptime_ns()
+      perform(state.election.yield(now: now), nil, now, &state)
+      // Whoever looks next need not wait until this process is missed.
+      unlink(store.home.leader)
+    }
+    store.pingOthers(except: path)
+  }
+
+  func goOn() { state.withLock { $0.isYielding = false } }
+
+  private func perform(_ actions: [LeaderElection.Action], _ beat: LeaderElection.Beat?, _ now: UInt64, _ state: inout State) {
+    for action in actions {
+      switch action {
+      case .tryLock:
+        guard state.lock < 0, state.election.role == .follower else { continue }
+        state.lock = fm_lock(store.home.exchangeLock, 0)
+        guard state.lock >= 0 else { continue }
+        return perform(state.election.didLock(beat, now: now), beat, now, &state)
+      case .challenge: store.pingOthers(except: state.path)
+      case .beat(let beat): write(beat)
+      case .unlock:
+        if state.lock >= 0 { fm_unlock(state.lock) }
+        state.lock = -1
+      }
+    }
+    // Who leads without the lock takes it once it is given back.
+    if state.election.role == .leader, state.lock < 0 { state.lock = fm_lock(store.home.exchangeLock, 0) }
+  }
+
+  /// Whether somebody has pinged since the last call.
+  func wasPinged() -> Bool {
+    let ping = ping
+    return ping >= 0 && fm_ping_clear(ping) > 0
+  }
+
+  /// Whether another process has committed since the last call.
+  func haveCommitted() -> Bool {
+    guard let version = try? store.dataVersion() else { return false }
+    return state.withLock { state in
+      defer { state.dataVersion = version }
+      return state.dataVersion != version
+    }
+  }
+
+  // MARK: The beat: term, process and uptime, 8 bytes each
+
+  private func readBeat() -> LeaderElection.Beat? { Self.beat(in: store.home) }
+
+  /// Whether some process exchanges with the relay, as far as its beat says.
+  static func isLed(_ home: HomeFolder, now: UInt64) -> Bool {
+    guard let beat = beat(in: home), beat.uptime <= now else { return false }
+    return now - beat.uptime < 2 * Peers.heartbeat
+  }
+
+  /// What the leader of a home last said.
+  static func beat(in home: HomeFolder) -> LeaderElection.Beat? {
+    let descriptor = Foundation.open(home.leader, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: 0, count: 24)
+    guard pread(descriptor, &bytes, 24, 0) == 24 else { return nil }
+    return LeaderElection.Beat(
+      term: UInt64(bigEndianBytes: bytes[..<8]), process: UInt64(bigEndianBytes: bytes[8..<16]), uptime: UInt64(bigEndianBytes: bytes[16...]))
+  }
+
+  private func write(_ beat: LeaderElection.Beat) {
+    let descriptor = Foundation.open(store.home.leader, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard descriptor >= 0 else { return }
+    defer { close(descriptor) }
+    let bytes = beat.term.bigEndianBytes + beat.process.bigEndianBytes + beat.uptime.bigEndianBytes
+    _ = pwrite(descriptor, bytes, bytes.count, 0)
+  }
+}
