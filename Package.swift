@@ -14,6 +14,7 @@ let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swi
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let grdbSQLite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let histogram = Target.Dependency.product(name: "Histogram", package: "hdrhistogram-swift")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
 
@@ -33,6 +34,8 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     // Wire and file formats that clients in other languages can read; the generated code is committed.
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    // What is left behind when something goes wrong: levels and fields, for a file of our own.
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     // SQLite: statements, transactions, migrations.
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     // Percentiles that are counted, not guessed from means.
@@ -85,7 +88,7 @@ let package = Package(
       name: "Stores",
       dependencies: [
         "CSystem", "Causality", "ConflictResolution", "Crisis", "Relays", "Replica", "Sealing", "Storage", "Therapy",
-        "WireFormat", histogram,
+        "WireFormat", histogram, logging,
       ],
       swiftSettings: strict),
     .target(

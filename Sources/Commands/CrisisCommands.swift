@@ -77,13 +77,15 @@ struct CrisisCommand: ParsableCommand {
 
     /// Says how far it has come, as it becomes known; goes on until the disk or the relay has it.
     private func follow(_ raiser: CrisisRaiser) throws -> CrisisDelivery {
-      var delivery = raiser.outcome(within: Self.first)
-      if !output.json { Output.line(delivery.text) }
       let end = SystemClock.now.uptime + UInt64(timeout) * 1_000_000_000
+      var delivery = raiser.outcome(within: Self.first)
+      // A program that reads JSON gets one object, in the end; whoever sees the terminal knows at once.
+      if !output.json { Output.line(delivery.text) } else if !delivery.disk.isDone, !delivery.relay.isDone { Output.note(delivery.text) }
       while !delivery.disk.isDone, !delivery.relay.isDone {
         guard SystemClock.now.uptime < end else {
-          if output.json { try Output.json(CrisisReport(level: level, active: true, since: nil, atRelay: false, word: delivery.word.rawValue)) }
-          throw CrisisNotSaved()
+          guard output.json else { throw CrisisNotSaved() }
+          try Output.json(CrisisReport(level: level, active: true, since: nil, atRelay: false, word: delivery.word.rawValue))
+          throw ExitCode(CrisisNotSaved().exitStatus.rawValue)
         }
         let before = delivery.word
         delivery = raiser.outcome(within: 200)
@@ -135,8 +137,7 @@ struct CrisisCommand: ParsableCommand {
       try Output.reporting(asJSON: output.json) {
         let opened = Result { try location.openStore() }
         let store = try? opened.get()
-        if let store {
-          let state = try CrisisReport.state(of: store)
+        if let store, let state = try? CrisisReport.state(of: store) {
           // From 30 s after the activation on there is no second question. (DOMAIN.md.)
           let age = SystemClock.now.wall &- (state.since ?? 0)
           if state.isActive, !yes, age < 30_000, isatty(STDIN_FILENO) == 1 {
@@ -149,6 +150,7 @@ struct CrisisCommand: ParsableCommand {
         if case .failure(let error) = opened { problem = error }
         switch try raiser.resolve(instead: problem) {
         case .nothing: try report(store, nil, "No crisis is active.")
+        case .nothingHere: try report(store, nil, "No crisis is known on this device. The relay cannot be reached, so what other devices raised is not known.")
         case .resolved(let change):
           try report(store, change, change.isAtRelay ? "Resolved. Be kind to yourself today." : "Resolved here. The relay cannot be reached; your other devices learn of it when it is back. Be kind to yourself today.")
         case .takenBack:
@@ -297,7 +299,18 @@ struct CrisisReport: Encodable {
   }
 
   static func state(of store: Store) throws -> CrisisState {
-    CrisisState(try store.read { try $0.record(Actions(store).crisisRecord) })
+    let id = Actions(store).crisisRecord
+    let waiting = EmergencyJournal(store.home)?.operations ?? []
+    return try store.read { transaction in
+      var record = try transaction.record(id)
+      // What lies in the journal counts, also while the store cannot take it over.
+      for operation in waiting where try !transaction.hasArrived(operation.id) {
+        var (state, hash) = (record ?? RecordState(id: id, kind: operation.kind), StateHash())
+        state.apply(operation, hasArrived: { _ in true }, hash: &hash)
+        record = state
+      }
+      return CrisisState(record)
+    }
   }
 
   static func history(of store: Store) throws -> (CrisisHistory, [DeviceID: String]) {

@@ -265,14 +265,15 @@ final class DashboardHost: Sendable {
   func resolve(_ words: String) {
     crisisQueue.async { [self] in
       let raiser = raiser { _ in }
-      state.withLock { state in
+      let raised = state.withLock { state in
         // What was raised and is still being tried is not tried any more.
         for old in state.raisers { old.end() }
-        state.raisers = [raiser]
+        defer { state.raisers = [raiser] }
+        return state.raisers.flatMap(\.frames)
       }
       do {
-        switch try raiser.resolve() {
-        case .nothing: notices.post(.resolved(nil))
+        switch try raiser.resolve(raised: raised) {
+        case .nothing, .nothingHere: notices.post(.resolved(nil))
         case .resolved: notices.post(.resolved(words))
         case .takenBack:
           let delivery = raiser.outcome(within: 1_000)

@@ -15,6 +15,8 @@ public struct CrisisDelivery: Sendable, Hashable {
   public var relay = Way.underWay
   /// Where the other devices meet is a folder that only this device can reach.
   public var isRelayPrivate = false
+  /// A second has gone by: what is still under way counts as not done.
+  public var isOverdue = false
 
   public init() {}
 
@@ -41,7 +43,7 @@ public struct CrisisDelivery: Sendable, Hashable {
     case (false, true): .sent
     case (false, false):
       switch (disk, relay) {
-      case (.underWay, _), (_, .underWay): .trying
+      case (.underWay, _), (_, .underWay): isOverdue ? .onlyThisScreen : .trying
       case (.failed(Self.noKey), .failed(Self.noKey)): .noWay
       default: .onlyThisScreen
       }

@@ -30,6 +30,8 @@ package final class FolderRelay: Relay {
   let watcher = Mutex<FolderWatcher??>(nil)
   /// How each own stream was left by this process.
   let ends = Mutex<[RelayStream: LogFile.Stamp]>([:])
+  /// How large own files were when they were salvaged.
+  let looked = Mutex<[RelayStream: Int]>([:])
 
   /// Touches nothing: a folder on a disk that hangs must not keep whoever opens it.
   ///
@@ -215,7 +217,9 @@ package final class FolderRelay: Relay {
   }
 
   package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
-    try log(stream).salvage(
+    let size = try log(stream).size()
+    looked.withLock { $0[stream] = size }
+    return try log(stream).salvage(
       beginning: Self.beginning(stream.channel, account: accountTag, device: stream.tag.bytes))
   }
 
@@ -256,13 +260,15 @@ package final class FolderRelay: Relay {
   @discardableResult
   package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition {
     try check()
+    // Another process may have written to what was salvaged.
+    let size = looked.withLock { $0.removeValue(forKey: stream) }
     guard !frames.isEmpty else {
-      if unlink(log(stream).path) != 0, errno != ENOENT { throw .unreachable(log(stream).path) }
+      try log(stream).remove(ifSize: size)
       ends.withLock { $0[stream] = nil }
       return .start
     }
     try makeOwnFolder()
-    let stamp = try log(stream).replace(with: frames)
+    let stamp = try log(stream).replace(with: frames, ifSize: size)
     finish(log(stream).path)
     ends.withLock { $0[stream] = stamp }
     return stamp.end

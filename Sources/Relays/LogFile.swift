@@ -63,8 +63,9 @@ struct LogFile {
     guard let stamp = Self.stamp(of: descriptor) else {
       // A file that has just been made has no header yet, nor one that a service has brought in part; only its writer
       // knows that none is coming.
-      let isNew = Self.bytes(of: descriptor, at: 0, count: Self.headerSize).map { $0.count < Self.headerSize } ?? true
-      return (RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: isOwn || !isNew), nil)
+      let size = Self.bytes(of: descriptor, at: 0, count: Self.headerSize)?.count ?? 0
+      // In an empty one there is nothing that could be damaged; somebody is about to write into it.
+      return (RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: size > 0 && (isOwn || size >= Self.headerSize)), nil)
     }
     let isSame = position.generation == stamp.generation && position.offset <= stamp.size
     let start = isSame ? Int(position.offset) : Self.headerSize
@@ -181,14 +182,50 @@ struct LogFile {
     return stamp
   }
 
-  /// Appends frames to whatever is there, in one call that no other writer can cut in two; waits for nobody's lock.
+  /// Appends frames to whatever is there, in one call that no other writer can cut in two; waits for nobody's lock for
+  /// longer than a blink. A file that is put in its place meanwhile gets them too.
   func appendAnyway(_ frames: [[UInt8]]) throws(RelayError) {
-    guard let descriptor = try open(O_RDWR | O_CREAT | O_APPEND) else { throw .unreachable(path) }
+    for _ in 0..<Self.attempts {
+      guard let descriptor = try open(O_RDWR | O_CREAT | O_APPEND) else { throw .unreachable(path) }
+      defer { close(descriptor) }
+      let end = fm_uptime_ns() + Self.blink
+      while flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR, fm_uptime_ns() < end { fm_pause_ms(2) }
+      var (status, there) = (stat(), stat())
+      guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
+      let header = status.st_size == 0 ? Self.header() : []
+      try Self.write(header + frames.flatMap(Self.framed), to: descriptor, path)
+      if lstat(path, &there) == 0, there.st_ino == status.st_ino, there.st_dev == status.st_dev { return }
+    }
+    throw .changed
+  }
+
+  private static let attempts = 5
+  /// Nanoseconds.
+  private static let blink: UInt64 = 40_000_000
+
+  /// How large the file is; 0 where there is none.
+  func size() throws(RelayError) -> Int {
+    guard let descriptor = try open(O_RDONLY) else { return 0 }
     defer { close(descriptor) }
     var status = stat()
-    guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
-    let header = status.st_size == 0 ? Self.header() : []
-    try Self.write(header + frames.flatMap(Self.framed), to: descriptor, path)
+    return fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0
+  }
+
+  /// Takes the file away, unless somebody has written to it since it was looked at.
+  ///
+  /// - Parameter size: How large it was then; `nil` where nobody else writes it.
+  func remove(ifSize size: Int?) throws(RelayError) {
+    guard let descriptor = try open(O_RDWR) else { return }
+    defer { close(descriptor) }
+    try check(descriptor, size)
+    if unlink(path) != 0, errno != ENOENT { throw .unreachable(path) }
+  }
+
+  private func check(_ descriptor: Int32, _ size: Int?) throws(RelayError) {
+    guard let size else { return }
+    try lock(descriptor, LOCK_EX)
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, Int(status.st_size) == size else { throw .changed }
   }
 
   /// Appends one frame when the file ends with the frame before it.
@@ -216,7 +253,12 @@ struct LogFile {
   }
 
   /// Writes the whole stream anew and puts it in place at once.
-  func replace(with frames: [[UInt8]]) throws(RelayError) -> Stamp {
+  ///
+  /// - Parameter size: How large it was when it was looked at; one that has grown since is left as it is. `nil` where
+  ///   nobody else writes it.
+  func replace(with frames: [[UInt8]], ifSize size: Int? = nil) throws(RelayError) -> Stamp {
+    let old = size == nil ? nil : try open(O_RDWR)
+    defer { if let old { close(old) } }
     let file = LogFile(path: "\(path).\(getpid())-\(UInt32.random(in: 0 ... .max)).new")
     guard let descriptor = try file.open(O_RDWR | O_CREAT | O_EXCL) else { throw .unreachable(path) }
     defer { close(descriptor) }
@@ -224,6 +266,10 @@ struct LogFile {
       try Self.write(Self.header(), to: descriptor, path)
       for frame in frames { try Self.write(Self.framed(frame), to: descriptor, path) }
     } catch {
+      unlink(file.path)
+      throw error
+    }
+    do throws(RelayError) { if let old { try check(old, size) } } catch {
       unlink(file.path)
       throw error
     }

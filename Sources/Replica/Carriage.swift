@@ -93,6 +93,20 @@ package struct Carriage: Sendable {
   }
 }
 
+/// Who names a place in a stream.
+package enum Witness: Hashable, Sendable, Comparable {
+  /// A device that says that it has it.
+  case presence(DeviceID)
+  /// Its author, who has signed that the life ended there.
+  case closing(DeviceID)
+
+  var device: DeviceID {
+    switch self {
+    case .presence(let device), .closing(let device): device
+    }
+  }
+}
+
 /// What other devices have signed for, and this one does not have.
 package struct MissingStreams: Sendable {
   package struct Entry: Hashable, Sendable {
@@ -122,16 +136,16 @@ package struct MissingStreams: Sendable {
   /// - Parameters:
   ///   - unknown: Places in streams that others have named and that are in no history here.
   ///   - heads: How far each stream has come here.
-  mutating func update(_ unknown: [DeviceID: [StreamKey: [StreamCursor]]], heads: (StreamKey) -> [StreamCursor], now: UInt64) {
+  mutating func update(_ unknown: [Witness: [StreamKey: [StreamCursor]]], heads: (StreamKey) -> [StreamCursor], now: UInt64) {
     var found: [StreamKey: Entry] = [:]
-    for (device, streams) in unknown.sorted(by: { $0.key < $1.key }) {
+    for (witness, streams) in unknown.sorted(by: { $0.key < $1.key }) {
       for (stream, cursors) in streams {
         let here = heads(stream)
         for cursor in cursors where !here.contains(cursor) {
           let last = here.map(\.sequence).max() ?? 0
           let count = cursor.sequence > last ? cursor.sequence - last : 0
           if let before = found[stream], before.count >= count { continue }
-          found[stream] = Entry(stream: stream, count: count, saidBy: device, since: entries[stream]?.since ?? now)
+          found[stream] = Entry(stream: stream, count: count, saidBy: witness.device, since: entries[stream]?.since ?? now)
         }
       }
     }

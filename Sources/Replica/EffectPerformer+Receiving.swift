@@ -152,7 +152,11 @@ private struct Intake<Transaction: StoreTransaction> {
         outcome.gaps += 1
         return
       }
-      for entry in try MembershipCodec.decode(content) { try take(membership: entry, of: batch.stream.device, &ledger) }
+      let entries = try MembershipCodec.decode(content)
+      for entry in entries { try take(membership: entry, of: batch.stream.device, &ledger) }
+      if batch.stream.device == own {
+        try ledger.noteOutlived(batch.stream, at: entries.compactMap { try? MembershipEntry(bytes: $0).wall }.max())
+      }
       try ledger.file(batch, at: place, isOwn: batch.stream.device == own)
     default:
       outcome.bad += 1
@@ -198,7 +202,10 @@ private struct Intake<Transaction: StoreTransaction> {
   private mutating func take(membership bytes: [UInt8], of author: DeviceID, _ ledger: inout Ledger<Transaction>) throws {
     guard let entry = try? MembershipEntry(bytes: bytes), entry.signer == author || entry.signer == nil else { return }
     guard members.accept(bytes) == .accepted else { return }
-    if case .close(let closing) = entry.change { return try ledger.close(closing, of: author) }
+    if case .close(let closing) = entry.change {
+      outcome.closings.merge(closing.ends(of: author)) { _, new in new }
+      return try ledger.close(closing, of: author, at: entry.wall)
+    }
     newEntries.append(bytes)
     outcome.admitted = true
   }

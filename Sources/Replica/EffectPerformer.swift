@@ -51,6 +51,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
         members: tags, own: try transaction.ownReport(of: ring),
         heads: try transaction.openHeads().mapValues { $0.map(\.cursor) })
       beginning.nextDue = try transaction.nextDue()
+      beginning.closings = try transaction.openClosings()
       return beginning
     }
   }
@@ -74,7 +75,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
       case .apply(let stream, let chunk, let startedAnew, let limit):
         return try apply(stream, chunk, startedAnew: startedAnew, limit: limit)
       case .readPresence(let tag): return .heard(tag, try presence(of: tag))
-      case .verify(let device, let cursors): return .verified(device, unknown: try unknown(among: cursors))
+      case .verify(let witness, let cursors): return .verified(witness, unknown: try unknown(among: cursors))
       case .audit(let stream, let seen): return .audited(stream, try lacks(of: stream, seen))
       case .carry(let file, let lack): return try carry(file, lack)
       case .dropCarried(let channel):
@@ -130,7 +131,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
     try store.write { transaction in
       guard let current = try transaction.incarnation() else { return try transaction.ownReport(of: ring) }
       // One that goes on after it was closed belongs to a copy that is alive: it is not closed again.
-      let lives = try transaction.openLives(of: ring, except: current).filter { !$0.value.wasClosed }
+      let lives = try transaction.openLives(of: ring, except: current).filter { $0.value.state == .open }
       for (incarnation, life) in lives.sorted(by: { $0.key < $1.key }) {
         guard life.streams.allSatisfy({ $0.value.allSatisfy { $0.applied == $0.batched } }) else { continue }
         let ends = life.streams.sorted { $0.key < $1.key }.flatMap { key, heads in
@@ -140,7 +141,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
         let entry = try MembershipEntry.signed(
           .close(closing), signer: ring.device, wall: now.wall, key: ring.keys.signing)
         try cutter.file(membership: entry, in: &transaction, using: &random)
-        try transaction.withLedger { try $0.close(closing, of: ring.device) }
+        try transaction.withLedger { try $0.close(closing, of: ring.device, at: now.wall) }
       }
       return try transaction.ownReport(of: ring)
     }
@@ -193,7 +194,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
 
   // MARK: What others say of streams
 
-  private func unknown(among cursors: [StreamKey: [StreamCursor]]) throws -> [StreamKey: [StreamCursor]] {
+  func unknown(among cursors: [StreamKey: [StreamCursor]]) throws -> [StreamKey: [StreamCursor]] {
     try store.read { transaction in
       try cursors.compactMapValues { $0 }.reduce(into: [:]) { unknown, entry in
         let missing = try entry.value.filter { try !transaction.knows($0, in: entry.key) }

@@ -144,6 +144,8 @@ package struct Inbox: Sendable {
     // Taken out, for what was seen in a long file is not to be copied for one more frame.
     var reading = readings.removeValue(forKey: stream) ?? Reading()
     let wasDamaged = reading.isDamaged
+    // Something came while it was read: it is read on.
+    let wasTouched = reading.isDirty
     if outcome.startedAnew { (reading.bad, reading.gaps, reading.seen, reading.isRead) = (0, 0, SeenStreams(), false) }
     if outcome.hasTaken {
       reading.hasRestarted = false
@@ -162,7 +164,7 @@ package struct Inbox: Sendable {
     reading.isWaiting = outcome.end == .waiting || outcome.locked > 0
     reading.isDirty = outcome.end == .complete
     if outcome.end == .complete, isAtEnd {
-      reading.isDirty = false
+      reading.isDirty = wasTouched
       reading.isRead = true
       settle(&reading, hasTaken: outcome.hasTaken)
     }
@@ -200,9 +202,10 @@ package struct Inbox: Sendable {
   mutating func reachedEnd(_ stream: RelayStream, at position: RelayPosition, isDamaged: Bool) -> Bool {
     var reading = readings[stream] ?? Reading()
     let wasDamaged = reading.isDamaged
+    let wasTouched = reading.isDirty
     // The file is shorter than it was, or was written anew: what was seen in it before says nothing.
     if position != reading.position { (reading.seen, reading.tail, reading.bad, reading.gaps) = (SeenStreams(), nil, 0, 0) }
-    (reading.position, reading.isDirty, reading.retryAt, reading.isRead) = (position, false, nil, true)
+    (reading.position, reading.isDirty, reading.retryAt, reading.isRead) = (position, wasTouched, nil, true)
     if isDamaged { reading.bad += 1 }
     settle(&reading, hasTaken: false)
     readings[stream] = reading

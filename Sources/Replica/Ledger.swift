@@ -199,6 +199,7 @@ package struct Ledger<Transaction: StoreTransaction> {
     var accepted = Accepted()
     let known = try known(operations, in: batch.stream)
     var head = try file(batch, at: place, isOwn: isOwn, applied: batch.first - 1)
+    if isOwn { try noteOutlived(batch.stream, at: operations.map(\.timestamp.milliseconds).max()) }
     let wasEarly = try transaction.isEarly(batch.hash)
     for operation in operations {
       head.applied = operation.id.sequence
@@ -218,6 +219,15 @@ package struct Ledger<Transaction: StoreTransaction> {
     }
     accepted.concurrent = concurrent - before
     return accepted
+  }
+
+  /// What was written in a life of this device after that was closed comes from a copy of its home that is alive; what
+  /// was written before, and comes late, does not.
+  ///
+  /// - Parameter wall: When the last of it was written.
+  package mutating func noteOutlived(_ stream: StreamKey, at wall: UInt64?) throws {
+    guard let wall, let closed = try transaction.closedAt(stream), wall > closed else { return }
+    try transaction.noteOutlived(stream, at: wall)
   }
 
   /// Operations that are in the log already: what waited to be cut when a copy was made is cut twice, into two batches.
@@ -299,12 +309,11 @@ package struct Ledger<Transaction: StoreTransaction> {
 
   /// Takes in that a life of a device's store is over: what is complete here is folded, and the rest is told to
   /// others until it is.
-  package mutating func close(_ closing: Closing, of device: DeviceID) throws {
-    let ends = Dictionary(grouping: closing.streams, by: \.channel)
-    for (number, streams) in ends.sorted(by: { $0.key < $1.key }) {
-      guard let channel = Channel(rawValue: number) else { continue }
-      let key = StreamKey(device: device, incarnation: closing.incarnation, channel: channel)
-      try transaction.setClosing(streams.map { StreamCursor(sequence: $0.sequence, hash: $0.hash) }, of: key)
+  ///
+  /// - Parameter wall: When that was signed, in milliseconds since 1970.
+  package mutating func close(_ closing: Closing, of device: DeviceID, at wall: UInt64) throws {
+    for (key, ends) in closing.ends(of: device).sorted(by: { $0.key < $1.key }) {
+      try transaction.setClosing(ends, at: wall, of: key)
       // One of which nothing has come yet is told as that: as missing.
       if try histories(of: key).isEmpty { set(StreamHead(), of: key) } else { changedHeads[key, default: []].formUnion([]) }
     }
@@ -346,6 +355,17 @@ package struct Ledger<Transaction: StoreTransaction> {
     if let index = known.firstIndex(where: { $0.branch == head.branch }) { known[index] = head } else { known.append(head) }
     heads[stream] = known
     changedHeads[stream, default: []].insert(head.branch)
+  }
+}
+
+extension Closing {
+  /// The streams that are over, each with the places where its histories ended.
+  func ends(of device: DeviceID) -> [StreamKey: [StreamCursor]] {
+    streams.reduce(into: [:]) { ends, stream in
+      guard let channel = Channel(rawValue: stream.channel) else { return }
+      let key = StreamKey(device: device, incarnation: incarnation, channel: channel)
+      ends[key, default: []].append(StreamCursor(sequence: stream.sequence, hash: stream.hash))
+    }
   }
 }
 

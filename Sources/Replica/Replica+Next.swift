@@ -63,9 +63,9 @@ extension Replica {
       heardDirty.remove(tag)
       return busy(.readPresence(tag), now)
     }
-    if let (device, cursors) = toVerify.min(by: { $0.key < $1.key }) {
-      toVerify[device] = nil
-      return busy(.verify(device, cursors), now)
+    if let (witness, cursors) = toVerify.min(by: { $0.key < $1.key }) {
+      toVerify[witness] = nil
+      return busy(.verify(witness, cursors), now)
     }
     if let due = presence.due, max(due, presence.retryAt) <= now.uptime { return writePresence(now) }
     return nil
@@ -179,7 +179,9 @@ extension Replica {
   // MARK: Resting
 
   private mutating func rest(_ now: Moment) -> [ReplicaEffect] {
+    let told = toldMissing
     let reports = news(now)
+    if lookAgain(Set(toldMissing).subtracting(told)) { return reports + next(now) }
     if presence.last &+ Peers.heartbeat <= now.uptime, presence.retryAt <= now.uptime {
       wantsSurvey = true
       return reports + writePresence(now)
@@ -204,6 +206,21 @@ extension Replica {
     if copies > toldCopies { reports.append(.report(.copied(lives: copies))) }
     toldCopies = copies
     return reports
+  }
+
+  /// What others have signed for may lie on the relay all the same, where it was passed over: every file that could hold
+  /// it is looked through once more, once for each place.
+  ///
+  /// - Returns: Whether there is something to look at.
+  private mutating func lookAgain(_ news: Set<MissingStreams.Entry>) -> Bool {
+    for entry in news {
+      let channel = entry.stream.channel
+      if entry.stream.device == device { outbox.compare(channel, .whole) }
+      for (file, reading) in inbox.readings where file.channel == channel && !reading.isDirty {
+        if file.isCarried || tags[file.tag] == entry.stream.device { inbox.isAnother(file) }
+      }
+    }
+    return !news.isEmpty
   }
 
   private mutating func wakeTime(_ now: Moment) -> UInt64 {

@@ -39,6 +39,7 @@ extension Replica {
     inbox.keepOnly(there)
     for stream in survey.streams where stream.tag != ownTag || stream.isCarried { inbox.touch(stream) }
     heardDirty.formUnion(survey.presences.filter { $0 != ownTag && tags[$0] != nil })
+    unheard.formIntersection(survey.presences)
     auditKnown { isNew || !wasReachable || !there.contains($0) }
     guard isNew || !wasReachable else { return [] }
     schedulePresence(at: now.uptime)
@@ -92,7 +93,11 @@ extension Replica {
     case .read(let stream, _)? where !error.isStrange:
       inbox.didFail(stream, now: now.uptime, using: &random)
       return []
-    case .readPresence?, .audit?, .verify?, .dropCarried?: return error.isStrange ? lost(error, now, &random) : []
+    case .readPresence(let tag)?:
+      // The next look at the relay finds it again; until then nobody knows what it says.
+      unheard.insert(tag)
+      return error.isStrange ? lost(error, now, &random) : []
+    case .audit?, .verify?, .dropCarried?: return error.isStrange ? lost(error, now, &random) : []
     case .carry(let file, _)?:
       carriage.postpone(file, now: now.uptime)
       inbox.touch(RelayStream(tag: ownTag, channel: file.channel, isCarried: true))
@@ -145,6 +150,12 @@ extension Replica {
     case .writePresence?:
       presence.due = presence.due ?? now.uptime
       presence.retryAt = now.uptime &+ presence.backoff.fail(using: &random)
+    case .verify(let witness, let cursors)?:
+      toVerify[witness] = toVerify[witness] ?? cursors
+      relay.retryAt = now.uptime &+ relay.backoff.fail(using: &random)
+    case .audit(let stream, _)?:
+      carriage.audit(stream)
+      relay.retryAt = now.uptime &+ relay.backoff.fail(using: &random)
     default: relay.retryAt = now.uptime &+ relay.backoff.fail(using: &random)
     }
     awaited = nil
@@ -259,6 +270,11 @@ extension Replica {
       note(own, now)
       for channel in Channel.all where outbox[channel].hasUnsent { outbox.compare(channel, .whole) }
     }
+    for (stream, ends) in outcome.closings { toVerify[.closing(stream.device), default: [:]][stream] = ends }
+    for stream in outcome.heads.keys {
+      // What is further may have passed the place without a stop there.
+      if let ends = unknown[.closing(stream.device)]?.removeValue(forKey: stream) { toVerify[.closing(stream.device), default: [:]][stream] = ends }
+    }
     if !outcome.heads.isEmpty { updateMissing(now) }
     return effects
   }
@@ -296,6 +312,7 @@ extension Replica {
 
   mutating func heard(_ tag: BlindTag, _ presence: Presence?, _ now: Moment) -> [ReplicaEffect] {
     isBusy = false
+    unheard.remove(tag)
     guard let presence, tags[tag] == presence.device, presence.device != device else { return [] }
     guard peers.hear(presence, own: device, now: now) else { return [] }
     for stream in presence.damaged where stream.device == device { outbox.compare(stream.channel, .whole) }
@@ -308,20 +325,20 @@ extension Replica {
         if cursor.sequence > last, heads[stream] != nil { beyond[stream, default: []].append(cursor) } else { unsure[stream, default: []].append(cursor) }
       }
     }
-    unknown[presence.device] = beyond
-    toVerify[presence.device] = unsure.isEmpty ? nil : unsure
+    unknown[.presence(presence.device)] = beyond
+    toVerify[.presence(presence.device)] = unsure.isEmpty ? nil : unsure
     updateMissing(now)
     return [.report(.heard(presence.device))]
   }
 
-  mutating func verified(_ device: DeviceID, _ unknown: [StreamKey: [StreamCursor]], _ now: Moment) {
+  mutating func verified(_ witness: Witness, _ unknown: [StreamKey: [StreamCursor]], _ now: Moment) {
     isBusy = false
     if case .verify(_, let asked)? = awaited {
       for (stream, cursors) in asked {
         for cursor in cursors where !(unknown[stream]?.contains(cursor) ?? false) { remember(cursor, of: stream) }
       }
     }
-    for (stream, cursors) in unknown { self.unknown[device, default: [:]][stream, default: []] += cursors }
+    for (stream, cursors) in unknown { self.unknown[witness, default: [:]][stream, default: []] += cursors }
     updateMissing(now)
   }
 

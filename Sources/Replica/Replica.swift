@@ -36,8 +36,10 @@ package struct Replica: Sendable {
   var wantsSurvey = true
   var heardDirty = Set<BlindTag>()
   /// Places that others have named and that are not known here, and those that have to be looked up first.
-  var unknown: [DeviceID: [StreamKey: [StreamCursor]]] = [:]
-  var toVerify: [DeviceID: [StreamKey: [StreamCursor]]] = [:]
+  var unknown: [Witness: [StreamKey: [StreamCursor]]] = [:]
+  var toVerify: [Witness: [StreamKey: [StreamCursor]]] = [:]
+  /// Presences that could not be read the last time it was tried.
+  var unheard = Set<BlindTag>()
   /// Places that were looked up and are in a history here.
   var verified: [StreamKey: Set<StreamCursor>] = [:]
   var toldMissing: [MissingStreams.Entry] = []
@@ -77,6 +79,8 @@ package struct Replica: Sendable {
     package var members: [BlindTag: DeviceID]
     package var own: OwnReport
     package var heads: [StreamKey: [StreamCursor]]
+    /// Where lives ended that are over and not complete here.
+    package var closings: [StreamKey: [StreamCursor]] = [:]
     package var remembered: [DeviceID: Peer] = [:]
     package var nextDue: UInt64?
     package var tier = Tier.selfHosted
@@ -99,6 +103,7 @@ package struct Replica: Sendable {
     (openLives, livingCopies) = (beginning.own.openLives, beginning.own.livingCopies)
     heads = beginning.heads
     nextDue = beginning.nextDue
+    for (stream, ends) in beginning.closings { toVerify[.closing(stream.device), default: [:]][stream] = ends }
     peers = Peers(remembered: beginning.remembered)
     pacing = Pacing(tier: beginning.tier)
     pacing.usedToday = beginning.usedToday
@@ -154,7 +159,7 @@ package struct Replica: Sendable {
     case .read(let stream, let from, let chunk): return read(stream, from, chunk, now)
     case .applied(let stream, let isAtEnd, let outcome): return applied(stream, isAtEnd, outcome, now)
     case .heard(let tag, let presence): return heard(tag, presence, now)
-    case .verified(let device, let unknown): verified(device, unknown, now)
+    case .verified(let witness, let unknown): verified(witness, unknown, now)
     case .audited(let stream, let lacks):
       isBusy = false
       carriage.note(lacks, of: stream, now: now.uptime)
@@ -248,7 +253,7 @@ package struct Replica: Sendable {
   }
 
   /// Everything that somebody signed for, as far as this device has heard, is here.
-  package var isComplete: Bool { missing.isEmpty && inbox.failing.isEmpty }
+  package var isComplete: Bool { missing.isEmpty && inbox.failing.isEmpty && unheard.isEmpty }
 
   /// The time by which it is decided what is from the future: the one that most clocks of the household have.
   package func limit(_ now: Moment) -> UInt64 { peers.clocks.limit(wall: now.wall) }

@@ -26,7 +26,7 @@ package enum ReplicaEvent: Sendable {
   case applied(RelayStream, isAtEnd: Bool, ApplyOutcome)
   case heard(BlindTag, Presence?)
   /// Which of the places that another device has named are in no history here.
-  case verified(DeviceID, unknown: [StreamKey: [StreamCursor]])
+  case verified(Witness, unknown: [StreamKey: [StreamCursor]])
   /// What the relay lacks of what a device wrote in a channel.
   case audited(RelayStream, [Carriage.Lack])
   /// Frames of somebody else lie in a file of ours; `isAll` when nothing of that stream is left to put up.
@@ -86,22 +86,49 @@ extension StoreTransaction {
     guard let current = try incarnation() else { return OwnReport(progress: progress, openLives: 0) }
     let lives = try openLives(of: ring, except: current)
     return OwnReport(
-      progress: progress, openLives: lives.filter { !$0.value.wasClosed }.count,
-      livingCopies: lives.filter { $0.value.wasClosed && !$0.key.isEmergency }.count)
+      progress: progress, openLives: lives.filter { $0.value.state == .open }.count,
+      livingCopies: lives.filter { $0.value.state == .living && !$0.key.isEmergency }.count)
   }
 
-  /// The lives of this store that are not folded, with whether somebody has closed each of them. What was raised in an
-  /// emergency is over when it was resolved.
-  package func openLives(of ring: KeyRing, except current: Incarnation) throws -> [Incarnation: (streams: [StreamKey: [StreamHead]], wasClosed: Bool)] {
+  /// The lives of this store that are not folded. What was raised in an emergency is over when it was resolved.
+  package func openLives(of ring: KeyRing, except current: Incarnation) throws -> [Incarnation: OpenLife] {
     var open = try openHeads().filter { $0.key.device == ring.device && $0.key.incarnation != current }
     if open.contains(where: \.key.incarnation.isEmergency) {
       let active = try record(CrisisState.record(ofAccount: ring.account.account))?["active"]?.dots.map(\.id.stream.incarnation) ?? []
       open = open.filter { !active.contains($0.key.incarnation) }
     }
+    guard !open.isEmpty else { return [:] }
+    let now = try clock().last.milliseconds
     return try Dictionary(grouping: open, by: \.key.incarnation).mapValues { streams in
-      (Dictionary(streams.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first }), try streams.contains { try !closing(of: $0.key).isEmpty })
+      let streams = Dictionary(streams.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first })
+      return OpenLife(streams: streams, state: try state(streams, now))
     }
   }
+
+  private func state(_ streams: [StreamKey: [StreamHead]], _ now: UInt64) throws -> OpenLife.State {
+    for stream in streams.keys {
+      if let last = try outlived(stream), last &+ OpenLife.copyIsMissed > now { return .living }
+    }
+    let isIncomplete = try streams.contains { stream, _ in try closing(of: stream).contains { try !knows($0, in: stream) } }
+    return isIncomplete ? .incomplete : .open
+  }
+}
+
+/// A life of this store that is over, and not folded.
+package struct OpenLife: Sendable {
+  package enum State: Sendable, Hashable {
+    /// Nobody has closed it, or it came to light later that it had gone further.
+    case open
+    /// It was closed, and a part of it is not here: that is told as missing.
+    case incomplete
+    /// It was written after it was closed: a copy of this home is alive.
+    case living
+  }
+  package var streams: [StreamKey: [StreamHead]]
+  package var state: State
+
+  /// A copy that has written nothing for a week, in milliseconds, is taken for gone.
+  static let copyIsMissed: UInt64 = 7 * 86_400_000
 }
 
 /// What this device sent, in whichever of its processes.
@@ -146,6 +173,8 @@ package struct ApplyOutcome: Sendable, Equatable {
   /// How far the streams have come that went on.
   package var heads: [StreamKey: [StreamCursor]] = [:]
   package var seen: [SeenStreams.Frame] = []
+  /// Where lives ended whose end was signed in what was taken.
+  package var closings: [StreamKey: [StreamCursor]] = [:]
   /// The last frame that was looked at.
   var tail: Inbox.Reading.Tail?
   /// Whether the reading began at the start of the file.
@@ -176,7 +205,7 @@ package enum ReplicaEffect: Sendable, Equatable {
   case read(RelayStream, from: RelayPosition)
   case apply(RelayStream, RelayChunk, startedAnew: Bool, limit: UInt64)
   case readPresence(BlindTag)
-  case verify(DeviceID, [StreamKey: [StreamCursor]])
+  case verify(Witness, [StreamKey: [StreamCursor]])
   case audit(RelayStream, SeenStreams)
   case carry(RelayStream, Carriage.Lack)
   case dropCarried(Channel)

@@ -146,7 +146,15 @@ package protocol StoreTransaction {
   func foldedOperations() throws -> [DeviceID: UInt64]
   /// The ends that a closing names for a stream.
   func closing(of stream: StreamKey) throws -> [StreamCursor]
-  mutating func setClosing(_ ends: [StreamCursor], of stream: StreamKey) throws
+  /// The same for every stream that is not folded.
+  func openClosings() throws -> [StreamKey: [StreamCursor]]
+  /// - Parameter wall: When that was signed, in milliseconds since 1970.
+  mutating func setClosing(_ ends: [StreamCursor], at wall: UInt64, of stream: StreamKey) throws
+  /// When the end of a stream was signed last.
+  func closedAt(_ stream: StreamKey) throws -> UInt64?
+  /// The time of the last write that was made after the stream was closed.
+  func outlived(_ stream: StreamKey) throws -> UInt64?
+  mutating func noteOutlived(_ stream: StreamKey, at wall: UInt64) throws
 
   func clock() throws -> HybridClock
   mutating func setClock(_ clock: HybridClock) throws

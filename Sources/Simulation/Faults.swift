@@ -36,12 +36,14 @@ package struct Faults: Sendable, Hashable {
   package var stops = 4
   /// Disks of devices that are full for a while, per thousand steps.
   package var fullDisks = 3
+  /// Devices that are let in, per thousand steps; half of them together with another one.
+  package var enrolments = 2
 
   package init() {}
 
   package static let names = [
     "loss", "repeat", "delay", "partition", "crash", "wipe", "rollback", "damage", "skew", "jump", "restore", "clone",
-    "unmount", "defer", "stop", "full",
+    "unmount", "defer", "stop", "full", "enrol",
   ]
 
   /// Only the named faults; `nil` when a name is unknown.
@@ -64,6 +66,7 @@ package struct Faults: Sendable, Hashable {
     if !names.contains("defer") { delayedFiles = 0 }
     if !names.contains("stop") { stops = 0 }
     if !names.contains("full") { fullDisks = 0 }
+    if !names.contains("enrol") { enrolments = 0 }
   }
 }
 
@@ -114,6 +117,8 @@ package enum Probe: String, Sendable, CaseIterable {
   case clockJump = "clock.jump"
   case stopped = "process.stopped"
   case diskFull = "disk.full"
+  case enrolled = "membership.enrolled"
+  case enrolledTwice = "membership.two-at-once"
 }
 
 /// A promise that a run broke.
@@ -134,4 +139,20 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case hastyAlert
   /// What others have signed for is not looked at.
   case hidesMissing
+  /// A store that was put back goes on in the life that it had.
+  case reusesNumbers
+  /// A reader takes a number for known without comparing the frame.
+  case numbersAlone
+  /// What a device wrote and its log lacks is not taken back.
+  case neverTakesBack
+  /// What the relay lacks of others is not put there.
+  case neverCarries
+  /// Nobody looks whether a life that was closed is complete here.
+  case ignoresClosings
+  /// Raising a crisis waits for what was written before it.
+  case waitsAtGaps
+  /// Whatever lies in the folder is the relay.
+  case writesAnywhere
+  /// Of two devices that are let in at once the second is forgotten.
+  case forgetsNewcomers
 }

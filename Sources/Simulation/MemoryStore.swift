@@ -18,10 +18,14 @@ package final class MemoryStore: ReplicaStore {
     var heads: [StreamKey: [StreamHead]] = [:]
     var folded: [StreamKey: [StreamHead]] = [:]
     var closings: [StreamKey: [StreamCursor]] = [:]
+    var closedAt: [StreamKey: UInt64] = [:]
+    var outlived: [StreamKey: UInt64] = [:]
     var clock = HybridClock()
     var hash = StateHash()
     var pending: [Lane: [Operation]] = [:]
     var batches: [StreamKey: [StoredBatch]] = [:]
+    /// Where they end.
+    var places: [StreamKey: Set<StreamCursor>] = [:]
     var ownLog: [Channel: [StoredBatch]] = [:]
     var ownOperations: [Channel: UInt64] = [:]
     var early: [OperationID: [UInt8]] = [:]
@@ -124,7 +128,15 @@ package struct MemoryTransaction: StoreTransaction {
     }
   }
   package func closing(of stream: StreamKey) throws -> [StreamCursor] { contents.closings[stream] ?? [] }
-  package mutating func setClosing(_ ends: [StreamCursor], of stream: StreamKey) throws { contents.closings[stream] = ends }
+  package func openClosings() throws -> [StreamKey: [StreamCursor]] { contents.closings.filter { contents.folded[$0.key] == nil && !$0.value.isEmpty } }
+  package mutating func setClosing(_ ends: [StreamCursor], at wall: UInt64, of stream: StreamKey) throws {
+    (contents.closings[stream], contents.closedAt[stream], contents.outlived[stream]) = (ends, wall, nil)
+  }
+  package func closedAt(_ stream: StreamKey) throws -> UInt64? { contents.closedAt[stream] }
+  package func outlived(_ stream: StreamKey) throws -> UInt64? { contents.outlived[stream] }
+  package mutating func noteOutlived(_ stream: StreamKey, at wall: UInt64) throws {
+    contents.outlived[stream] = max(wall, contents.outlived[stream] ?? 0)
+  }
 
   package func clock() throws -> HybridClock { contents.clock }
   package mutating func setClock(_ clock: HybridClock) throws { contents.clock = clock }
@@ -165,6 +177,7 @@ package struct MemoryTransaction: StoreTransaction {
 
   package mutating func append(_ batch: StoredBatch, isOwn: Bool) throws {
     contents.batches[batch.stream, default: []].append(batch)
+    contents.places[batch.stream, default: []].insert(batch.cursor)
     guard isOwn else { return }
     contents.ownLog[batch.stream.channel, default: []].append(batch)
     contents.ownOperations[batch.stream.channel, default: 0] += batch.count

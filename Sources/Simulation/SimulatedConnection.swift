@@ -20,10 +20,12 @@ final class SimulatedConnection: Relay, @unchecked Sendable {
 
   /// The folder is not the relay: a drive is not mounted, or another one is.
   var isAway = false
+  /// Takes whatever lies there for the relay, as no program should.
+  var takesAnything = false
 
   private func request<Answer>(_ body: () throws(RelayError) -> Answer) throws(RelayError) -> Answer {
     if isPartitioned { throw .unreachable("the relay") }
-    if isAway { throw random.happens(permille: 500) ? .noRelay("the relay") : .another("the relay", identity: 99) }
+    if isAway, !takesAnything { throw random.happens(permille: 500) ? .noRelay("the relay") : .another("the relay", identity: 99) }
     if let faults, random.happens(permille: faults.lostRequests) {
       met(.lostRequest)
       throw .unreachable("the relay")
@@ -64,7 +66,9 @@ final class SimulatedConnection: Relay, @unchecked Sendable {
   }
 
   func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {
-    try request { () throws(RelayError) in
+    // Into a folder that nobody reads.
+    if isAway, takesAnything { return RelayPosition(generation: 99, offset: 99) }
+    return try request { () throws(RelayError) in
       let end = try inner.append(frames, to: stream)
       touched.append(.stream(stream))
       return end

@@ -12,6 +12,8 @@ package struct Sweep: Sendable {
     package var failures: [Failure] = []
     package var met: [Probe: Int] = [:]
     package var steps = 0
+    /// How many worlds were run: fewer than asked for where the first failure ends it.
+    package var runs = 0
     /// Folds the traces of all worlds in the order of their seeds.
     package var hash: UInt64 = 0
     /// Rare situations that never came up.
@@ -56,6 +58,7 @@ package struct Sweep: Sendable {
     var result = Result()
     for index in 0..<runs {
       guard let outcome = outcomes[index] else { continue }
+      result.runs += 1
       result.steps += outcome.steps
       result.hash = (result.hash &* 0x0000_0100_0000_01b3) ^ outcome.traceHash
       for (probe, count) in outcome.met { result.met[probe, default: 0] += count }

@@ -67,6 +67,13 @@ extension World {
   func checkComplete(_ index: Int) throws {
     guard let replica = devices[index].replica else { return }
     let contents = devices[index].store.contents
+    for (stream, ends) in contents.closings {
+      guard ends.allSatisfy({ contents.has($0, in: stream) }) else {
+        throw Violation(
+          promise: "nobody says up to date who lacks what somebody signed for",
+          detail: "device \(index) lacks a part of a life that was closed, in channel \(stream.channel.rawValue)")
+      }
+    }
     for (device, peer) in replica.peers.all where peer.heard != nil {
       for (stream, cursors) in (devices[index].heard[device] ?? peer.presence).cursors {
         for cursor in cursors where cursor.sequence > 0 && !contents.has(cursor, in: stream) {
@@ -75,6 +82,15 @@ extension World {
             detail: "device \(index) lacks \(cursor.sequence) in channel \(stream.channel.rawValue) that \(device) has")
         }
       }
+    }
+  }
+
+  /// Who says that nothing waits has what it wrote on the relay that the others read, as far as that kept it.
+  func checkSent(_ index: Int) throws {
+    guard steps.isMultiple(of: 8), isRelayFaithful, !devices[index].wasPutBack, [.delayedFile].allSatisfy({ probes.all[$0] == nil }) else { return }
+    let there = Set(relay.frames)
+    for (channel, batches) in devices[index].store.contents.ownLog where !batches.allSatisfy({ there.contains($0.frame) }) {
+      throw Violation(promise: "nobody says that everything was sent that is not on the relay", detail: "device \(index), channel \(channel.rawValue)")
     }
   }
 
@@ -239,7 +255,7 @@ extension MemoryStore.Contents {
       .mapValues { Set($0.filter { $0.batched > 0 }.map(\.cursor)) }.filter { !$0.value.isEmpty }
   }
 
-  func has(_ cursor: StreamCursor, in stream: StreamKey) -> Bool { batches[stream]?.contains { $0.cursor == cursor } ?? false }
+  func has(_ cursor: StreamCursor, in stream: StreamKey) -> Bool { places[stream]?.contains(cursor) ?? false }
 
   func holds(_ id: OperationID) -> Bool {
     let isFiled = batches[StreamKey(id.stream)]?.contains { batch in

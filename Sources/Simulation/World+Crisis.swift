@@ -191,6 +191,26 @@ extension World {
     household.stages.append((stage, about))
   }
 
+  /// An activation that was read is shown at once, whatever of its stream has not arrived.
+  func checkShown(_ effect: ReplicaEffect, _ answer: ReplicaEvent, _ index: Int) throws {
+    guard case .apply(let stream, let chunk, _, _) = effect, stream.channel.lane == .crisis,
+      case .applied(_, _, let outcome) = answer, outcome.gaps > 0, outcome.bad == 0
+    else { return }
+    let device = devices[index]
+    for frame in chunk.frames {
+      guard let header = BlindHeader(frame), let owner = device.performer.tags[header.tag],
+        let keys = device.performer.members.keys(of: owner),
+        let id = StreamKey(device: owner, incarnation: header.incarnation, channel: header.channel).id,
+        case .operations(let content)? = try? device.ring.account.sealer.open(frame, keys: keys).content
+      else { continue }
+      for operation in try OperationCodec.decode(content, .run(stream: id, first: header.first)) where raised.contains(operation.id) {
+        guard try device.store.read({ try $0.hasArrived(operation.id) || $0.isQuarantined(operation.id) }) else {
+          throw Violation(promise: "a crisis that was read is shown at once", detail: "device \(index), number \(operation.id.sequence)")
+        }
+      }
+    }
+  }
+
   /// Every device that was connected all the time has an activation within the bound.
   mutating func checkReach() throws {
     for (place, entry) in household.underWay.enumerated().reversed() {

@@ -71,10 +71,13 @@ extension World {
           contents: devices[index].store.durableContents, acknowledged: devices[index].acknowledged, relay: relay.image,
           identity: relay.identity))
     }
+    if random.happens(permille: faults.enrolments) { try enrol(index) }
+    // Who has let somebody in holds the only word of it for a while.
+    guard devices[index].admitting == nil else { return }
     if random.happens(permille: faults.putBacks), let image = devices[index].images.randomElement(using: &random) {
       try putBack(index, image)
     }
-    if random.happens(permille: faults.clones), devices.count < 5 { try clone(index) }
+    if random.happens(permille: faults.clones), devices.count < 5, devices[index].admitting == nil { try clone(index) }
     if random.happens(permille: faults.stops), devices[index].replica != nil, devices[index].stoppedUntil <= now { try stop(index) }
     if random.happens(permille: faults.fullDisks) {
       devices[index].store.isFull.toggle()
@@ -87,6 +90,49 @@ extension World {
     }
   }
 
+  // MARK: Newcomers
+
+  /// Lets one device in, or two at once on two devices.
+  private mutating func enrol(_ index: Int) throws {
+    guard devices.count < 6 else { return }
+    var admitters = [index]
+    if random.happens(permille: 500) { admitters.append(random.number(0...devices.count - 1)) }
+    if admitters.count == 2 { probes.count(.enrolledTwice) }
+    for admitter in admitters where devices[admitter].admitting == nil && devices[admitter].replica != nil { try admit(by: admitter) }
+  }
+
+  private mutating func admit(by index: Int) throws {
+    armPowerCut(index)
+    let keys = try DeviceKeys(using: &random)
+    let certificate = DeviceCertificate(device: DeviceID(using: &random), name: "newcomer", kind: "phone", keys: keys, created: 0)
+    do {
+      _ = try devices[index].performer.admit(certificate, signature: try certificate.signedBy(keys), now: moment(index), using: &random) { _, _ in }
+    } catch is PowerCut { return powerCut(index) } catch is MemoryStore.DiskFull { return }
+    probes.count(.enrolled)
+    devices[index].admitting = certificate.device
+    let tags = devices[index].performer.tags
+    devices[index].replica?.learn(tags)
+    try feed(index, .committed(devices[index].store.read { try $0.ownReport(of: devices[index].ring) }))
+    schedule(index, .begin(KeyRing(account: devices[index].ring.account, device: certificate.device, keys: keys)), after: milliseconds(500))
+  }
+
+  mutating func begin(_ ring: KeyRing, admittedBy index: Int) throws {
+    let again = Item.begin(ring)
+    guard let replica = devices[index].replica, replica.outbox[.membership].isComplete else {
+      return schedule(index, again, after: milliseconds(300))
+    }
+    if !devices.contains(where: { $0.id == ring.device }) {
+      devices.append(try makeDevice(ring, devices[index].performer.members))
+      try boot(devices.count - 1)
+      schedule(devices.count - 1, .act, after: milliseconds(random.number(0...400)))
+      if isPolled { schedule(devices.count - 1, .poll, after: milliseconds(1_000)) }
+    }
+    // Until everybody knows of it, nobody forgets it.
+    let isKnown = devices.allSatisfy { Members(rootKey: ring.account.rootKey, trusted: $0.store.durableContents.membership).devices.contains(ring.device) }
+    guard isKnown || isCalm else { return schedule(index, again, after: milliseconds(300)) }
+    devices[index].admitting = nil
+  }
+
   // MARK: Homes
 
   /// The files of a device are put back to an earlier moment, sometimes with the relay.
@@ -95,13 +141,14 @@ extension World {
     // A mark shows most copies; a machine that is put back as a whole shows nothing.
     let isNoticed = random.happens(permille: 600)
     if !isNoticed { mayFork = true }
+    let provesNothing = isNoticed && sabotage != .reusesNumbers
     probes.count(isNoticed ? .putBack : .putBackUnnoticed)
     if withRelay {
       relay.restore(image.relay)
       probes.count(.putBackWithRelay)
       disturb()
     }
-    devices[index].store.putBack(image.contents, isNoticed: isNoticed)
+    devices[index].store.putBack(image.contents, isNoticed: provesNothing)
     (devices[index].acknowledged, devices[index].wasPutBack) = (image.acknowledged, true)
     forgetWhatNobodyHas()
     devices[index].replica = nil
@@ -143,6 +190,15 @@ extension World {
     resolved = resolved.filter { known.contains($0.key) }
   }
 
+  private func operations(in frame: [UInt8], _ keys: MemberKeys, _ stream: StreamID, _ first: UInt64, _ sealer: BatchSealer) -> [OperationID]? {
+    if let known = opened.value[frame] { return known }
+    guard case .operations(let content)? = try? sealer.open(frame, keys: keys).content,
+      let operations = try? OperationCodec.decode(content, .run(stream: stream, first: first))
+    else { return nil }
+    opened.value[frame] = operations.map(\.id)
+    return opened.value[frame]
+  }
+
   /// The operations in frames that can be opened, and that everything is there for which they follow.
   func operations(in frames: Set<[UInt8]>) -> Set<OperationID> {
     var streams: [StreamKey: [StreamCursor: [(frame: [UInt8], first: UInt64, hash: [UInt8])]]] = [:]
@@ -159,10 +215,8 @@ extension World {
       var ends = [StreamCursor(sequence: 0, hash: noPreviousHash)]
       while let end = ends.popLast() {
         for next in followers[end] ?? [] {
-          guard case .operations(let content)? = try? sealer.open(next.frame, keys: keys).content,
-            let operations = try? OperationCodec.decode(content, .run(stream: id, first: next.first))
-          else { continue }
-          found.formUnion(operations.map(\.id))
+          guard let operations = operations(in: next.frame, keys, id, next.first, sealer) else { continue }
+          found.formUnion(operations)
           ends.append(StreamCursor(sequence: next.first + UInt64(operations.count) - 1, hash: next.hash))
         }
       }

@@ -49,12 +49,12 @@ extension World {
     store.syncsCommits = sabotage != .lazyDisk
     let tag = BlindTag(bytes: ring.account.sealer.tags.device(ring.device))
     let connection = SimulatedConnection(relay.connection(of: tag, meaning: relay.identity), seed: random.next())
-    connection.faults = faults
+    connection.faults = isCalm ? nil : faults
     let probes = probes
     connection.met = { probes.count($0) }
     let performer = try EffectPerformer(store: store, relay: connection, ring: ring, run: random.next())
     var device = Device(id: ring.device, ring: ring, store: store, connection: connection, performer: performer)
-    device.skewMilliseconds = faults.skewSeconds == 0 ? 0 : random.number(-faults.skewSeconds...faults.skewSeconds) * 1_000
+    device.skewMilliseconds = isCalm || faults.skewSeconds == 0 ? 0 : random.number(-faults.skewSeconds...faults.skewSeconds) * 1_000
     return device
   }
 

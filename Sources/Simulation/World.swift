@@ -48,6 +48,8 @@ package struct World {
     var crisisSeen: CrisisWatch.Kept?
     /// The crisis as it was last looked at.
     var crisisHash: StateHash?
+    /// A device that it has let in, and that not everybody knows yet.
+    var admitting: DeviceID?
     /// Since when it has been running, unpartitioned, with a relay that did not lose anything.
     var connectedSince: UInt64 = 0
   }
@@ -76,6 +78,8 @@ package struct World {
     case adopt
     /// The relay that was away is back.
     case back
+    /// A device that was let in begins, once its admission is where the others read it.
+    case begin(KeyRing)
   }
 
   var random: SeededRandom
@@ -84,6 +88,8 @@ package struct World {
   var devices: [Device] = []
   let relay = MemoryRelay()
   let person: Person
+  /// What is in the frames that were opened to see what somebody still has.
+  let opened = Box<[[UInt8]: [OperationID]]>([:])
   var household = Household()
   var faults: Faults
   let sabotage: Sabotage?
@@ -199,7 +205,8 @@ package struct World {
       now = max(now, at)
       if case .act = entry.item { continue }
       try step(entry.device, entry.item)
-      if agrees, devices.allSatisfy({ $0.store.contents.quarantine.isEmpty }) { return }
+      // Looking costs as much as several steps.
+      if steps.isMultiple(of: 4), agrees, devices.allSatisfy({ $0.store.contents.quarantine.isEmpty }) { return }
     }
   }
 
@@ -223,6 +230,7 @@ package struct World {
       _ = try? performer.perform(effect, now: moment(index), using: &random)
       return notify(from: index)
     case .adopt: return try adoptRelay()
+    case .begin(let ring): return try begin(ring, admittedBy: index)
     case .back:
       devices[index].connection.isAway = false
       return
@@ -293,7 +301,8 @@ package struct World {
       do {
         let moment = moment(index)
         if effect == .closeLives { probes.count(.lifeClosed) }
-        guard let answer = try devices[index].performer.perform(effect, now: moment, using: &random) else { return }
+        guard let answer = try answer(to: effect, moment, index) else { return }
+        try checkShown(effect, answer, index)
         let run = devices[index].run
         schedule(index, .event(answer, run: run), after: delay())
         if case .read = answer, !isCalm, random.happens(permille: faults.repeated) {
@@ -321,7 +330,9 @@ package struct World {
     case .missing(let entries): if !entries.isEmpty { probes.count(.missing) }
     case .released: probes.count(.released)
     case .copied: probes.count(.copyTold)
-    case .idle(settled: true, complete: true): try checkComplete(index)
+    case .idle(settled: true, complete: true):
+      try checkComplete(index)
+      try checkSent(index)
     default: break
     }
   }

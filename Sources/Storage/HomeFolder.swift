@@ -33,6 +33,7 @@ package struct HomeFolder: Sendable, Hashable {
   package var emergencyKey: String { emergency + "/key" }
   /// What happened, without anything private.
   package var log: String { path + "/log.txt" }
+  package var earlierLog: String { path + "/log.1.txt" }
 
   /// What lies in a folder.
   package enum Content: Sendable, Hashable {

@@ -154,14 +154,49 @@ extension SQLiteTransaction {
     return ends
   }
 
-  package mutating func setClosing(_ ends: [StreamCursor], of stream: StreamKey) throws {
+  package func openClosings() throws -> [StreamKey: [StreamCursor]] {
+    let rows = try Row.fetchCursor(
+      database.cachedStatement(
+        sql: """
+          SELECT device, incarnation, channel, sequence, hash FROM closings JOIN writers ON number = closings.writer
+          WHERE NOT EXISTS (SELECT 1 FROM folded WHERE folded.writer = closings.writer AND folded.channel = closings.channel)
+          """))
+    var closings: [StreamKey: [StreamCursor]] = [:]
+    while let row = try rows.next() {
+      guard let stream = Self.stream(row) else { continue }
+      let end = StreamCursor(sequence: UInt64(bitPattern: row["sequence"] as Int64), hash: UInt64(bitPattern: row["hash"] as Int64))
+      closings[stream, default: []].append(end)
+    }
+    return closings
+  }
+
+  package func closedAt(_ stream: StreamKey) throws -> UInt64? { try wall("closings", stream) }
+  package func outlived(_ stream: StreamKey) throws -> UInt64? { try wall("outlived", stream) }
+
+  private func wall(_ table: String, _ stream: StreamKey) throws -> UInt64? {
+    guard let writer = try number(of: stream) else { return nil }
+    return try Int64.fetchOne(
+      database.cachedStatement(sql: "SELECT max(wall) FROM \(table) WHERE writer = ? AND channel = ?"),
+      arguments: [writer, stream.channel.rawValue]).map { UInt64(bitPattern: $0) }
+  }
+
+  package mutating func noteOutlived(_ stream: StreamKey, at wall: UInt64) throws {
+    let wall = max(wall, try outlived(stream) ?? 0)
+    try database.run(
+      "INSERT OR REPLACE INTO outlived (writer, channel, wall) VALUES (?, ?, ?)",
+      [try assignedNumber(of: stream), stream.channel.rawValue, Int64(bitPattern: wall)])
+  }
+
+  package mutating func setClosing(_ ends: [StreamCursor], at wall: UInt64, of stream: StreamKey) throws {
     let writer = try assignedNumber(of: stream)
     // One that is closed again with more than before: what was said last holds.
-    try database.run("DELETE FROM closings WHERE writer = ? AND channel = ?", [writer, stream.channel.rawValue])
+    for table in ["closings", "outlived"] {
+      try database.run("DELETE FROM \(table) WHERE writer = ? AND channel = ?", [writer, stream.channel.rawValue])
+    }
     for end in ends {
       try database.run(
-        "INSERT OR IGNORE INTO closings (writer, channel, sequence, hash) VALUES (?, ?, ?, ?)",
-        [writer, stream.channel.rawValue, Int64(bitPattern: end.sequence), Int64(bitPattern: end.hash)])
+        "INSERT OR IGNORE INTO closings (writer, channel, sequence, hash, wall) VALUES (?, ?, ?, ?, ?)",
+        [writer, stream.channel.rawValue, Int64(bitPattern: end.sequence), Int64(bitPattern: end.hash), Int64(bitPattern: wall)])
     }
   }
 }

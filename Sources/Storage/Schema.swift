@@ -34,9 +34,11 @@ enum Schema {
       batched INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (writer, channel, branch)
     ) WITHOUT ROWID;
     CREATE TABLE closings (
-      writer INTEGER NOT NULL, channel INTEGER NOT NULL, sequence INTEGER NOT NULL, hash INTEGER NOT NULL,
+      writer INTEGER NOT NULL, channel INTEGER NOT NULL, sequence INTEGER NOT NULL, hash INTEGER NOT NULL, wall INTEGER NOT NULL,
       PRIMARY KEY (writer, channel, sequence, hash)
     ) WITHOUT ROWID;
+    -- When something was written last in a stream of this device that had been closed: a copy that is alive.
+    CREATE TABLE outlived (writer INTEGER NOT NULL, channel INTEGER NOT NULL, wall INTEGER NOT NULL, PRIMARY KEY (writer, channel)) WITHOUT ROWID;
     -- What is folded, and what this device wrote, added up.
     CREATE TABLE totals (
       device BLOB NOT NULL, channel INTEGER NOT NULL, folded INTEGER NOT NULL, PRIMARY KEY (device, channel)

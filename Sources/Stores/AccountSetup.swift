@@ -48,7 +48,8 @@ package enum AccountSetup {
   package static func check(_ home: HomeFolder, replacing isReplacing: Bool) throws(StorageError) {
     switch home.content {
     case .nothing: return
-    case .store, .incomplete: if !isReplacing { throw .storeExists(home.path) }
+    case .store: if !isReplacing { throw .storeExists(home.path) }
+    case .incomplete(let missing): if !isReplacing { throw .incomplete(home.path, missing: missing) }
     case .foreign: throw .notEmpty(home.path)
     }
   }

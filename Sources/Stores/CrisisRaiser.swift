@@ -16,6 +16,8 @@ package final class CrisisRaiser: Sendable {
     var savedAt: UInt64?
     var operation: OperationID?
     var isOver = false
+    /// What this raiser carries.
+    var frames: [[UInt8]] = []
   }
   private let home: HomeFolder
   /// `nil` where the store cannot be opened, or not yet.
@@ -76,7 +78,10 @@ package final class CrisisRaiser: Sendable {
 
   /// What became of resolving.
   package enum Resolution: Sendable {
+    /// Nothing is active, as far as this device and the relay know.
     case nothing
+    /// Nothing is active here, and the relay could not be looked at.
+    case nothingHere
     /// Every activation that this device has seen.
     case resolved(Actions.CrisisChange)
     /// The store cannot be used: what was raised on this device is taken back. What other devices raised is not known.
@@ -86,49 +91,100 @@ package final class CrisisRaiser: Sendable {
   /// Milliseconds for which a lock of another program is waited for, when there is another way.
   private static let patience = 500
 
+  /// Frames that were raised by this raiser, wherever they are by now.
+  package var frames: [[UInt8]] { state.withLock { $0.frames } }
+
   /// Resolves what this device knows of; where the store cannot be used, takes back what was raised here.
   ///
-  /// - Parameter problem: Why there is no store.
+  /// - Parameters:
+  ///   - problem: Why there is no store.
+  ///   - raised: Frames of raisers of this program, which no disk may have taken.
   /// - Throws: ``StorageError`` where nothing can be done.
-  package func resolve(instead problem: (any Error)? = nil) throws -> Resolution {
+  package func resolve(instead problem: (any Error)? = nil, raised: [[UInt8]] = []) throws -> Resolution {
     var problem = problem
     if let store {
-      let relay = relay
-      do {
-        let hasJournal = EmergencyJournal(home) != nil
+      switch resolved(in: store) {
+      case .success(let change?)?: return .resolved(change)
+      case .success(nil)?: break
+      case .failure(let error)?: problem = error
+      case nil: problem = StorageError.locked(home.database)
+      }
+    }
+    // What no disk took is known to this program, or to the relay.
+    let sent = Self.waited(Self.relayMayTake) { [home, relay] in
+      EmergencyJournal(home).flatMap { journal in relay().flatMap { try? journal.sent($0) } }
+    } ?? nil
+    if try withdraw(raised + (sent ?? []), known: store.flatMap { problem == nil ? $0 : nil }) { return .takenBack }
+    if let problem { throw problem }
+    return sent == nil ? .nothingHere : .nothing
+  }
+
+  /// Resolves in the store, on a thread that may be left behind: a lock of another program may hold it for long.
+  private func resolved(in store: Store) -> Result<Actions.CrisisChange?, any Error>? {
+    let (home, relay) = (home, relay)
+    let hasJournal = EmergencyJournal(home) != nil
+    return Self.waited(hasJournal ? Self.storeMayTake : 60_000) {
+      Result {
         try store.takeOverJournal(within: Self.patience)
         let courier = Courier {
           guard let relay = relay() else { throw RelayError.unreachable("") }
           return relay
         }
-        let change = try Actions(store, courier: courier, patience: hasJournal ? Self.patience : nil).resolveCrisis()
-        return change.map { .resolved($0) } ?? .nothing
-      } catch { problem = error }
+        return try Actions(store, courier: courier, patience: hasJournal ? Self.patience : nil).resolveCrisis()
+      }
     }
-    if try withdraw() { return .takenBack }
-    if let problem { throw problem }
-    return .nothing
   }
+
+  /// Milliseconds.
+  private static let storeMayTake = 1_500
+  private static let relayMayTake = 1_000
+
+  /// - Returns: `nil` where it took longer.
+  private static func waited<Answer: Sendable>(_ milliseconds: Int, _ body: @escaping @Sendable () -> Answer) -> Answer? {
+    let (done, found) = (Latch(), Found<Answer>())
+    Thread.detachNewThread {
+      let answer = body()
+      found.answer.withLock { $0 = answer }
+      done.open()
+    }
+    return done.wait(milliseconds) ? found.answer.withLock { $0 } : nil
+  }
+
+  private final class Found<Answer: Sendable>: Sendable { let answer = Mutex<Answer?>(nil) }
 
   /// Takes back what was raised here by this way, where the store cannot.
   ///
+  /// - Parameters:
+  ///   - more: Frames that do not lie in the journal.
+  ///   - store: One that can be asked what has ended already.
   /// - Returns: Whether there was something.
-  package func withdraw() throws -> Bool {
+  package func withdraw(_ more: [[UInt8]] = [], known store: Store? = nil) throws -> Bool {
     guard let journal = EmergencyJournal(home) else { return false }
-    let entries = try journal.withdrawal(wall: SystemClock.now.wall)
+    var entries = try journal.withdrawal(with: more, wall: SystemClock.now.wall)
+    if let store {
+      // What the store has taken over and resolved is over.
+      entries = try store.read { transaction in try entries.filter { try !$0.operation.replaces.contains { try transaction.hasArrived($0) } } }
+    }
     guard !entries.isEmpty else { return false }
     carry(entries, journal)
     return true
   }
 
   private func carry(_ entries: [EmergencyJournal.Entry], _ journal: EmergencyJournal) {
-    state.withLock { $0.operation = entries.first?.operation.id }
+    state.withLock { ($0.operation, $0.frames) = (entries.first?.operation.id, entries.map(\.frame)) }
     note { ($0.disk, $0.relay) = (.underWay, .underWay) }
     if journal.location.isPrivate(to: home) { note { $0.isRelayPrivate = true } }
     let (home, store, relay) = (home, store, relay)
     run { self.keep(entries, journal, home, store) }
     run { self.send(entries.map(\.frame), journal, relay) }
+    run {
+      fmPause(Self.overdue)
+      self.note { $0.isOverdue = !$0.disk.isDone && !$0.relay.isDone }
+    }
   }
+
+  /// Milliseconds after which what is still under way counts as not done.
+  private static let overdue = 900
 
   private func run(_ body: @escaping @Sendable () -> Void) {
     let thread = Thread { body() }

@@ -2,6 +2,7 @@ import CSystem
 import Causality
 import ConflictResolution
 import Foundation
+import Logging
 import Replica
 import Sealing
 import Storage
@@ -31,6 +32,11 @@ final class DriverLoop {
   var journalDue: UInt64? = 0
   var deliveredJournal = Set<[UInt8]>()
   var knownNames: [DeviceID: String]?
+  let log: Logger
+  /// Whether it was looked who leads.
+  var hasLooked = false
+  /// What the other processes were told of the exchange.
+  var keptStatus: ExchangeStatus?
 
   var store: Store { driver.store }
   var observer: ReplicaDriver.Observer { driver.observer }
@@ -47,7 +53,7 @@ final class DriverLoop {
 
   /// - Parameter problem: Why the thread before was left behind.
   init(_ driver: ReplicaDriver, generation: Int, after problem: RelayError?) throws {
-    (self.driver, self.generation) = (driver, generation)
+    (self.driver, self.generation, log) = (driver, generation, HomeLog.logger(driver.store.home))
     let store = driver.store
     var random = SystemRandomNumberGenerator()
     var performer = try EffectPerformer(store: store, relay: driver.relay, ring: store.ring, run: random.next())
@@ -70,7 +76,10 @@ final class DriverLoop {
       )
     }
     replica = Replica(device: store.ring.device, beginning, now: now)
-    if let problem { replica.isUnanswered(problem, abandoned: driver.shared.withLock { $0.abandoned }, now: now) }
+    if let problem {
+      log.error("relay does not answer", metadata: ["code": "\(problem.code)"])
+      replica.isUnanswered(problem, abandoned: driver.shared.withLock { $0.abandoned }, now: now)
+    }
     try followAdmissions(now)
   }
 
@@ -84,7 +93,7 @@ final class DriverLoop {
       guard isInPlace(now) else { break }
       drain(now)
       if isStopping, isDone(now) { break }
-      if peers.look(now: now.uptime) { leadershipChanged(now) }
+      if peers.look(now: now.uptime) || !hasLooked { leadershipChanged(now) }
       publishIfDue(now)
       if isLeader, !events.isEmpty {
         if let rest = givingWay.rest(SystemClock.now.uptime) {
@@ -135,7 +144,9 @@ final class DriverLoop {
     if !performer.members.devices.contains(store.ring.device) {
       live.add(.alarm, "this device does not belong to the account: its admission was taken back. What it has stays here; join again to share it", now)
     }
-    switch try? store.continuity() {
+    let verdict = try? store.continuity()
+    if let verdict, verdict != .proved { log.notice("opened", metadata: ["follows": "\(verdict)"]) }
+    switch verdict {
     case .behind: live.add(.alarm, "this store has lost its last changes here; what other devices and the relay have of them comes back, and what is written from now on begins a new life", now)
     case .copied: live.add(.notable, "this home was put back or copied since it was used last; what is written from now on begins a new life, and nothing is lost by it", now)
     case .noMark, .proved, nil: break
@@ -280,6 +291,7 @@ final class DriverLoop {
       guard driver.isCurrent(generation) else { return }
       driver.shared.withLock { $0.callSince = nil }
       observer.failed(error)
+      log.error("store refused", metadata: ["code": "\((error as? any ActionableError)?.code ?? "unexpected")"])
       live.add(.warning, (error as? any ActionableError)?.summary ?? "the store could not be used; it is tried again", SystemClock.now)
       events.insert(.storeFailed, at: 0)
     }
@@ -287,6 +299,7 @@ final class DriverLoop {
 
   func tell(_ report: ReplicaReport, _ now: Moment) {
     requests.observe(report)
+    log.note(report)
     if case .idle = report {} else { observer.report(report, now) }
     live.note(report, replica, names: names, now: now)
     switch report {
@@ -294,6 +307,15 @@ final class DriverLoop {
     case .admitted: knownNames = nil
     default: break
     }
+    // The other processes of this device show the same.
+    if report.isAboutExchange, isLeader, status(now).isOtherThan(keptStatus) { flush.isDirty = true }
+  }
+
+  /// How the exchange stands.
+  func status(_ now: Moment) -> ExchangeStatus {
+    let queues = replica.outbox.queues.filter { $0.key.lane != nil }.values
+    let (saved, accepted) = (queues.reduce(0) { $0 + $1.saved }, queues.reduce(0) { $0 + min($1.saved, $1.accepted) })
+    return ExchangeStatus(replica, saved: saved, accepted: accepted, names: names, now: now)
   }
 
   func arrived(_ changes: [AppliedChange], _ now: Moment) {
@@ -311,6 +333,8 @@ final class DriverLoop {
   func leadershipChanged(_ now: Moment) {
     live.isExchanging = isLeader
     live.changed(now)
+    hasLooked = true
+    log.info(isLeader ? "leads" : "follows")
     guard isLeader else {
       watch?.end()
       watch = nil
@@ -330,73 +354,11 @@ final class DriverLoop {
     do {
       if try requests.takeRequests(store) { events.append(.syncRequested) }
       guard requests.isSettled, live.isCrisisActive || !live.reviews.isExpected(now) else { return }
+      // Whoever asked reads what is missing, and what is wrong, from there.
+      if status(now).isOtherThan(keptStatus) { remember(now) }
       try requests.complete(store)
       observer.report(.idle(settled: true, complete: requests.isComplete), now)
     } catch { observer.failed(error) }
   }
 
-  // MARK: What there is to see
-
-  /// In a crisis what is not about it is shown a little less often.
-  var publishGap: UInt64 { (live.isCrisisActive ? 3 : 1) * 1_000_000_000 / UInt64(Limits.framesPerSecond) }
-  var names: [DeviceID: String] {
-    if let knownNames { return knownNames }
-    let names = (try? store.read { try SnapshotBuilder.names($0, performer.members) }) ?? [:]
-    knownNames = names
-    return names
-  }
-
-  func publishIfDue(_ now: Moment) {
-    // A crisis is drawn at once, also in the middle of a long catch-up.
-    guard needsPublishing, let publish = observer.snapshot, crisisIsNews || now.uptime >= lastPublished + publishGap else { return }
-    (needsPublishing, crisisIsNews) = (false, false)
-    lastPublished = now.uptime
-    let builder = SnapshotBuilder(ring: store.ring, members: performer.members, relay: driver.relayName)
-    do {
-      publish(try store.read {
-        try live.refresh($0)
-        let isElsewhere = isLeader ? false : PeerProcesses.isLed(store.home, now: now.uptime)
-        return try builder.build($0, live: live, isLeader ? .here(replica) : isElsewhere ? .elsewhere : .nowhere, now: now)
-      })
-    } catch { observer.failed(error) }
-  }
-
-  func flushIfDue(_ now: Moment) {
-    guard flush.isDirty || live.measurements.hasChanged || live.hasProgress, isLeader,
-      now.uptime >= flush.due(inCrisis: live.isCrisisActive)
-    else {
-      if live.measurements.hasChanged || live.hasProgress { flush.isDirty = isLeader }
-      return
-    }
-    remember(now)
-  }
-
-  /// Keeps what other processes of this device, and the next run, want to know.
-  func remember(_ now: Moment) {
-    guard isLeader else { return }
-    live.hasProgress = false
-    let presences = flush.take(now: now.uptime)
-    let measurements = live.measurements.takeChanged()
-    let progress = replica.outbox.queues.mapValues(\.accepted)
-    let known = replica.peers.all
-    let names = names
-    var tally = live.conflicts
-    do {
-      try store.write { transaction in
-        for (device, presence) in presences.sorted(by: { $0.key < $1.key }) {
-          try transaction.remember(
-            presence, heard: known[device]?.heardWall ?? now.wall, roundTrip: known[device]?.roundTrip)
-        }
-        for measurement in measurements {
-          try transaction.setMeasurement(measurement.operation, measurement.mode, measurement.bytes)
-        }
-        try transaction.setRelayProgress(progress)
-        let (saved, accepted) = SnapshotBuilder.ownCounts(try transaction.ownProgress(of: store.ring.device), progress)
-        try transaction.setLeaderStatus(ExchangeStatus(replica, saved: saved, accepted: accepted, names: names, now: now).bytes)
-        try tally.keep(&transaction)
-      }
-      live.conflicts = tally
-      if !presences.isEmpty || !measurements.isEmpty { store.pingOthers(except: peers.path) }
-    } catch { observer.failed(error) }
-  }
 }

@@ -45,8 +45,11 @@ package struct EmergencyJournal: Sendable {
   }
 
   /// Seals that activations of this journal are taken back: one write for each that has not been.
-  package func withdrawal(wall: UInt64) throws -> [Entry] {
-    try lives().compactMap { life, frames in
+  ///
+  /// - Parameter more: Frames that this device sealed in an emergency and that do not lie here, because no disk took
+  ///   them: from the relay, or from whoever raised it.
+  package func withdrawal(with more: [[UInt8]] = [], wall: UInt64) throws -> [Entry] {
+    try lives(with: more).compactMap { life, frames in
       guard frames.count == 1, let raised = operations(in: frames[0]).first, case .add = raised.mutation else { return nil }
       let draft = CrisisState.withdrawal(of: [raised.id], record: kit.record)
       return try entry(draft, life: life, first: 2, previous: BatchSealer.hash(of: frames[0]), wall: wall)
@@ -97,6 +100,35 @@ package struct EmergencyJournal: Sendable {
       guard name.hasSuffix(".log"), let bytes = [UInt8](hexadecimal: name.dropLast(4)), bytes.count == 8 else { return nil }
       let life = Incarnation(rawValue: UInt64(bigEndianBytes: bytes))
       return (life, frames(in: path(life)))
+    }
+  }
+
+  /// The same with frames that lie elsewhere.
+  private func lives(with more: [[UInt8]]) -> [(life: Incarnation, frames: [[UInt8]])] {
+    var lives = lives()
+    for frame in more where !operations(in: frame).isEmpty {
+      guard let header = try? BatchHeader(frame: frame) else { continue }
+      if let index = lives.firstIndex(where: { $0.life == header.incarnation }) {
+        if !lives[index].frames.contains(frame) { lives[index].frames.append(frame) }
+      } else {
+        lives.append((header.incarnation, [frame]))
+      }
+    }
+    return lives
+  }
+
+  /// What was written here by this journal, the oldest first.
+  package var operations: [Causality.Operation] { lives().flatMap(\.frames).flatMap(operations(in:)).sorted { $0.timestamp < $1.timestamp } }
+
+  /// What this device sealed in an emergency and that lies on the relay.
+  package func sent(_ relay: any Relay) throws -> [[UInt8]] {
+    guard let file else { return [] }
+    var (position, frames) = (RelayPosition.start, [[UInt8]]())
+    while true {
+      let chunk = try relay.read(file, from: position)
+      frames += chunk.frames.filter { (try? BatchHeader(frame: $0))?.incarnation.isEmergency ?? false }
+      position = chunk.positions[chunk.frames.count]
+      if chunk.isAtEnd || chunk.frames.isEmpty { return frames }
     }
   }
 
@@ -168,6 +200,12 @@ package struct EmergencyJournal: Sendable {
 }
 
 extension Store {
+  /// Writes of the emergency journal that are not in this store.
+  package func waitingInJournal() throws -> Int {
+    let frames = EmergencyJournal(home)?.lives().flatMap(\.frames) ?? []
+    return try read { transaction in try frames.filter { try !transaction.holds($0, of: ring.device) }.count }
+  }
+
   /// Takes over what lies in the emergency journal of this home and is not in the store.
   ///
   /// - Parameter milliseconds: How long a lock of another program is waited for; `nil` for as long as usual.

@@ -53,7 +53,7 @@ package struct ExchangeStatus: Codable, Sendable, Hashable {
   /// What the sync leader has kept, for a process that does not exchange.
   ///
   /// - Parameter isExchanged: Whether a leader is there.
-  init(_ transaction: SQLiteTransaction, saved: UInt64, accepted: UInt64, isExchanged: Bool) {
+  package init(_ transaction: SQLiteTransaction, saved: UInt64, accepted: UInt64, isExchanged: Bool) {
     let kept = (try? transaction.leaderStatus()).flatMap { try? JSONDecoder().decode(Self.self, from: Data($0)) }
     self = kept ?? ExchangeStatus(state: .starting)
     if !isExchanged {
@@ -65,10 +65,27 @@ package struct ExchangeStatus: Codable, Sendable, Hashable {
     }
   }
 
+  /// Whether there is something else to show; when something was exchanged last is told with the next of it.
+  func isOtherThan(_ kept: ExchangeStatus?) -> Bool {
+    guard var kept else { return true }
+    kept.lastExchange = lastExchange
+    return kept != self
+  }
+
   var bytes: [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     return (try? encoder.encode(self)).map { Array($0) } ?? []
+  }
+}
+
+extension ReplicaReport {
+  /// Whether it can change how the exchange stands.
+  var isAboutExchange: Bool {
+    switch self {
+    case .applied, .quarantined, .released, .forked, .tookBack, .admitted, .heard, .accepted, .carried: false
+    case .damaged, .healed, .copied, .missing, .relayLost, .relayFound, .sendingFailed, .idle: true
+    }
   }
 }
 

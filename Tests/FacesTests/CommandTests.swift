@@ -54,8 +54,8 @@ struct CommandTests {
 
   init() throws { folder = try Folder() }
 
-  private func initialise() throws {
-    let outcome = try Program.run("init", "--device", "laptop", "--no-passphrase", "--home", home)
+  private func initialise(_ more: String...) throws {
+    let outcome = try Program.run(["init", "--device", "laptop", "--no-passphrase", "--home", home] + more)
     #expect(outcome.status == 0, "\(outcome.err)")
   }
 
@@ -96,12 +96,16 @@ struct CommandTests {
 
   @Test("a second device joins; what is written on one is on the other; a crisis too")
   func journey() throws {
-    try initialise()
     let relay = "folder:\(folder.path)/relay"
+    try initialise("--relay", relay)
     let second = folder.path + "/second"
     let (invite, out, _) = try Program.start(["devices", "invite", "--yes", "--home", home, "--relay", relay])
     var code = ""
-    while !code.hasSuffix("\n") { code += String(decoding: out.fileHandleForReading.readData(ofLength: 1), as: UTF8.self) }
+    while !code.hasSuffix("\n") {
+      let byte = out.fileHandleForReading.readData(ofLength: 1)
+      if byte.isEmpty { break }
+      code += String(decoding: byte, as: UTF8.self)
+    }
     let joined = try Program.run("join", code.trimmingCharacters(in: .newlines), "--device", "phone", "--yes", "--home", second, "--relay", relay)
     #expect(joined.status == 0, "\(joined.err)")
     invite.waitUntilExit()

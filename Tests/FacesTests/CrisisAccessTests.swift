@@ -47,46 +47,6 @@ struct CrisisAccessTests {
     try draft.finish(replacing: false)
   }
 
-  /// A library that puts the wall clock of a process anywhere.
-  private static let clock: String? = {
-    let path = (folder?.path ?? "/tmp") + "/clock"
-    let source = """
-      #define _GNU_SOURCE
-      #include <dlfcn.h>
-      #include <stdlib.h>
-      #include <time.h>
-      #include <sys/time.h>
-      int clock_gettime(clockid_t clock, struct timespec *at) {
-        static int (*real)(clockid_t, struct timespec *);
-        if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-        int result = real(clock, at);
-        const char *said = getenv("WALL");
-        if (said && clock == CLOCK_REALTIME) at->tv_sec = atoll(said);
-        return result;
-      }
-      time_t time(time_t *at) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        if (at) *at = now.tv_sec;
-        return now.tv_sec;
-      }
-      int gettimeofday(struct timeval *at, void *zone) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        at->tv_sec = now.tv_sec;
-        at->tv_usec = now.tv_nsec / 1000;
-        return 0;
-      }
-      """
-    try? Data(source.utf8).write(to: URL(fileURLWithPath: path + ".c"))
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["clang", "-shared", "-fPIC", "-o", path + ".so", path + ".c", "-ldl"]
-    try? process.run()
-    process.waitUntilExit()
-    return process.terminationStatus == 0 ? path + ".so" : nil
-  }()
-
   /// One way in which things are broken: shell words that bring it about, and options that name it.
   struct Row: Sendable, CustomTestStringConvertible {
     var testDescription: String
@@ -139,7 +99,7 @@ struct CrisisAccessTests {
       rows.contains(where: \.isLocked) ? Self.homes.locked
       : rows.contains(where: \.isRevoked) ? Self.homes.revoked : rows.contains(where: \.isSpent) ? Self.homes.spent : Self.homes.plain
     var clock = ""
-    if let wall = rows.compactMap(\.wall).first { clock = "LD_PRELOAD=\(try #require(Self.clock)) WALL=\(wall)" }
+    if let wall = rows.compactMap(\.wall).first { clock = "LD_PRELOAD=\(try #require(Outside.library)) WALL=\(wall)" }
     let copy = try #require(Self.folder).path + "/copy"
     let script = """
       rm -rf \(copy); cp -r \(home) \(copy); H=\(copy)
@@ -172,7 +132,7 @@ struct CrisisAccessTests {
     try? FileManager.default.removeItem(atPath: home)
     try FileManager.default.copyItem(atPath: row.isSpent ? Self.homes.spent : row.isRevoked ? Self.homes.revoked : Self.homes.plain, toPath: home)
     var environment: [String: String] = [:]
-    if let wall = row.wall { environment = ["LD_PRELOAD": try #require(Self.clock), "WALL": "\(wall)"] }
+    if let wall = row.wall { environment = ["LD_PRELOAD": try #require(Outside.library), "WALL": "\(wall)"] }
     let raised = try Program.run("crisis", "activate", "severe", "--home", home, environment: environment)
     #expect(raised.status == 0 && raised.out.contains("112"), "\(raised.err)")
     #expect(try Program.run("crisis", "status", "--json", "--home", home, environment: environment).out.contains(#""active":true"#))
