@@ -1,6 +1,7 @@
 import ArgumentParser
 import CSystem
 import Foundation
+import Storage
 
 /// The command line. Names are fixed; scripts rely on them.
 public struct Fullmind: ParsableCommand {
@@ -27,13 +28,27 @@ public struct Fullmind: ParsableCommand {
     signal(SIGPIPE, SIG_IGN)
     let arguments = globalOptionsLast(Array(CommandLine.arguments.dropFirst()))
     if arguments.prefix(2) == ["crisis", "card"], !arguments.contains("--help") {
-      let region = arguments.firstIndex(of: "--region").flatMap { arguments.dropFirst($0 + 1).first }
-      let home = arguments.firstIndex(of: "--home").flatMap { arguments.dropFirst($0 + 1).first }
-      CrisisReport.printCard(region: region, home: Location.homeFolder(home))
+      CrisisReport.printCard(region: value(of: "--region", in: arguments), home: Location.homeFolder(value(of: "--home", in: arguments)))
       Foundation.exit(0)
     }
+    actAsOwner(of: Location.homeFolder(value(of: "--home", in: arguments)))
     fm_protect_memory()
     main(arguments)
+  }
+
+  private static func value(of option: String, in arguments: [String]) -> String? {
+    if let index = arguments.firstIndex(of: option) { return arguments.dropFirst(index + 1).first }
+    return arguments.first { $0.hasPrefix(option + "=") }.map { String($0.dropFirst(option.count + 1)) }
+  }
+
+  /// The administrator acts as whoever a home belongs to: one run would otherwise leave files, here and on the relay, that
+  /// its owner cannot use.
+  private static func actAsOwner(of home: HomeFolder) {
+    var status = stat()
+    guard geteuid() == 0, stat(home.path, &status) == 0, status.st_uid != 0 else { return }
+    if let owner = getpwuid(status.st_uid) { initgroups(owner.pointee.pw_name, status.st_gid) }
+    _ = setgid(status.st_gid)
+    _ = setuid(status.st_uid)
   }
 
   /// Options that every command takes may stand before it: `fullmind --home DIR status`.

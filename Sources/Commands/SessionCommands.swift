@@ -132,14 +132,19 @@ struct HandoffCommand: ParsableCommand {
         if try actions.session(id)?.owner == target { return Output.line("“\(to)” has the session.") }
         Thread.sleep(forTimeInterval: 0.01)
       } while SystemClock.now.uptime < deadline
-      throw HandoffPending()
+      throw HandoffPending(clocks: try SnapshotBuilder.fromStore(store, relay: "").sync.status.clocks)
     }
   }
 }
 
 struct HandoffPending: ActionableError {
+  /// What is known of clocks that disagree: a receipt from the future is held back.
+  var clocks: String
   var code: String { "handoff.pending" }
   var summary: String { "The session is offered; the other device has not taken it up yet. It stays here." }
-  var remedy: String { "Check that an agent or a dashboard runs on both devices; the offer stands for 120 s." }
+  var remedy: String {
+    guard clocks.isEmpty else { return "Set the clock that is wrong: \(clocks)." }
+    return "Check that an agent or a dashboard runs on both devices; the offer stands for 120 s."
+  }
   var exitStatus: ExitStatus { .temporary }
 }

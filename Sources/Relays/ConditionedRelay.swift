@@ -57,6 +57,9 @@ package final class ConditionedRelay: Relay {
   package func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk {
     try request { () throws(RelayError) in try inner.read(stream, from: position) }
   }
+  package func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]] {
+    try request { () throws(RelayError) in try inner.frames(in: stream) }
+  }
   package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
     try request { () throws(RelayError) in try inner.salvage(stream) }
   }

@@ -216,6 +216,17 @@ package final class FolderRelay: Relay {
     return chunk
   }
 
+  package func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]] {
+    try check()
+    var (position, frames) = (RelayPosition.start, [[UInt8]]())
+    while true {
+      let chunk = try log(stream).read(from: position, isOwn: false).0
+      frames += chunk.frames
+      position = chunk.positions[chunk.frames.count]
+      if chunk.isAtEnd || chunk.frames.isEmpty { return frames }
+    }
+  }
+
   package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
     let size = try log(stream).size()
     looked.withLock { $0[stream] = size }

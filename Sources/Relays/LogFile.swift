@@ -144,18 +144,22 @@ struct LogFile {
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0, let bytes = Self.bytes(of: descriptor, at: 0, count: Int(status.st_size)) else { return [] }
-    var frames = [[UInt8]]()
+    var starts = [Int]()
     var at = 4
     while at + beginning.count <= bytes.count {
       guard bytes[at] == beginning[0], bytes[at..<at + beginning.count].elementsEqual(beginning) else {
         at += 1
         continue
       }
-      let length = Int(UInt32(bigEndianBytes: bytes[at - 4..<at]))
-      if length >= beginning.count, length <= Limits.frameBytes, at + length <= bytes.count { frames.append(Array(bytes[at..<at + length])) }
+      starts.append(at)
       at += beginning.count
     }
-    return frames
+    return starts.enumerated().compactMap { index, start in
+      let length = Int(UInt32(bigEndianBytes: bytes[start - 4..<start]))
+      // Where the next one begins inside of it, it was cut off.
+      let end = index + 1 < starts.count ? starts[index + 1] - 4 : bytes.count
+      return length >= beginning.count && length <= Limits.frameBytes && start + length <= end ? Array(bytes[start..<start + length]) : nil
+    }
   }
 
   // MARK: Writing

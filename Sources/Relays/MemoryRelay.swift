@@ -180,6 +180,11 @@ package final class MemoryConnection: Relay {
     }
   }
 
+  package func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]] {
+    try check(relay.identity)
+    return relay.contents.withLock { $0.logs[stream]?.frames ?? [] }
+  }
+
   package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
     relay.contents.withLock { $0.logs[stream]?.frames ?? [] }
   }

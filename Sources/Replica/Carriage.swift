@@ -35,6 +35,12 @@ package struct Carriage: Sendable {
   private static let pause: UInt64 = 1_000_000_000
   private static let turn: UInt64 = 30_000_000_000
 
+  /// A crisis is better put up twice than late.
+  private static func due(_ file: RelayStream, _ noticed: UInt64, isHere: Bool, rank: Int) -> UInt64 {
+    if file.channel.lane == .crisis { return noticed &+ pause &* UInt64(rank + 1) }
+    return noticed &+ (isHere ? authorsTurn : pause) &+ turn &* UInt64(rank)
+  }
+
   package init() {}
 
   /// A file was read to its end from its start, or is gone, or the relay is another one: is everything in it?
@@ -76,8 +82,7 @@ package struct Carriage: Sendable {
     var best: (file: RelayStream, lack: Lack, due: UInt64)?
     for (file, entry) in entries {
       guard let lack = entry.lacks.first else { continue }
-      let wait = isHere(file.tag) ? Self.authorsTurn : Self.pause
-      let due = entry.noticed &+ wait &+ UInt64(rank) &* Self.turn
+      let due = Self.due(file, entry.noticed, isHere: isHere(file.tag), rank: rank)
       if let found = best, (max(found.due, now), found.file) <= (max(due, now), file) { continue }
       best = (file, lack, due)
     }

@@ -200,10 +200,10 @@ package struct Ledger<Transaction: StoreTransaction> {
     let known = try known(operations, in: batch.stream)
     var head = try file(batch, at: place, isOwn: isOwn, applied: batch.first - 1)
     if isOwn { try noteOutlived(batch.stream, at: operations.map(\.timestamp.milliseconds).max()) }
-    let wasEarly = try transaction.isEarly(batch.hash)
+    let early = try operations.map(\.id).filter { try transaction.hasEarly($0) }
     for operation in operations {
       head.applied = operation.id.sequence
-      if wasEarly || known.contains(operation.id) { continue }
+      if known.contains(operation.id) || early.contains(operation.id) { continue }
       if try admit(operation, wall: wall) {
         accepted.changes.append(AppliedChange(operation))
       } else {
@@ -213,7 +213,7 @@ package struct Ledger<Transaction: StoreTransaction> {
     }
     head.applied = batch.last
     set(head, of: batch.stream)
-    if wasEarly { try transaction.removeEarly(batch.hash) }
+    if !early.isEmpty { try transaction.removeEarly(early) }
     for record in Set(operations.map(\.record)) {
       try transaction.noteHistory(of: record, in: batch.stream, sequence: batch.first)
     }
@@ -253,11 +253,12 @@ package struct Ledger<Transaction: StoreTransaction> {
   /// when the gap closes.
   ///
   /// - Returns: What changed; nothing when it was applied before.
-  package mutating func acceptEarly(_ hash: [UInt8], _ operations: [Operation]) throws -> [AppliedChange] {
-    guard try !transaction.isEarly(hash) else { return [] }
-    for operation in operations { try merge(operation) }
-    try transaction.noteEarly(hash, operations.map(\.id))
-    return operations.map(AppliedChange.init)
+  package mutating func acceptEarly(_ operations: [Operation]) throws -> [AppliedChange] {
+    // A write may lie in two batches, each of which comes across a gap, or not.
+    let new = try operations.filter { try !hasArrived($0.id) }
+    for operation in new { try merge(operation) }
+    try transaction.noteEarly(new.map(\.id))
+    return new.map(AppliedChange.init)
   }
 
   private mutating func admit(_ operation: Operation, wall: UInt64) throws -> Bool {

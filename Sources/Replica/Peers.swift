@@ -10,8 +10,11 @@ package struct Peer: Hashable, Sendable {
   package var heardWall: UInt64 = 0
   /// Nanoseconds there and back, without the time it spent there.
   package var roundTrip: UInt64?
-  /// How far its clock is ahead of ours, in milliseconds; `nil` where nothing fresh was heard.
+  /// How far its clock is ahead of ours, in milliseconds; `nil` where nothing fresh was heard. What is not fresh and
+  /// from our future tells the least that it is ahead.
   package var clockOffset: Int64?
+  /// A presence was read in this run: a newer one was written since.
+  var wasRead = false
 
   package init(presence: Presence) { self.presence = presence }
 }
@@ -48,7 +51,8 @@ package struct Peers: Sendable {
     // The last presence of a device that went away still lies on the relay: only its first reading
     // in this run says nothing about now, unless its clock and ours agree that it is fresh.
     let distance = presence.wall > now.wall ? presence.wall - now.wall : now.wall - presence.wall
-    let isFresh = peer.heard != nil || distance < Self.hereFor / 1_000_000
+    let isFresh = peer.wasRead || distance < Self.hereFor / 1_000_000
+    peer.wasRead = true
     peer.heard = isFresh ? now.uptime : nil
     peer.heardWall = now.wall
     if let echo = presence.echoes.last(where: { $0.device == own }),
@@ -57,7 +61,7 @@ package struct Peers: Sendable {
       let elapsed = now.uptime &- sent.uptime
       peer.roundTrip = elapsed > echo.held ? elapsed - echo.held : 0
     }
-    peer.clockOffset = isFresh ? Self.offset(presence.wall, now.wall) : nil
+    peer.clockOffset = isFresh || presence.wall > now.wall ? Self.offset(presence.wall, now.wall) : nil
     all[presence.device] = peer
     return true
   }

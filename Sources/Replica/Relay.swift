@@ -224,6 +224,9 @@ package protocol Relay: AnyObject, Sendable {
   /// Reads frames from a position; a position of another generation reads from the start.
   func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk
 
+  /// Every frame of a file that others can read; waits for nobody's lock.
+  func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]]
+
   /// Every frame of an own file that can be made out, also behind damage.
   func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]]
 
@@ -269,4 +272,38 @@ package protocol Relay: AnyObject, Sendable {
 
   /// `nil` when the relay cannot tell; it is then asked every few seconds.
   func watch() -> (any RelayWatch)?
+}
+
+extension Relay {
+  /// Puts frames into an own file that do not lie there, and makes sure that others can read them.
+  package func deliver(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+    let there = Set(try self.frames(in: stream))
+    let new = frames.filter { !there.contains($0) }
+    guard !new.isEmpty else { return }
+    try appendAnyway(new, to: stream)
+    try complete(new, after: [], in: stream)
+  }
+
+  /// Makes sure that others can read frames that were just put into an own file, and what they follow: what was cut off
+  /// before them, by a service or a disk, would swallow their beginning.
+  ///
+  /// - Parameters:
+  ///   - frames: What was put there.
+  ///   - earlier: What it follows.
+  /// - Throws: ``RelayError/changed`` where it cannot be read there all the same.
+  package func complete(_ frames: [[UInt8]], after earlier: [[UInt8]], in stream: RelayStream) throws(RelayError) {
+    func lacking() throws(RelayError) -> [[UInt8]] {
+      let there = Set(try self.frames(in: stream))
+      return (earlier + frames).filter { !there.contains($0) }
+    }
+    let lacks = try lacking()
+    guard !lacks.isEmpty else { return }
+    if lacks.contains(where: frames.contains) {
+      let kept = try salvage(stream)
+      try replace(stream, with: kept + lacks.filter { !kept.contains($0) })
+    } else {
+      try appendAnyway(lacks, to: stream)
+    }
+    guard try lacking().isEmpty else { throw .changed }
+  }
 }

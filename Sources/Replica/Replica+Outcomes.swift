@@ -314,7 +314,10 @@ extension Replica {
     isBusy = false
     unheard.remove(tag)
     guard let presence, tags[tag] == presence.device, presence.device != device else { return [] }
+    let isNewRun = peers.all[presence.device]?.presence.run != presence.run
     guard peers.hear(presence, own: device, now: now) else { return [] }
+    // Whoever has just begun knows our clock, and that we are there, only from a presence that is written now.
+    if isNewRun { schedulePresence(at: max(now.uptime, self.presence.last &+ Self.confirmationGap)) }
     for stream in presence.damaged where stream.device == device { outbox.compare(stream.channel, .whole) }
     let open = presence.cursors.compactMapValues { cursors in cursors.filter { $0.sequence > 0 } }
     var (unsure, beyond): ([StreamKey: [StreamCursor]], [StreamKey: [StreamCursor]]) = ([:], [:])

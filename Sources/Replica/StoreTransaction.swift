@@ -181,6 +181,8 @@ package protocol StoreTransaction {
   /// The last own batch of a channel before a place in the log.
   func ownBatch(_ channel: Channel, before position: UInt64) throws -> StoredBatch?
   /// Batches of a stream that begin after a sequence number, in order; all histories of it.
+  ///
+  /// - Parameter limit: How many; those that begin with one number are never parted, so that may be more.
   func batches(of stream: StreamKey, after sequence: UInt64, limit: Int) throws -> [StoredBatch]
   /// The batches of a stream that begin with one of these numbers, without their frames.
   func logged(of stream: StreamKey, from first: UInt64, through last: UInt64) throws -> [LoggedBatch]
@@ -192,10 +194,9 @@ package protocol StoreTransaction {
 
   // MARK: What was applied before its turn
 
-  /// Batches of a crisis lane that were applied across a gap, by their hashes.
-  mutating func noteEarly(_ hash: [UInt8], _ operations: [OperationID]) throws
-  func isEarly(_ hash: [UInt8]) throws -> Bool
-  mutating func removeEarly(_ hash: [UInt8]) throws
+  /// Writes of a crisis lane that were applied across a gap, and whose batch is not filed.
+  mutating func noteEarly(_ operations: [OperationID]) throws
+  mutating func removeEarly(_ operations: [OperationID]) throws
   func hasEarly(_ operation: OperationID) throws -> Bool
 
   // MARK: Quarantine

@@ -28,7 +28,7 @@ package final class MemoryStore: ReplicaStore {
     var places: [StreamKey: Set<StreamCursor>] = [:]
     var ownLog: [Channel: [StoredBatch]] = [:]
     var ownOperations: [Channel: UInt64] = [:]
-    var early: [OperationID: [UInt8]] = [:]
+    var early = Set<OperationID>()
     var quarantine: [OperationID: Operation] = [:]
     var membership: [[UInt8]] = []
     var usage: [UInt64: Int] = [:]
@@ -193,7 +193,9 @@ package struct MemoryTransaction: StoreTransaction {
 
   package func batches(of stream: StreamKey, after sequence: UInt64, limit: Int) throws -> [StoredBatch] {
     let later = (contents.batches[stream] ?? []).enumerated().filter { $0.element.first > sequence }
-    return later.sorted { ($0.element.first, $0.offset) < ($1.element.first, $1.offset) }.prefix(limit).map(\.element)
+      .sorted { ($0.element.first, $0.offset) < ($1.element.first, $1.offset) }.map(\.element)
+    guard limit > 0, let last = later.prefix(limit).last?.first else { return [] }
+    return later.enumerated().filter { $0.offset < limit || $0.element.first == last }.map(\.element)
   }
 
   package func logged(of stream: StreamKey, from first: UInt64, through last: UInt64) throws -> [LoggedBatch] {
@@ -210,12 +212,9 @@ package struct MemoryTransaction: StoreTransaction {
 
   package mutating func noteHistory(of record: RecordID, in stream: StreamKey, sequence: UInt64) throws {}
 
-  package mutating func noteEarly(_ hash: [UInt8], _ operations: [OperationID]) throws {
-    for id in operations { contents.early[id] = hash }
-  }
-  package func isEarly(_ hash: [UInt8]) throws -> Bool { contents.early.values.contains(hash) }
-  package mutating func removeEarly(_ hash: [UInt8]) throws { contents.early = contents.early.filter { $0.value != hash } }
-  package func hasEarly(_ operation: OperationID) throws -> Bool { contents.early[operation] != nil }
+  package mutating func noteEarly(_ operations: [OperationID]) throws { contents.early.formUnion(operations) }
+  package mutating func removeEarly(_ operations: [OperationID]) throws { contents.early.subtract(operations) }
+  package func hasEarly(_ operation: OperationID) throws -> Bool { contents.early.contains(operation) }
 
   package mutating func quarantine(_ operation: Operation) throws { contents.quarantine[operation.id] = operation }
   package func quarantined(dueBy wall: UInt64?) throws -> [Operation] {

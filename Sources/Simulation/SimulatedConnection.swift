@@ -54,6 +54,10 @@ final class SimulatedConnection: Relay, @unchecked Sendable {
     try request { () throws(RelayError) in try inner.read(stream, from: position) }
   }
 
+  func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]] {
+    try request { () throws(RelayError) in try inner.frames(in: stream) }
+  }
+
   func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
     try request { () throws(RelayError) in try inner.salvage(stream) }
   }

@@ -192,10 +192,14 @@ package struct SQLiteTransaction: StoreTransaction {
 
   package func batches(of stream: StreamKey, after sequence: UInt64, limit: Int) throws -> [StoredBatch] {
     guard limit > 0, let writer = try number(of: stream) else { return [] }
-    return try batches(
+    let page = try batches(
       "writer = ? AND channel = ? AND first > ? ORDER BY first, batches.number LIMIT ?",
-      [writer, stream.channel.rawValue, Int64(clamping: sequence), limit]
-    ).map(\.batch)
+      [writer, stream.channel.rawValue, Int64(clamping: sequence), limit])
+    guard page.count == limit, let last = page.last else { return page.map(\.batch) }
+    let rest = try batches(
+      "writer = ? AND channel = ? AND first = ? AND batches.number > ? ORDER BY batches.number",
+      [writer, stream.channel.rawValue, Int64(clamping: last.batch.first), Int64(clamping: last.position)])
+    return (page + rest).map(\.batch)
   }
 
   /// Batches that hold a sequence number, in every history.
@@ -272,18 +276,12 @@ package struct SQLiteTransaction: StoreTransaction {
 
   // MARK: What was applied before its turn
 
-  package mutating func noteEarly(_ hash: [UInt8], _ operations: [OperationID]) throws {
-    for id in operations {
-      try database.run("INSERT OR IGNORE INTO early (operation, hash) VALUES (?, ?)", [Data(id.bytes), Data(hash)])
-    }
+  package mutating func noteEarly(_ operations: [OperationID]) throws {
+    for id in operations { try database.run("INSERT OR IGNORE INTO early (operation) VALUES (?)", [Data(id.bytes)]) }
   }
 
-  package func isEarly(_ hash: [UInt8]) throws -> Bool {
-    try Int.fetchOne(database.cachedStatement(sql: "SELECT 1 FROM early WHERE hash = ? LIMIT 1"), arguments: [Data(hash)]) != nil
-  }
-
-  package mutating func removeEarly(_ hash: [UInt8]) throws {
-    try database.run("DELETE FROM early WHERE hash = ?", [Data(hash)])
+  package mutating func removeEarly(_ operations: [OperationID]) throws {
+    for id in operations { try database.run("DELETE FROM early WHERE operation = ?", [Data(id.bytes)]) }
   }
 
   package func hasEarly(_ operation: OperationID) throws -> Bool {

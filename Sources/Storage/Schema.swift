@@ -7,9 +7,9 @@ import Therapy
 /// device said is sealed. What a record is looked up by (its kind, the impact of what is open in it) is a keyed hash.
 enum Schema {
   /// The format written into `user_version`. A store with a higher one is not touched.
-  static let version = 10
+  static let version = 11
   /// The oldest format that can be read. Earlier ones were never released.
-  static let oldest = 10
+  static let oldest = 11
 
   static let statements = """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -59,7 +59,7 @@ enum Schema {
       record BLOB NOT NULL, writer INTEGER NOT NULL, channel INTEGER NOT NULL, sequence INTEGER NOT NULL,
       PRIMARY KEY (record, writer, channel, sequence)
     ) WITHOUT ROWID;
-    CREATE TABLE early (operation BLOB PRIMARY KEY, hash BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE early (operation BLOB PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE quarantine (
       operation BLOB PRIMARY KEY, writer INTEGER NOT NULL, channel INTEGER NOT NULL, sequence INTEGER NOT NULL,
       due INTEGER NOT NULL, body BLOB NOT NULL

@@ -61,12 +61,20 @@ package struct Actions: Sendable {
         guard courier != nil else { continue }
         let position = try transaction.ownProgress(of: device)[Channel(lane)]?.position ?? 0
         let previous = try transaction.ownBatch(Channel(lane), before: position)?.frame
-        saved.departures.append(Departure(batch: batch, previous: previous, tag: tag))
+        var departure = Departure(batch: batch, previous: previous, tag: tag)
+        if lane == .crisis {
+          let after = batch.first - min(batch.first, Self.crisisCarried + 1)
+          departure.earlier = try transaction.batches(of: batch.stream, after: after, limit: Int(Self.crisisCarried))
+            .filter { $0.first < batch.first }.map(\.frame)
+        }
+        saved.departures.append(departure)
       }
     }
     return saved
   }
 
+  /// How many writes of the crisis lane are looked for on the relay with each new one.
+  private static let crisisCarried: UInt64 = 64
   /// Milliseconds that a relay may take before the other processes are told without it.
   private static let relayMayTake = 20
   /// Milliseconds after which nobody waits for the relay any more.

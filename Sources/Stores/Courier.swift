@@ -8,6 +8,8 @@ package struct Departure: Sendable {
   package var batch: StoredBatch
   /// `nil` for the first of its file.
   package var previous: [UInt8]?
+  /// Of a crisis lane: what it follows in its stream, and what the relay may lack.
+  package var earlier: [[UInt8]] = []
   /// The name of this device on the relay.
   package var tag: BlindTag
   package var isCrisis: Bool { batch.stream.channel.lane == .crisis }
@@ -85,9 +87,14 @@ package final class Courier: Sendable {
     for departure in departures {
       let (frame, channel) = (departure.batch.frame, departure.batch.stream.channel)
       let stream = RelayStream(tag: departure.tag, channel: channel)
-      if try relay.appendNext(frame, after: departure.previous, to: stream) { continue }
+      let isNext = try relay.appendNext(frame, after: departure.previous, to: stream)
+      guard departure.isCrisis else {
+        isComplete = isComplete && isNext
+        continue
+      }
       // A crisis does not wait until somebody has compared the stream with the log.
-      if departure.isCrisis { try relay.appendAnyway([frame], to: stream) } else { isComplete = false }
+      if !isNext { try relay.appendAnyway([frame], to: stream) }
+      try relay.complete([frame], after: departure.earlier, in: stream)
     }
     return isComplete
   }

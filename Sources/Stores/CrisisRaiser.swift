@@ -176,7 +176,7 @@ package final class CrisisRaiser: Sendable {
     if journal.location.isPrivate(to: home) { note { $0.isRelayPrivate = true } }
     let (home, store, relay) = (home, store, relay)
     run { self.keep(entries, journal, home, store) }
-    run { self.send(entries.map(\.frame), journal, relay) }
+    run { self.send(entries, journal, relay) }
     run {
       fmPause(Self.overdue)
       self.note { $0.isOverdue = !$0.disk.isDone && !$0.relay.isDone }
@@ -224,12 +224,17 @@ package final class CrisisRaiser: Sendable {
     try performer.take(frames, from: file, limit: SystemClock.now.wall, &outcome)
   }
 
-  private func send(_ frames: [[UInt8]], _ journal: EmergencyJournal, _ relay: () -> (any Relay)?) {
+  private func send(_ entries: [EmergencyJournal.Entry], _ journal: EmergencyJournal, _ relay: () -> (any Relay)?) {
     guard let file = journal.file else { return }
+    let frames = entries.map(\.frame)
+    var isPut = false
     while !isOver {
       do throws(RelayError) {
         guard let relay = relay() else { throw .unreachable(journal.kit.relay) }
-        try relay.appendAnyway(frames, to: file)
+        // Nothing has to be read before it is there; sent is said when others can read it.
+        if !isPut { try relay.appendAnyway(frames, to: file) }
+        isPut = true
+        try relay.complete(frames, after: entries.compactMap(\.earlier), in: file)
         return note { $0.relay = .done }
       } catch {
         note { $0.relay = .failed(code: error.code) }

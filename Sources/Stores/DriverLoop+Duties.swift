@@ -41,7 +41,7 @@ extension DriverLoop {
       guard isLeader, let journal = EmergencyJournal(store.home), let file = journal.file else { return }
       let frames = journal.lives().flatMap(\.frames).filter { !deliveredJournal.contains($0) }
       let relay = driver.relay
-      guard !frames.isEmpty, (try? driver.watched(generation, { try relay.appendAnyway(frames, to: file) })) != nil else { return }
+      guard !frames.isEmpty, (try? driver.watched(generation, { try relay.deliver(frames, to: file) })) != nil else { return }
       deliveredJournal.formUnion(frames)
     }
   }

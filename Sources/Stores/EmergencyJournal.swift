@@ -34,6 +34,8 @@ package struct EmergencyJournal: Sendable {
   package struct Entry: Sendable {
     package var operation: Causality.Operation
     package var frame: [UInt8]
+    /// What it follows.
+    package var earlier: [UInt8]?
     fileprivate var life: Incarnation
   }
 
@@ -52,7 +54,9 @@ package struct EmergencyJournal: Sendable {
     try lives(with: more).compactMap { life, frames in
       guard frames.count == 1, let raised = operations(in: frames[0]).first, case .add = raised.mutation else { return nil }
       let draft = CrisisState.withdrawal(of: [raised.id], record: kit.record)
-      return try entry(draft, life: life, first: 2, previous: BatchSealer.hash(of: frames[0]), wall: wall)
+      var entry = try entry(draft, life: life, first: 2, previous: BatchSealer.hash(of: frames[0]), wall: wall)
+      entry.earlier = frames[0]
+      return entry
     }
   }
 
@@ -123,13 +127,7 @@ package struct EmergencyJournal: Sendable {
   /// What this device sealed in an emergency and that lies on the relay.
   package func sent(_ relay: any Relay) throws -> [[UInt8]] {
     guard let file else { return [] }
-    var (position, frames) = (RelayPosition.start, [[UInt8]]())
-    while true {
-      let chunk = try relay.read(file, from: position)
-      frames += chunk.frames.filter { (try? BatchHeader(frame: $0))?.incarnation.isEmergency ?? false }
-      position = chunk.positions[chunk.frames.count]
-      if chunk.isAtEnd || chunk.frames.isEmpty { return frames }
-    }
+    return try relay.frames(in: file).filter { (try? BatchHeader(frame: $0))?.incarnation.isEmergency ?? false }
   }
 
   /// The frames of a file, as far as they are whole.

@@ -169,7 +169,7 @@ struct StoreTests {
     let queue = try DatabaseQueue(path: store.home.database)
     try queue.write { try $0.execute(sql: "PRAGMA user_version = 99") }
     try queue.close()
-    #expect(throws: StorageError.newerVersion(store.home.database, found: 99, supported: 10)) { try Store.open(at: store.home) { nil } }
+    #expect(throws: StorageError.newerVersion(store.home.database, found: 99, supported: 11)) { try Store.open(at: store.home) { nil } }
   }
 
   @Test("a store of a format that was never released is told so, and not touched")
@@ -180,7 +180,7 @@ struct StoreTests {
     let queue = try DatabaseQueue(path: store.home.database)
     try queue.write { try $0.execute(sql: "PRAGMA user_version = 2") }
     try queue.close()
-    #expect(throws: StorageError.olderVersion(store.home.database, found: 2, supported: 10)) { try Store.open(at: store.home) { nil } }
+    #expect(throws: StorageError.olderVersion(store.home.database, found: 2, supported: 11)) { try Store.open(at: store.home) { nil } }
   }
 
   @Test("a damaged database, a missing one, and a damaged key are told apart")
