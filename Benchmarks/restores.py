@@ -102,8 +102,11 @@ class Account:
         subprocess.run(["cp", "-a", self.path(name), os.path.join(folder, name)], check=True)
 
     def bring(self, folder, name):
-        shutil.rmtree(self.path(name), ignore_errors=True)
+        # At once: a program that runs may be writing there.
+        if os.path.exists(self.path(name)):
+            os.rename(self.path(name), self.path("gone"))
         subprocess.run(["cp", "-a", os.path.join(folder, name), self.path(name)], check=True)
+        shutil.rmtree(self.path("gone"), ignore_errors=True)
 
     def remove(self):
         for process in self.agents.values():

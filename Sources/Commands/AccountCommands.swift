@@ -41,8 +41,7 @@ struct InitCommand: ParsableCommand {
         prepared.discard()
         throw error
       }
-      let (_, aside) = try prepared.finish(replacing: replace)
-      if let aside { Output.note("What was there lies in \(aside) now.") }
+      if let aside = try prepared.place(replacing: replace) { Output.note("What was there lies in \(aside) now.") }
       if output.json { return }
       Output.line("")
       Output.line("Account \(account.suffix(8)) is ready; this device is “\(name)”.")
@@ -152,16 +151,17 @@ struct JoinCommand: ParsableCommand {
       let choices = AccountSetup.Choices(
         deviceName: name, passphrase: try chosenPassphrase(), relay: relay, hasEmergencyKey: !noEmergencyKey)
       var joining = try Joining(code: code, at: home, choices)
-      let (store, aside) = try waitForAdmission(&joining).finish(replacing: replace)
-      if let aside { Output.note("What was there lies in \(aside) now.") }
+      let prepared = try waitForAdmission(&joining)
+      if let aside = try prepared.place(replacing: replace) { Output.note("What was there lies in \(aside) now.") }
       if output.json {
-        let account = RecordID(bytes: store.ring.account.account)?.description ?? ""
-        try Output.json(Joined(account: account, device: store.ring.device.description))
+        let account = RecordID(bytes: prepared.ring.account.account)?.description ?? ""
+        try Output.json(Joined(account: account, device: prepared.ring.device.description))
       } else {
         Output.line("This device is “\(name)” and belongs to the account now.")
       }
       // It belongs to the account whatever becomes of the first exchange.
       do {
+        let store = try prepared.open()
         try ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: relay.description).run(timeout: 30)
       } catch {
         Output.note("Not everything is here yet: \(Output.actionable(error).summary) `fullmind sync` goes on.")

@@ -45,7 +45,7 @@ extension DashboardHost {
       prepared.discard()
       return notices.post(.tell("No account was made."))
     }
-    try drive(try prepared.finish().store)
+    try drive(try prepared.finish())
   }
 
   func join(_ code: String, _ name: String, _ place: String) throws {
@@ -65,7 +65,7 @@ extension DashboardHost {
               title: "Compare",
               text: ["“\(CellText.clean(admittedBy))” must show the same digits:", "", "    \(digits)", "", "Say yes there only if they are the same."])))
       case .admitted(let prepared):
-        try drive(try prepared.finish().store)
+        try drive(try prepared.finish())
         return notices.post(.tell("This device belongs to the account now."))
       }
     }

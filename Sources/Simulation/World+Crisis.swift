@@ -73,8 +73,8 @@ extension World {
     guard let replica = devices[index].replica, devices[index].stoppedUntil <= now else { return }
     let contents = devices[index].store.contents
     let state = contents.records[person.crisis]
-    guard state?.hash != devices[index].crisisHash || devices[index].watch.due.map({ $0 <= now }) ?? false else { return }
-    devices[index].crisisHash = state?.hash
+    guard contents.hash != devices[index].seenHash || devices[index].watch.due.map({ $0 <= now }) ?? false else { return }
+    devices[index].seenHash = contents.hash
     let crisis = CrisisState(state)
     let contacts = SafetyPlan(
       plans: [], contacts: contents.records.values.filter { $0.kind == RecordCatalogue.contact.kind }

@@ -61,7 +61,7 @@ extension World {
   mutating func boot(_ index: Int) throws {
     let device = devices[index]
     devices[index].run += 1
-    (devices[index].watch, devices[index].crisisHash, devices[index].connectedSince) = (CrisisWatch(), nil, now)
+    (devices[index].watch, devices[index].seenHash, devices[index].connectedSince) = (CrisisWatch(), nil, now)
     let performer = try EffectPerformer(
       store: device.store, relay: device.connection, ring: device.ring, run: random.next())
     devices[index].performer = performer

@@ -46,8 +46,8 @@ package struct World {
     var watch = CrisisWatch()
     /// Kept on its disk.
     var crisisSeen: CrisisWatch.Kept?
-    /// The crisis as it was last looked at.
-    var crisisHash: StateHash?
+    /// The state when the crisis was last looked at.
+    var seenHash: StateHash?
     /// A device that it has let in, and that not everybody knows yet.
     var admitting: DeviceID?
     /// Since when it has been running, unpartitioned, with a relay that did not lose anything.

@@ -326,13 +326,21 @@ package struct SQLiteTransaction: StoreTransaction {
 }
 
 extension Database {
+  /// The disk failed in a commit: its pages may lie in the write-ahead log all the same, and be found by the next opening.
+  struct CommitUncertain: Error {
+    /// `nil` where the last page was not even written.
+    init?(_ error: DatabaseError) {
+      guard error.resultCode == .SQLITE_IOERR, error.extendedResultCode != .SQLITE_IOERR_WRITE else { return nil }
+    }
+  }
+
   /// Runs a transaction whose own statements are kept prepared too: GRDB's prepare them each time,
   /// which costs more than a small read.
   func transaction<Result>(_ begin: String, _ body: () throws -> Result) throws -> Result {
     try cachedStatement(sql: begin).execute()
     do {
       let result = try body()
-      try cachedStatement(sql: "COMMIT").execute()
+      do { try cachedStatement(sql: "COMMIT").execute() } catch let error as DatabaseError { throw CommitUncertain(error) ?? error as any Error }
       return result
     } catch {
       // A full disk may have rolled back already.

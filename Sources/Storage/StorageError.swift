@@ -19,6 +19,8 @@ package enum StorageError: Error, Sendable, Hashable {
   case olderVersion(String, found: Int, supported: Int)
   case unreadable(String, String)
   case diskFull(String)
+  /// The disk failed while a change was made durable.
+  case uncertain(String)
   /// Another process kept the write lock for the whole waiting time.
   case locked(String)
   case newerVersion(String, found: Int, supported: Int)
@@ -40,6 +42,7 @@ extension StorageError: ActionableError {
     case .olderVersion: "storage.older-version"
     case .unreadable: "storage.unreadable"
     case .diskFull: "storage.disk-full"
+    case .uncertain: "storage.uncertain"
     case .locked: "storage.locked"
     case .newerVersion: "storage.newer-version"
     case .damaged: "storage.damaged"
@@ -63,6 +66,8 @@ extension StorageError: ActionableError {
     case .unreadable(let path, let why): "\(path): \(why). Nothing was changed."
     case .diskFull(let path):
       "The change was not saved: the disk with \(path) is full. Everything saved before is intact."
+    case .uncertain(let path):
+      "The disk with \(path) failed while the change was being saved: it may be there, or not. Everything saved before is intact."
     case .locked(let path):
       "The change was not saved: another program held \(path) for 10 seconds. Nothing was lost."
     case .newerVersion(let path, let found, let supported):
@@ -87,6 +92,7 @@ extension StorageError: ActionableError {
     case .olderVersion: "Start anew: `fullmind init --device NAME --replace` keeps the old folder aside."
     case .unreadable(let path, _): "Check that \(path) exists and that you may read and write it; or use another --home."
     case .diskFull: "Free some space, then repeat. `fullmind crisis card` works in any case."
+    case .uncertain: "Look whether it is there (`fullmind record list`) before you enter it again, and check the disk: `fullmind doctor`."
     case .locked: "Close the other program, then repeat."
     case .newerVersion: "Install the newer version of fullmind on this device too."
     case .damaged:
@@ -105,7 +111,7 @@ extension StorageError: ActionableError {
     case .replaced: .temporary
     case .olderVersion: .config
     case .unreadable: .noPermission
-    case .diskFull: .ioError
+    case .diskFull, .uncertain: .ioError
     case .locked: .temporary
     case .newerVersion: .config
     case .damaged: .dataError

@@ -296,6 +296,8 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   private static func translating<Result>(_ home: HomeFolder, _ body: () throws -> Result) throws -> Result {
     do { return try body() } catch let error as DatabaseError {
       throw StorageError(error, file: home.database)
+    } catch is Database.CommitUncertain {
+      throw StorageError.uncertain(home.database)
     }
   }
 

@@ -29,14 +29,22 @@ package enum AccountSetup {
     let draft: HomeDraft
     let dataKey: Store.DataKey
 
-    /// Moves it to its place and opens it.
+    /// Moves it to its place: from now on the device belongs to the account, whatever becomes of opening it.
     ///
     /// - Parameter isReplacing: What lies there is moved aside.
     /// - Returns: Where that lies now.
-    package func finish(replacing isReplacing: Bool = false) throws -> (store: Store, aside: String?) {
+    package func place(replacing isReplacing: Bool = false) throws -> String? {
       let aside = try draft.finish(replacing: isReplacing)
       Joining.forget(draft.place)
-      return (try Store.open(at: draft.place, dataKey: dataKey), aside)
+      return aside
+    }
+
+    package func open() throws -> Store { try Store.open(at: draft.place, dataKey: dataKey) }
+
+    /// Moves it to its place and opens it.
+    package func finish() throws -> Store {
+      _ = try place()
+      return try open()
     }
 
     package func discard() { draft.discard() }
@@ -120,7 +128,7 @@ package enum AccountSetup {
     func choices(_ index: Int) -> Choices {
       Choices(deviceName: names[index], passphrase: nil, relay: .inside(homes[index]), hasEmergencyKey: hasEmergencyKey)
     }
-    let first = try found(at: homes[0], choices(0)).prepared.finish().store
+    let first = try found(at: homes[0], choices(0)).prepared.finish()
     var members = Members(rootKey: first.ring.account.rootKey, trusted: try first.read { try $0.membership() })
     var rings: [KeyRing] = []
     for name in names.dropFirst() {
@@ -137,7 +145,7 @@ package enum AccountSetup {
     return try [first] + rings.enumerated().map { index, ring in
       let draft = try HomeDraft(at: homes[index + 1])
       let key = try make(draft, ring, membership: members.log, filing: [], choices(index + 1), 0)
-      return try Prepared(ring: ring, draft: draft, dataKey: key).finish().store
+      return try Prepared(ring: ring, draft: draft, dataKey: key).finish()
     }
   }
 }

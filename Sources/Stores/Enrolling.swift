@@ -198,9 +198,13 @@ package struct Joining {
     (draft, key) = try Self.draft(at: home, choices)
     (dataKey, self.choices) = (key, choices)
     mailbox = Mailbox(relay: relay, code: parsed)
-    if let bytes = key.kept(Self.file, in: draft), let kept = try? JoiningSide(bytes: bytes), kept.code == parsed {
-      side = kept
-      return
+    if let bytes = key.kept(Self.file, in: draft), let kept = try? JoiningSide(bytes: bytes) {
+      if kept.code == parsed {
+        side = kept
+        return
+      }
+      // Nobody goes on with the other code: whoever admits by it takes that back.
+      Mailbox(relay: relay, code: kept.code).refuse(.refusal)
     }
     var random = SystemRandomNumberGenerator()
     let keys = try DeviceKeys(using: &random)

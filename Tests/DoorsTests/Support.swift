@@ -24,7 +24,7 @@ final class Sandbox {
   func newStore(_ name: String = "a", passphrase: String? = nil, hasEmergencyKey: Bool = true) throws -> Store {
     let choices = AccountSetup.Choices(
       deviceName: name, passphrase: passphrase, relay: .inside(home(name)), hasEmergencyKey: hasEmergencyKey)
-    return try AccountSetup.found(at: home(name), choices).prepared.finish().store
+    return try AccountSetup.found(at: home(name), choices).prepared.finish()
   }
 
   var relayPath: String { path + "/relay" }
