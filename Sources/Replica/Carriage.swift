@@ -11,11 +11,14 @@ package struct Carriage: Sendable {
     package var stream: StreamKey
     /// The relay has everything up to this number.
     package var after: UInt64
+    /// What was shown across a gap: it is in no log, and follows what may be nowhere.
+    package var isEarly = false
 
-    package init(stream: StreamKey, after: UInt64) { (self.stream, self.after) = (stream, after) }
+    package init(stream: StreamKey, after: UInt64, isEarly: Bool = false) { (self.stream, self.after, self.isEarly) = (stream, after, isEarly) }
 
     package static func < (one: Self, other: Self) -> Bool {
-      one.stream != other.stream ? one.stream < other.stream : one.after < other.after
+      if one.stream != other.stream { return one.stream < other.stream }
+      return one.after != other.after ? one.after < other.after : !one.isEarly && other.isEarly
     }
   }
 
@@ -65,8 +68,8 @@ package struct Carriage: Sendable {
   mutating func postpone(_ stream: RelayStream, now: UInt64) { entries[stream]?.noticed = now &+ Self.turn }
 
   /// Something was put up.
-  mutating func didCarry(_ stream: StreamKey, of file: RelayStream, through sequence: UInt64, isAll: Bool) {
-    guard let index = entries[file]?.lacks.firstIndex(where: { $0.stream == stream }) else { return }
+  mutating func didCarry(_ lack: Lack, of file: RelayStream, through sequence: UInt64, isAll: Bool) {
+    guard let index = entries[file]?.lacks.firstIndex(where: { $0 == lack || !lack.isEarly && !$0.isEarly && $0.stream == lack.stream }) else { return }
     if isAll { entries[file]?.lacks.remove(at: index) } else { entries[file]?.lacks[index].after = sequence }
     if entries[file]?.lacks.isEmpty ?? false { entries[file] = nil }
   }

@@ -184,7 +184,7 @@ private struct Intake<Transaction: StoreTransaction> {
       return operation.record == crisis && operation.field == "active" && operation.replaces.isEmpty
     }
     guard file.channel.lane == .crisis, isActivation else { return }
-    outcome.changes += try ledger.acceptEarly(operations)
+    outcome.changes += try ledger.acceptEarly(batch, operations)
   }
 
   /// An emergency key raises a crisis, and takes back what it raised. It can do nothing else.

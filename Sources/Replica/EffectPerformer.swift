@@ -208,7 +208,8 @@ package struct EffectPerformer<Store: ReplicaStore> {
   private func lacks(of file: RelayStream, _ seen: SeenStreams) throws -> [Carriage.Lack] {
     guard let device = tags[file.tag] else { return [] }
     return try store.read { transaction in
-      try transaction.allHeads(of: device, channel: file.channel).flatMap { stream, heads in
+      let early = try transaction.early(of: device, file.channel).filter { !seen.holds($0.stream, $0.cursor) }
+      return try early.map { Carriage.Lack(stream: $0.stream, after: $0.first - 1, isEarly: true) } + transaction.allHeads(of: device, channel: file.channel).flatMap { stream, heads in
         try heads.filter { $0.batched > 0 }.compactMap { head -> Carriage.Lack? in
           if seen.has(stream, head.cursor) { return nil }
           let shared = try seen.ends(of: stream).filter { try transaction.knows($0, in: stream) }
@@ -223,12 +224,15 @@ package struct EffectPerformer<Store: ReplicaStore> {
   private func carry(_ file: RelayStream, _ lack: Carriage.Lack) throws -> ReplicaEvent {
     let own = RelayStream(tag: ownTag, channel: file.channel, isCarried: true)
     let limit = Limits.batchesPerApply
-    let batches = try store.read { try $0.batches(of: lack.stream, after: lack.after, limit: limit) }
-    guard let last = batches.last else { return .carried(file, lack.stream, through: lack.after, isAll: true, frames: []) }
+    let batches = try store.read { transaction in
+      guard lack.isEarly, let device = tags[file.tag] else { return try transaction.batches(of: lack.stream, after: lack.after, limit: limit) }
+      return try transaction.early(of: device, file.channel).filter { $0.stream == lack.stream && $0.first == lack.after + 1 }
+    }
+    guard let last = batches.last else { return .carried(file, lack, through: lack.after, isAll: true, frames: []) }
     let end = try relay.append(batches.map(\.frame), to: own)
     let frames = batches.compactMap { SeenStreams.Frame(of: $0) }
     let isFull = end.offset > Limits.carriedBytes
-    return .carried(file, lack.stream, through: last.first, isAll: batches.count < limit || isFull, frames: frames)
+    return .carried(file, lack, through: last.first, isAll: lack.isEarly || batches.count < limit || isFull, frames: frames)
   }
 }
 

@@ -57,6 +57,11 @@ package struct SeenStreams: Hashable, Sendable {
   /// Where the histories of a stream end, as far as they have no hole.
   package func ends(of stream: StreamKey) -> [StreamCursor] { histories[stream]?.ends ?? [] }
 
+  /// Whether the frame that ends at a place is there, also behind a hole.
+  package func holds(_ stream: StreamKey, _ cursor: StreamCursor) -> Bool {
+    has(stream, cursor) || histories[stream]?.loose.values.contains { $0.contains { $0.end == cursor } } ?? false
+  }
+
   /// Whether everything up to a place is there.
   package func has(_ stream: StreamKey, _ cursor: StreamCursor) -> Bool { histories[stream]?.places.contains(cursor.hash) ?? false }
 
@@ -166,14 +171,14 @@ package struct Inbox: Sendable {
     if outcome.end == .complete, isAtEnd {
       reading.isDirty = wasTouched
       reading.isRead = true
-      settle(&reading, hasTaken: outcome.hasTaken)
+      settle(&reading, hasTaken: outcome.hasTaken, isCarried: stream.isCarried)
     }
     readings[stream] = reading
     return reading.isDamaged && !wasDamaged
   }
 
   /// The end of a file was reached: was all of it good?
-  private func settle(_ reading: inout Reading, hasTaken: Bool) {
+  private func settle(_ reading: inout Reading, hasTaken: Bool, isCarried: Bool) {
     guard reading.bad + reading.gaps > 0 else {
       (reading.isDamaged, reading.hasRestarted) = (false, false)
       return
@@ -181,7 +186,8 @@ package struct Inbox: Sendable {
     // What was taken since may have closed a gap: then the rest of the file is good.
     if hasTaken, reading.gaps > 0 { return Self.restart(&reading) }
     if reading.hasRestarted {
-      reading.isDamaged = true
+      // Who carries puts up what it has; what lies before may be nowhere.
+      reading.isDamaged = reading.bad > 0 || !isCarried
     } else {
       Self.restart(&reading)
       reading.hasRestarted = true
@@ -207,7 +213,7 @@ package struct Inbox: Sendable {
     if position != reading.position { (reading.seen, reading.tail, reading.bad, reading.gaps) = (SeenStreams(), nil, 0, 0) }
     (reading.position, reading.isDirty, reading.retryAt, reading.isRead) = (position, wasTouched, nil, true)
     if isDamaged { reading.bad += 1 }
-    settle(&reading, hasTaken: false)
+    settle(&reading, hasTaken: false, isCarried: stream.isCarried)
     readings[stream] = reading
     return reading.isDamaged && !wasDamaged
   }

@@ -253,11 +253,11 @@ package struct Ledger<Transaction: StoreTransaction> {
   /// when the gap closes.
   ///
   /// - Returns: What changed; nothing when it was applied before.
-  package mutating func acceptEarly(_ operations: [Operation]) throws -> [AppliedChange] {
+  package mutating func acceptEarly(_ batch: StoredBatch, _ operations: [Operation]) throws -> [AppliedChange] {
     // A write may lie in two batches, each of which comes across a gap, or not.
     let new = try operations.filter { try !hasArrived($0.id) }
     for operation in new { try merge(operation) }
-    try transaction.noteEarly(new.map(\.id))
+    if !new.isEmpty { try transaction.noteEarly(batch, new.map(\.id)) }
     return new.map(AppliedChange.init)
   }
 

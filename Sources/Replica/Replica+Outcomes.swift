@@ -295,7 +295,7 @@ extension Replica {
   }
 
   mutating func carried(
-    _ file: RelayStream, _ stream: StreamKey, _ through: UInt64, _ isAll: Bool, _ frames: [SeenStreams.Frame]
+    _ file: RelayStream, _ lack: Carriage.Lack, _ through: UInt64, _ isAll: Bool, _ frames: [SeenStreams.Frame]
   ) -> [ReplicaEffect] {
     isBusy = false
     let own = RelayStream(tag: ownTag, channel: file.channel, isCarried: true)
@@ -303,7 +303,7 @@ extension Replica {
     for frame in frames { reading.seen.note(frame) }
     if inbox[own] == nil { (reading.isDirty, reading.isRead) = (false, true) }
     inbox[own] = reading
-    carriage.didCarry(stream, of: file, through: through, isAll: isAll)
+    carriage.didCarry(lack, of: file, through: through, isAll: isAll)
     if !frames.isEmpty { stall.progress() }
     return isAll && !frames.isEmpty ? [.report(.carried(tags[file.tag]))] : []
   }

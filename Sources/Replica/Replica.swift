@@ -163,8 +163,8 @@ package struct Replica: Sendable {
     case .audited(let stream, let lacks):
       isBusy = false
       carriage.note(lacks, of: stream, now: now.uptime)
-    case .carried(let file, let stream, let through, let isAll, let frames):
-      return carried(file, stream, through, isAll, frames)
+    case .carried(let file, let lack, let through, let isAll, let frames):
+      return carried(file, lack, through, isAll, frames)
     case .droppedCarried(let channel):
       isBusy = false
       inbox[RelayStream(tag: ownTag, channel: channel, isCarried: true)] = nil

@@ -30,7 +30,7 @@ package enum ReplicaEvent: Sendable {
   /// What the relay lacks of what a device wrote in a channel.
   case audited(RelayStream, [Carriage.Lack])
   /// Frames of somebody else lie in a file of ours; `isAll` when nothing of that stream is left to put up.
-  case carried(RelayStream, StreamKey, through: UInt64, isAll: Bool, frames: [SeenStreams.Frame])
+  case carried(RelayStream, Carriage.Lack, through: UInt64, isAll: Bool, frames: [SeenStreams.Frame])
   case droppedCarried(Channel)
   case released([AppliedChange], nextDue: UInt64?)
   /// Lives of this store that are over are closed.

@@ -195,9 +195,11 @@ package protocol StoreTransaction {
   // MARK: What was applied before its turn
 
   /// Writes of a crisis lane that were applied across a gap, and whose batch is not filed.
-  mutating func noteEarly(_ operations: [OperationID]) throws
+  mutating func noteEarly(_ batch: StoredBatch, _ operations: [OperationID]) throws
   mutating func removeEarly(_ operations: [OperationID]) throws
   func hasEarly(_ operation: OperationID) throws -> Bool
+  /// Their batches, of one author: nobody else may have them.
+  func early(of device: DeviceID, _ channel: Channel) throws -> [StoredBatch]
 
   // MARK: Quarantine
 

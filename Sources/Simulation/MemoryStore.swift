@@ -28,7 +28,7 @@ package final class MemoryStore: ReplicaStore {
     var places: [StreamKey: Set<StreamCursor>] = [:]
     var ownLog: [Channel: [StoredBatch]] = [:]
     var ownOperations: [Channel: UInt64] = [:]
-    var early = Set<OperationID>()
+    var early: [OperationID: StoredBatch] = [:]
     var quarantine: [OperationID: Operation] = [:]
     var membership: [[UInt8]] = []
     var usage: [UInt64: Int] = [:]
@@ -212,9 +212,14 @@ package struct MemoryTransaction: StoreTransaction {
 
   package mutating func noteHistory(of record: RecordID, in stream: StreamKey, sequence: UInt64) throws {}
 
-  package mutating func noteEarly(_ operations: [OperationID]) throws { contents.early.formUnion(operations) }
-  package mutating func removeEarly(_ operations: [OperationID]) throws { contents.early.subtract(operations) }
-  package func hasEarly(_ operation: OperationID) throws -> Bool { contents.early.contains(operation) }
+  package mutating func noteEarly(_ batch: StoredBatch, _ operations: [OperationID]) throws {
+    for id in operations { contents.early[id] = batch }
+  }
+  package mutating func removeEarly(_ operations: [OperationID]) throws { for id in operations { contents.early[id] = nil } }
+  package func early(of device: DeviceID, _ channel: Channel) throws -> [StoredBatch] {
+    contents.early.sorted { $0.key < $1.key }.map(\.value).filter { $0.stream.device == device && $0.stream.channel == channel }
+  }
+  package func hasEarly(_ operation: OperationID) throws -> Bool { contents.early[operation] != nil }
 
   package mutating func quarantine(_ operation: Operation) throws { contents.quarantine[operation.id] = operation }
   package func quarantined(dueBy wall: UInt64?) throws -> [Operation] {

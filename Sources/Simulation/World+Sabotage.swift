@@ -8,7 +8,7 @@ extension World {
   mutating func answer(to effect: ReplicaEffect, _ moment: Moment, _ index: Int) throws -> ReplicaEvent? {
     switch (sabotage, effect) {
     case (.neverCarries, .carry(let file, let lack)):
-      return .carried(file, lack.stream, through: lack.after, isAll: true, frames: [])
+      return .carried(file, lack, through: lack.after, isAll: true, frames: [])
     case (.ignoresClosings, .verify(.closing(let device), _)): return .verified(.closing(device), unknown: [:])
     case (.numbersAlone, .apply(let stream, let chunk, let startedAnew, let limit)):
       return try perform(.apply(stream, withoutKnownNumbers(chunk, stream, index), startedAnew: startedAnew, limit: limit), moment, index)

@@ -276,8 +276,25 @@ package struct SQLiteTransaction: StoreTransaction {
 
   // MARK: What was applied before its turn
 
-  package mutating func noteEarly(_ operations: [OperationID]) throws {
-    for id in operations { try database.run("INSERT OR IGNORE INTO early (operation) VALUES (?)", [Data(id.bytes)]) }
+  package mutating func noteEarly(_ batch: StoredBatch, _ operations: [OperationID]) throws {
+    for id in operations {
+      try database.run(
+        "INSERT OR IGNORE INTO early (operation, device, channel, count, frame) VALUES (?, ?, ?, ?, ?)",
+        [Data(id.bytes), Data(batch.stream.device.bytes), batch.stream.channel.rawValue, Int64(clamping: batch.count), Data(batch.frame)])
+    }
+  }
+
+  package func early(of device: DeviceID, _ channel: Channel) throws -> [StoredBatch] {
+    let rows = try Row.fetchAll(
+      database.cachedStatement(sql: "SELECT count, frame FROM early WHERE device = ? AND channel = ? ORDER BY rowid"),
+      arguments: [Data(device.bytes), channel.rawValue])
+    return rows.compactMap { row in
+      let frame = Array(row["frame"] as Data)
+      guard let header = try? BatchHeader(frame: frame) else { return nil }
+      return StoredBatch(
+        stream: StreamKey(device: device, incarnation: header.incarnation, channel: channel), first: header.first,
+        count: UInt64(bitPattern: row["count"] as Int64), hash: BatchSealer.hash(of: frame), frame: frame, marks: [])
+    }
   }
 
   package mutating func removeEarly(_ operations: [OperationID]) throws {

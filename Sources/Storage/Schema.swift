@@ -59,7 +59,7 @@ enum Schema {
       record BLOB NOT NULL, writer INTEGER NOT NULL, channel INTEGER NOT NULL, sequence INTEGER NOT NULL,
       PRIMARY KEY (record, writer, channel, sequence)
     ) WITHOUT ROWID;
-    CREATE TABLE early (operation BLOB PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE early (operation BLOB PRIMARY KEY, device BLOB NOT NULL, channel INTEGER NOT NULL, count INTEGER NOT NULL, frame BLOB NOT NULL);
     CREATE TABLE quarantine (
       operation BLOB PRIMARY KEY, writer INTEGER NOT NULL, channel INTEGER NOT NULL, sequence INTEGER NOT NULL,
       due INTEGER NOT NULL, body BLOB NOT NULL

@@ -148,6 +148,27 @@ struct FolderRelayTests {
     #expect(throws: RelayError.changed) { try writer.append([[7]], to: stream) }
   }
 
+  @Test("what is put behind a frame that was cut off can be read by others, and so can that frame")
+  func behindATornTail() throws {
+    let tag = Self.tag.bytes
+    let beginning = RelayFrames.beginning(stream.channel, account: Array(repeating: 3, count: 16), device: tag)
+    let frames = (1...3).map { beginning + Array(repeating: UInt8($0), count: 100) }
+    for cut in [2, 90, 140] {
+      let writer = relay()
+      _ = try writer.read(stream, from: .start)
+      try writer.replace(stream, with: Array(frames[..<2]))
+      let bytes = try #require(FileManager.default.contents(atPath: file))
+      try bytes.dropLast(cut).write(to: URL(fileURLWithPath: file))
+      try writer.appendAnyway([frames[2]], to: stream)
+      #expect(try relay(nil).frames(in: stream) != frames, "the rest of the cut frame is taken from the next one")
+      try writer.complete([frames[2]], after: Array(frames[..<2]), in: stream)
+      let there = try relay(nil).frames(in: stream)
+      #expect(there.count == 3 && Set(there) == Set(frames), "\(cut)")
+      try writer.complete([frames[2]], after: frames, in: stream)
+      #expect(try relay(nil).frames(in: stream) == there, "nothing is put there twice")
+    }
+  }
+
   @Test("an absurd length is damage and allocates nothing")
   func absurdLength() throws {
     let writer = relay()
