@@ -50,11 +50,15 @@ struct Location: ParsableArguments, Sendable {
 
   /// What the person does, taken to the relay at once. A relay that cannot be used is no obstacle.
   func actions(_ store: Store) -> Actions {
-    let location = self
-    return Actions(store, courier: Courier { try location.openRelay(store) })
+    // Asked before anything is saved: the courier would wait for the transaction that saves.
+    let relay = Result { try openRelay(store) }
+    return Actions(store, courier: Courier { try relay.get() })
   }
 
-  func openRelay(_ store: Store) throws -> FolderRelay { try relayLocation(store).relay(of: store) }
+  func openRelay(_ store: Store) throws -> FolderRelay {
+    let known = try RelayLocation.remembered(by: store)
+    return (try namedRelay() ?? known.location).relay(of: store, meaning: known.identity)
+  }
 
   /// The passphrase from the file, or typed without echo; `nil` when there is neither.
   func passphrase(prompt: String) throws -> String? {

@@ -81,10 +81,24 @@ package final class FolderRelay: Relay {
       throw access(root, F_OK) == 0 ? .noRelay(root) : .unreachable(root)
     }
     defer { Foundation.close(descriptor) }
-    guard let bytes = LogFile.bytes(of: descriptor, at: 0, count: 64) else { throw .unreachable(root) }
-    let text = String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    guard let bytes = LogFile.bytes(of: descriptor, at: 0, count: 17) else { throw .unreachable(root) }
     // A file that a service has brought in part is no relay yet.
-    guard text.utf8.count == 16, let identity = UInt64(text, radix: 16) else { throw .noRelay(root) }
+    guard let identity = Self.identity(bytes) else { throw .noRelay(root) }
+    return identity
+  }
+
+  /// 16 hexadecimal digits and the end of the line. Read before everything that is done with a relay, so without
+  /// making a text of them.
+  private static func identity(_ bytes: [UInt8]) -> UInt64? {
+    guard bytes.count == 17, bytes[16] == UInt8(ascii: "\n") else { return nil }
+    var identity: UInt64 = 0
+    for digit in bytes[..<16] {
+      switch digit {
+      case UInt8(ascii: "0")...UInt8(ascii: "9"): identity = identity << 4 | UInt64(digit - UInt8(ascii: "0"))
+      case UInt8(ascii: "a")...UInt8(ascii: "f"): identity = identity << 4 | UInt64(digit - UInt8(ascii: "a") + 10)
+      default: return nil
+      }
+    }
     return identity
   }
 

@@ -1,7 +1,9 @@
 import CSystem
 import Causality
+import Dispatch
 import Foundation
 import Replica
+import Synchronization
 
 /// One stream of a folder relay as a file.
 struct LogFile {
@@ -192,8 +194,7 @@ struct LogFile {
     for _ in 0..<Self.attempts {
       guard let descriptor = try open(O_RDWR | O_CREAT | O_APPEND) else { throw .unreachable(path) }
       defer { close(descriptor) }
-      let end = fm_uptime_ns() + Self.blink
-      while flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR, fm_uptime_ns() < end { fm_pause_ms(2) }
+      Self.lockInABlink(descriptor)
       var (status, there) = (stat(), stat())
       guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
       let header = status.st_size == 0 ? Self.header() : []
@@ -204,8 +205,29 @@ struct LogFile {
   }
 
   private static let attempts = 5
-  /// Nanoseconds.
-  private static let blink: UInt64 = 40_000_000
+  /// Milliseconds.
+  private static let blink = 40
+
+  /// Takes the lock where nobody holds it for longer than a blink; goes on without it where that takes longer, also where
+  /// the call itself has no end: a thread of its own asks, and is left behind.
+  private static func lockInABlink(_ descriptor: Int32) {
+    let own = dup(descriptor)
+    guard own >= 0 else { return }
+    let asked = DispatchSemaphore(value: 0)
+    let state = LockAttempt()
+    let thread = Thread {
+      let end = fm_uptime_ns() + UInt64(blink) * 1_000_000
+      while flock(own, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR, fm_uptime_ns() < end { fm_pause_ms(2) }
+      // The lock belongs to the file that was opened: who left must not keep it.
+      state.isLeft.withLock { if $0 { flock(own, LOCK_UN) } }
+      close(own)
+      asked.signal()
+    }
+    thread.start()
+    if asked.wait(timeout: .now() + .milliseconds(2 * blink)) == .timedOut { state.isLeft.withLock { $0 = true } }
+  }
+
+  private final class LockAttempt: Sendable { let isLeft = Mutex(false) }
 
   /// How large the file is; 0 where there is none.
   func size() throws(RelayError) -> Int {

@@ -165,7 +165,8 @@ extension World {
     let device = devices[index]
     let sealer = device.ring.account.sealer
     var found: [OperationID: UInt64] = [:]
-    for (stream, batches) in device.store.contents.batches {
+    let early = Dictionary(grouping: Set(device.store.contents.early.values), by: \.stream)
+    for (stream, batches) in device.store.contents.batches.merging(early, uniquingKeysWith: { $0 + $1 }) {
       guard let id = stream.id, let keys = device.performer.members.keys(of: stream.device) else { continue }
       for batch in batches {
         guard case .operations(let content) = try sealer.open(batch.frame, keys: keys).content else { continue }
@@ -261,7 +262,7 @@ extension MemoryStore.Contents {
     let isFiled = batches[StreamKey(id.stream)]?.contains { batch in
       batch.first <= id.sequence && id.sequence <= batch.last && batch.marks[Int(id.sequence - batch.first)] == id.mark
     }
-    return isFiled ?? false
+    return isFiled ?? false || early[id] != nil
   }
 }
 

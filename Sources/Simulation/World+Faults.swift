@@ -182,11 +182,13 @@ extension World {
     for device in devices {
       let contents = device.store.durableContents
       known.formUnion(contents.pending.values.flatMap { $0.map(\.id) })
+      known.formUnion(contents.early.keys)
       for batches in contents.batches.values { frames.formUnion(batches.map(\.frame)) }
     }
     known.formUnion(operations(in: frames))
     written = written.filter { known.contains($0.key) }
     raised.formIntersection(known)
+    household.underWay.removeAll { !known.contains($0.id) }
     resolved = resolved.filter { known.contains($0.key) }
   }
 

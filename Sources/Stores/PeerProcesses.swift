@@ -9,6 +9,8 @@ import Synchronization
 /// relay, and commits whose ping was lost. What is decided stands in ``LeaderElection``.
 final class PeerProcesses: Sendable {
   private struct State {
+    /// Uptime of the last look.
+    var looked: UInt64 = 0
     var election: LeaderElection
     /// The descriptor that a ping wakes; -1 where there is none.
     var ping: Int32 = -1
@@ -51,10 +53,20 @@ final class PeerProcesses: Sendable {
     }
   }
 
+  /// Nanoseconds.
+  private static let lookGap: UInt64 = 50_000_000
+
   /// Looks who leads.
   ///
   /// - Returns: Whether that has changed.
   func look(now: UInt64) -> Bool {
+    // Between two looks that are this close nobody can have missed this process.
+    let isFresh = state.withLock { state in
+      let isFresh = state.election.role == .leader && now &- state.looked < Self.lookGap
+      if !isFresh { state.looked = now }
+      return isFresh
+    }
+    guard !isFresh else { return false }
     let beat = readBeat()
     return state.withLock { state in
       guard !state.isYielding else { return false }

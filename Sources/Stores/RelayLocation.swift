@@ -66,7 +66,11 @@ package enum RelayLocation: Sendable, Hashable, CustomStringConvertible {
 
   /// The relay for this device; nothing is touched.
   package func relay(of store: Store, isTold: Bool? = nil) throws -> FolderRelay {
-    let (_, identity) = try Self.remembered(by: store)
+    relay(of: store, meaning: try Self.remembered(by: store).identity, isTold: isTold)
+  }
+
+  /// - Parameter identity: Which relay is meant; `nil` where that is not known yet.
+  package func relay(of store: Store, meaning identity: UInt64?, isTold: Bool? = nil) -> FolderRelay {
     let tags = store.ring.account.sealer.tags
     return FolderRelay(
       path: folder, account: tags.account, ownTag: BlindTag(bytes: tags.device(store.ring.device)), meaning: identity,
