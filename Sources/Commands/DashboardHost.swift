@@ -265,22 +265,25 @@ final class DashboardHost: Sendable {
   func resolve(_ words: String) {
     crisisQueue.async { [self] in
       let raiser = raiser { _ in }
-      let raised = state.withLock { state in
+      let (raised, hasLanded) = state.withLock { state in
         // What was raised and is still being tried is not tried any more.
         for old in state.raisers { old.end() }
+        let hasLanded = state.raisers.contains { $0.delivery.disk.isDone || $0.delivery.relay.isDone }
         defer { state.raisers = [raiser] }
-        return state.raisers.flatMap(\.frames)
+        return (state.raisers.flatMap(\.frames), hasLanded)
       }
       do {
         switch try raiser.resolve(raised: raised) {
         case .nothing, .nothingHere: notices.post(.resolved(nil))
         case .resolved: notices.post(.resolved(words))
         case .takenBack:
-          let delivery = raiser.outcome(within: 1_000)
+          let delivery = raiser.outcome(within: 900)
           notices.post(.resolved(
             delivery.disk.isDone || delivery.relay.isDone
               ? "\(words) What was raised here is taken back; other devices may show another one."
-              : "It could not be taken back yet: neither the disk nor the relay takes it. It is tried again."))
+              : hasLanded
+                ? "It could not be taken back yet: neither the disk nor the relay takes it. It is tried again."
+                : "\(words) It had reached nobody: neither the disk nor the relay can be used now."))
         }
         driver?.send(.noticeCommit)
       } catch {
