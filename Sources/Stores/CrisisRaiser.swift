@@ -102,6 +102,10 @@ package final class CrisisRaiser: Sendable {
   /// - Throws: ``StorageError`` where nothing can be done.
   package func resolve(instead problem: (any Error)? = nil, raised: [[UInt8]] = []) throws -> Resolution {
     var problem = problem
+    // What no disk took is known to this program, or to the relay, which is asked while the store is.
+    let lookup = Attempt { [home, relay] in
+      EmergencyJournal(home).flatMap { journal in relay().flatMap { try? journal.sent($0) } }
+    }
     if let store {
       switch resolved(in: store) {
       case .success(let change?)?: return .resolved(change)
@@ -110,10 +114,7 @@ package final class CrisisRaiser: Sendable {
       case nil: problem = StorageError.locked(home.database)
       }
     }
-    // What no disk took is known to this program, or to the relay.
-    let sent = Self.waited(Self.relayMayTake) { [home, relay] in
-      EmergencyJournal(home).flatMap { journal in relay().flatMap { try? journal.sent($0) } }
-    } ?? nil
+    let sent = lookup.answer(within: Self.relayMayTake) ?? nil
     if try withdraw(raised + (sent ?? []), known: store.flatMap { problem == nil ? $0 : nil }) { return .takenBack }
     if let problem { throw problem }
     return sent == nil ? .nothingHere : .nothing
@@ -123,7 +124,7 @@ package final class CrisisRaiser: Sendable {
   private func resolved(in store: Store) -> Result<Actions.CrisisChange?, any Error>? {
     let (home, relay) = (home, relay)
     let hasJournal = EmergencyJournal(home) != nil
-    return Self.waited(hasJournal ? Self.storeMayTake : 60_000) {
+    let attempt = Attempt {
       Result {
         try store.takeOverJournal(within: Self.patience)
         let courier = Courier {
@@ -133,24 +134,34 @@ package final class CrisisRaiser: Sendable {
         return try Actions(store, courier: courier, patience: hasJournal ? Self.patience : nil).resolveCrisis()
       }
     }
+    return attempt.answer(within: hasJournal ? Self.storeMayTake : 60_000)
   }
 
   /// Milliseconds.
   private static let storeMayTake = 1_500
   private static let relayMayTake = 1_000
 
-  /// - Returns: `nil` where it took longer.
-  private static func waited<Answer: Sendable>(_ milliseconds: Int, _ body: @escaping @Sendable () -> Answer) -> Answer? {
-    let (done, found) = (Latch(), Found<Answer>())
-    Thread.detachNewThread {
-      let answer = body()
-      found.answer.withLock { $0 = answer }
-      done.open()
-    }
-    return done.wait(milliseconds) ? found.answer.withLock { $0 } : nil
-  }
+  /// Something that is done on a thread of its own, which may be left behind.
+  private final class Attempt<Answer: Sendable>: Sendable {
+    private let done = Latch()
+    private let found = Mutex<Answer?>(nil)
+    private let began = SystemClock.now.uptime
 
-  private final class Found<Answer: Sendable>: Sendable { let answer = Mutex<Answer?>(nil) }
+    init(_ body: @escaping @Sendable () -> Answer) {
+      Thread.detachNewThread { [self] in
+        let answer = body()
+        found.withLock { $0 = answer }
+        done.open()
+      }
+    }
+
+    /// - Parameter milliseconds: Since it began.
+    /// - Returns: `nil` where it takes longer.
+    func answer(within milliseconds: Int) -> Answer? {
+      let gone = Int(clamping: (SystemClock.now.uptime - began) / 1_000_000)
+      return done.wait(max(0, milliseconds - gone)) ? found.withLock { $0 } : nil
+    }
+  }
 
   /// Takes back what was raised here by this way, where the store cannot.
   ///
