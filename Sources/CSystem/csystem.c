@@ -85,6 +85,10 @@ int fm_watch_add(int fd, const char *path) {
                            IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM |
                                IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
 }
+int fm_watch_place(int fd, const char *path) {
+  // A file that is open is gone for others when it loses its name: that changes its attributes.
+  return inotify_add_watch(fd, path, IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF);
+}
 void fm_watch_remove(int fd, int watch) { inotify_rm_watch(fd, watch); }
 size_t fm_watch_read(int fd, uint8_t *entries, size_t capacity) {
   _Alignas(struct inotify_event) char buffer[16384];
@@ -110,6 +114,7 @@ int fm_watch_mask_lost(uint32_t mask) {
 int fm_watch_is_told(const char *path) { (void)path; return 0; }
 int fm_watch_open(void) { return -1; }
 int fm_watch_add(int fd, const char *path) { (void)fd; (void)path; return -1; }
+int fm_watch_place(int fd, const char *path) { (void)fd; (void)path; return -1; }
 void fm_watch_remove(int fd, int watch) { (void)fd; (void)watch; }
 size_t fm_watch_read(int fd, uint8_t *entries, size_t capacity) {
   (void)fd; (void)entries; (void)capacity;

@@ -45,6 +45,7 @@ package struct AdmissionDuty: Sendable {
 
   /// Takes over what the store has kept.
   package mutating func follow(_ admissions: [Admission], now: UInt64) {
+    guard waiting != admissions else { return }
     waiting = admissions
     due = admissions.isEmpty ? nil : now
   }

@@ -25,12 +25,15 @@ extension EffectPerformer {
   ///
   /// - Parameter file: The file of the relay that they lie in, or would lie in.
   package mutating func take(_ frames: [[UInt8]], from file: RelayStream, limit: UInt64, _ outcome: inout ApplyOutcome) throws {
-    let (tags, sealer, ring) = (tags, sealer, ring)
-    let before = members
-    let result = try store.write { transaction -> (ApplyOutcome, Members) in
+    let (sealer, ring, before, entryCount) = (sealer, ring, members, entryCount)
+    let (result, members, count) = try store.write { transaction -> (ApplyOutcome, Members, Int) in
+      // Another part of this device may have admitted somebody since the members were read.
+      let count = try transaction.membershipCount()
+      let known = count == entryCount ? before : Members(rootKey: ring.account.rootKey, trusted: try transaction.membership())
       var work = Intake<Store.Transaction>(
-        file: file, tags: tags, sealer: sealer, ring: ring, limit: limit,
-        current: try transaction.incarnation(), members: before, outcome: outcome)
+        file: file, tags: count == entryCount ? tags : Self.tags(of: known, ring.device, sealer), sealer: sealer, ring: ring, limit: limit,
+        current: try transaction.incarnation(), members: known, outcome: outcome)
+      if count != entryCount { work.outcome.admitted = true }
       try transaction.withLedger { ledger in
         work.outcome.changes += try ledger.releaseDue(wall: limit)
         for frame in frames { try work.take(frame, &ledger) }
@@ -38,13 +41,10 @@ extension EffectPerformer {
       for entry in work.newEntries { try transaction.appendMembership(entry) }
       if work.tookOwnLife { try transaction.setIncarnation(nil) }
       try work.conclude(transaction)
-      return (work.outcome, work.members)
+      return (work.outcome, work.members, count + work.newEntries.count)
     }
-    outcome = result.0
-    if outcome.admitted {
-      members = result.1
-      entryCount = try store.read { try $0.membershipCount() }
-    }
+    outcome = result
+    if outcome.admitted { (self.members, self.entryCount) = (members, count) }
   }
 }
 

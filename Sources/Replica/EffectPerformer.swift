@@ -40,7 +40,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
   }
 
   /// This device has its name there also where its admission was taken back: it goes on with what it has.
-  private static func tags(of members: Members, _ own: DeviceID, _ sealer: BatchSealer) -> [BlindTag: DeviceID] {
+  static func tags(of members: Members, _ own: DeviceID, _ sealer: BatchSealer) -> [BlindTag: DeviceID] {
     Dictionary((members.devices + [own]).map { (BlindTag(of: $0, sealer), $0) }, uniquingKeysWith: { first, _ in first })
   }
 
@@ -105,18 +105,23 @@ package struct EffectPerformer<Store: ReplicaStore> {
     return .cut(lane, report)
   }
 
-  /// Takes over members that another process of this device admitted or heard of.
+  /// Takes over members that another part of this device admitted or heard of: another process, or another thread.
   ///
   /// - Returns: Whether there were any.
   package mutating func reloadMembers() throws -> Bool {
-    let (log, count) = try store.read { transaction in
-      let count = try transaction.membershipCount()
-      return (count != entryCount ? try transaction.membership() : nil, count)
-    }
-    guard let log else { return false }
-    entryCount = count
-    members = Members(rootKey: ring.account.rootKey, trusted: log)
+    guard let news = try store.read({ try news(of: $0) }) else { return false }
+    take(news)
     return true
+  }
+
+  /// Entries of the membership log; `nil` where they are known here.
+  package func news(of transaction: Store.Transaction) throws -> [[UInt8]]? {
+    try transaction.membershipCount() == entryCount ? nil : try transaction.membership()
+  }
+
+  package mutating func take(_ membership: [[UInt8]]) {
+    entryCount = membership.count
+    members = Members(rootKey: ring.account.rootKey, trusted: membership)
   }
 
   private func release(_ limit: UInt64) throws -> ReplicaEvent {

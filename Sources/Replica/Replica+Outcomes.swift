@@ -338,11 +338,23 @@ extension Replica {
     isBusy = false
     if case .verify(_, let asked)? = awaited {
       for (stream, cursors) in asked {
+        self.unknown[witness]?[stream]?.removeAll { cursors.contains($0) }
+        if self.unknown[witness]?[stream]?.isEmpty ?? false { self.unknown[witness]?[stream] = nil }
         for cursor in cursors where !(unknown[stream]?.contains(cursor) ?? false) { remember(cursor, of: stream) }
       }
     }
     for (stream, cursors) in unknown { self.unknown[witness, default: [:]][stream, default: []] += cursors }
     updateMissing(now)
+  }
+
+  /// What others have named of this device's own lives may be in the store by now: taken over from the emergency journal.
+  mutating func lookUpOwnAgain() {
+    for (witness, streams) in unknown {
+      for (stream, cursors) in streams where stream.device == device {
+        let waiting = toVerify[witness]?[stream] ?? []
+        toVerify[witness, default: [:]][stream] = waiting + cursors.filter { !waiting.contains($0) }
+      }
+    }
   }
 
   private mutating func remember(_ cursor: StreamCursor, of stream: StreamKey) {

@@ -143,6 +143,7 @@ package struct Replica: Sendable {
     case .committed(let report):
       stall.progress()
       note(report, now)
+      lookUpOwnAgain()
       wasIdle = false
       return []
     case .relayChanged(let streams): relayChanged(streams)

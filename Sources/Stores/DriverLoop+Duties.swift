@@ -78,8 +78,8 @@ extension DriverLoop {
 
   // MARK: Newcomers
 
-  func followAdmissions(_ now: Moment) throws {
-    admissions.follow(try store.read { try $0.admissions() }.compactMap { Admission(bytes: $0.bytes) }, now: now.uptime)
+  func follow(_ kept: [[UInt8]], _ now: Moment) {
+    admissions.follow(kept.compactMap { Admission(bytes: $0) }, now: now.uptime)
   }
 
   /// Sees admissions through that were begun here.

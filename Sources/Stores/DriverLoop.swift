@@ -61,26 +61,29 @@ final class DriverLoop {
     performer.adopting = { identity in try store.write { try $0.setRelayPlace(name, identity: identity) } }
     self.performer = performer
     let now = SystemClock.now
+    live = try store.read { try LiveState(tier: driver.tier, $0) }
+    replica = try Self.replica(of: driver, performer, now)
+    if let problem {
+      log.error("relay does not answer", metadata: ["code": "\(problem.code)"])
+      replica.isUnanswered(problem, abandoned: driver.shared.withLock { $0.abandoned }, now: now)
+    }
+    follow(try store.read { try $0.admissions() }.map(\.bytes), now)
+  }
+
+  /// A replica that knows what the store knows.
+  private static func replica(of driver: ReplicaDriver, _ performer: EffectPerformer<Store>, _ now: Moment) throws -> Replica {
     var beginning = try performer.beginning()
     beginning.tier = driver.tier
-    (beginning.remembered, beginning.usedToday, live) = try store.read { transaction in
+    (beginning.remembered, beginning.usedToday) = try driver.store.read { transaction in
       // An old round trip is no measurement of this run.
       let remembered = try SnapshotBuilder.peers(transaction.rememberedPeers()).mapValues { peer in
         var peer = peer
         peer.roundTrip = nil
         return peer
       }
-      return (
-        remembered, try transaction.syncOperations(onDay: now.wall / millisecondsPerDay),
-        try LiveState(tier: driver.tier, transaction)
-      )
+      return (remembered, try transaction.syncOperations(onDay: now.wall / millisecondsPerDay))
     }
-    replica = Replica(device: store.ring.device, beginning, now: now)
-    if let problem {
-      log.error("relay does not answer", metadata: ["code": "\(problem.code)"])
-      replica.isUnanswered(problem, abandoned: driver.shared.withLock { $0.abandoned }, now: now)
-    }
-    try followAdmissions(now)
+    return Replica(device: driver.store.ring.device, beginning, now: now)
   }
 
   // MARK: The loop
@@ -180,9 +183,14 @@ final class DriverLoop {
 
   /// Waits for news, at most so long.
   func wait(_ milliseconds: Int32) {
-    let descriptors = [driver.wake, peers.ping, watch?.descriptor ?? -1].filter { $0 >= 0 }
+    let descriptors = [driver.wake, peers.ping, watch?.descriptor ?? -1, driver.placeWatch].filter { $0 >= 0 }
     var ready = [UInt8](repeating: 0, count: descriptors.count)
     _ = fm_wait(descriptors, &ready, Int32(descriptors.count), milliseconds)
+    if driver.placeWatch >= 0, ready.last != 0 {
+      var news = [UInt8](repeating: 0, count: 4_096)
+      while fm_watch_read(driver.placeWatch, &news, news.count) > 0 {}
+      lookAt = 0
+    }
   }
 
   /// Collects what has happened: commands, commits of other processes, changes on the relay.
@@ -230,11 +238,7 @@ final class DriverLoop {
   /// - Returns: Whether there were any.
   func noticeCommits(_ now: Moment, wasPinged: Bool) -> Bool {
     guard peers.haveCommitted() || wasPinged else { return false }
-    do {
-      if try performer.reloadMembers() { learnMembers() }
-      try followAdmissions(now)
-      committed(now)
-    } catch { observer.failed(error) }
+    committed(now)
     return true
   }
 
@@ -243,11 +247,19 @@ final class DriverLoop {
     knownNames = nil
   }
 
+  /// Something was committed, by whichever thread or process: everything that is kept here beside the store is read again.
   func committed(_ now: Moment) {
     needsPublishing = true
     requests.disturb()
     do {
-      let report = try store.read { try $0.ownReport(of: store.ring) }
+      let (membership, admissions, report) = try store.read {
+        (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring))
+      }
+      if let membership {
+        performer.take(membership)
+        learnMembers()
+      }
+      follow(admissions.map(\.bytes), now)
       events.insert(.committed(report), at: 0)
       live.noteOwnWrites(report, now: now)
       live.changed(now)
@@ -333,19 +345,18 @@ final class DriverLoop {
   func leadershipChanged(_ now: Moment) {
     live.isExchanging = isLeader
     live.changed(now)
-    hasLooked = true
     log.info(isLeader ? "leads" : "follows")
+    defer { hasLooked = true }
     guard isLeader else {
       watch?.end()
       watch = nil
       return observer.exchangedElsewhere()
     }
     watch = driver.watched(generation) { performer.relay.watch() } ?? nil
-    do {
-      if try performer.reloadMembers() { replica.learn(performer.tags) }
-      try followAdmissions(now)
-      events = [.timer, .committed(try store.read { try $0.ownReport(of: store.ring) }), .syncRequested]
-    } catch { observer.failed(error) }
+    // Another process has exchanged meanwhile: what is in the store is further than what was known here.
+    if hasLooked { do { replica = try Self.replica(of: driver, performer, now) } catch { observer.failed(error) } }
+    events = [.timer, .syncRequested] + (isStopping ? [.stopping] : [])
+    committed(now)
   }
 
   /// Tells that everything is exchanged, once the duties that follow from it have had their turn.

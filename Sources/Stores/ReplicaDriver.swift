@@ -36,6 +36,9 @@ package final class ReplicaDriver: Sendable {
   let peers: PeerProcesses
   let shared = Mutex(Shared())
   let wake = fm_wake_open()
+  /// Tells when the store loses its place; -1 where nothing tells.
+  let placeWatch = fm_watch_open()
+  private let placeWatches: [Int32]
   private let finished = Latch()
   private let watchdogWake = fm_wake_open()
   private let actions = DispatchQueue(label: "actions")
@@ -48,11 +51,14 @@ package final class ReplicaDriver: Sendable {
   package init(store: Store, relay: any Relay, relayName: String, tier: Tier, observer: Observer) throws {
     (self.store, self.relay, self.relayName, self.tier, self.observer) = (store, relay, relayName, tier, observer)
     peers = PeerProcesses(store)
+    let (watch, places) = (placeWatch, [store.home.path, store.home.database])
+    placeWatches = places.map { (path: String) -> Int32 in fm_watch_place(watch, path) }
   }
 
   deinit {
     close(wake)
     close(watchdogWake)
+    if placeWatch >= 0 { close(placeWatch) }
   }
 
   // MARK: From other threads
@@ -118,6 +124,8 @@ package final class ReplicaDriver: Sendable {
     put(.stop)
     _ = finished.wait(milliseconds)
     shared.withLock { $0.isOver = true }
+    // Closing a descriptor waits until the kernel has forgotten its watches.
+    for watch in placeWatches where watch >= 0 { fm_watch_remove(placeWatch, watch) }
     peers.end()
   }
 

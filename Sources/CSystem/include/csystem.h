@@ -14,6 +14,8 @@ int fm_watch_is_told(const char *path);
 int fm_watch_open(void);
 // Returns a watch number, or -1.
 int fm_watch_add(int fd, const char *path);
+// Watches whether a file or folder is moved or deleted.
+int fm_watch_place(int fd, const char *path);
 void fm_watch_remove(int fd, int watch);
 // Reads pending events without waiting. `names` receives entries of the form: watch (int32), mask
 // (uint32), NUL-terminated name. Returns the bytes used, 0 when nothing is pending.
