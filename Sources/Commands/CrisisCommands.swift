@@ -57,19 +57,12 @@ struct CrisisCommand: ParsableCommand {
               level: level.name, active: true, since: SystemClock.now.wall, savedAt_us: raiser.savedAt,
               atRelay: delivery.relay.isDone, word: delivery.word.rawValue))
         }
-        guard let opened = store ?? (try? openQuietly()) else {
-          if !output.json, level >= .severe { Output.line("Your contacts are told by a program that can open the store: `fullmind`, or an agent.") }
+        guard let opened = store ?? (try? location.openQuietly()) else {
+          if !output.json, level >= .severe { Output.line("Your contacts are told by a program that can open the store: `fullmind` or an agent, here or on another device of yours.") }
           return
         }
         try tell(level, opened)
       }
-    }
-
-    /// Without a question: what needs a passphrase stays closed.
-    private func openQuietly() throws -> Store {
-      let store = try Store.open(at: location.homeFolder) { location.passphraseFile == nil ? nil : try location.passphrase(prompt: "") }
-      try store.takeOverJournal(within: 1_000)
-      return store
     }
 
     /// Milliseconds within which it is durable or sent, or something is said.
@@ -106,12 +99,35 @@ struct CrisisCommand: ParsableCommand {
         // It may have been taken back on another device: then nobody is told.
         try? ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: "").run(timeout: 5)
       }
-      var told = [String]()
-      do { told = try Actions(store).tellNow(try location.openRelay(store)) } catch is RelayError {}
+      let relay = try location.openRelay(store)
+      do { _ = try Actions(store).tellNow(relay) } catch is RelayError {}
       guard !output.json else { return }
       let state = try CrisisReport.state(of: store)
-      if !state.isActive { return Output.line("Taken back. Nobody was told.") }
-      Output.line(told.isEmpty && state.told.isEmpty ? "Nobody could be told yet; a dashboard or agent goes on trying." : "Told: \(names).")
+      if !state.isActive {
+        let names = try CrisisReport.history(of: store).0.entries.first?.told.compactMap { id in contacts.first { $0.record == id }?.name } ?? []
+        return Output.line(names.isEmpty ? "Taken back. Nobody was told." : "Taken back. An alert had been put up for \(names.joined(separator: ", ")).")
+      }
+      let told = contacts.filter { state.told.contains($0.record) }
+      if told.isEmpty { Output.line("Nobody could be told yet; a dashboard or agent goes on trying.") }
+      let end = SystemClock.now.uptime + Self.answered
+      for contact in told { Output.line("\(contact.name): \(Self.arrival(contact, state, relay, until: end))") }
+    }
+
+    /// Nanoseconds for which it is waited until a contact's screen has the alert: it looks once a second.
+    private static let answered: UInt64 = 2_500_000_000
+
+    private static func arrival(_ contact: SafetyPlan.Contact, _ state: CrisisState, _ relay: any Relay, until end: UInt64) -> String {
+      while true {
+        let arrival = try? CrisisOutreach.arrival(with: contact, of: state, on: relay)
+        switch arrival {
+        case .shown?: return "a screen there shows it."
+        case .seen?: return "has seen it."
+        case .unopened?: return "an alert lies at the link, which nobody has ever opened. Please call."
+        case .followed?, nil:
+          guard SystemClock.now.uptime < end else { return "an alert lies at the link; it is on no screen there yet." }
+          Thread.sleep(forTimeInterval: 0.1)
+        }
+      }
     }
   }
 
@@ -152,6 +168,7 @@ struct CrisisCommand: ParsableCommand {
         case .nothing: try report(store, nil, "No crisis is active.")
         case .nothingHere: try report(store, nil, "No crisis is known on this device. The relay cannot be reached, so what other devices raised is not known.")
         case .resolved(let change):
+          defer { endAlerts(store) }
           try report(store, change, change.isAtRelay ? "Resolved. Be kind to yourself today." : "Resolved here. The relay cannot be reached; your other devices learn of it when it is back. Be kind to yourself today.")
         case .takenBack:
           let delivery = raiser.outcome(within: 1_000)
@@ -164,6 +181,12 @@ struct CrisisCommand: ParsableCommand {
           Output.line(text)
         }
       }
+    }
+
+    /// Those who were told learn that it is over; where the relay cannot be used, from whichever program exchanges next.
+    private func endAlerts(_ store: Store?) {
+      guard let store, let relay = try? location.openRelay(store), let ended = try? Actions(store).tellEnded(relay) else { return }
+      if !output.json, !ended.isEmpty { Output.line("That it is over lies at the link of \(ended.joined(separator: ", ")).") }
     }
 
     private func report(_ store: Store?, _ change: Actions.CrisisChange?, _ text: String) throws {
@@ -326,7 +349,7 @@ struct CrisisReport: Encodable {
       let raised = formatter.string(from: Date(timeIntervalSince1970: Double(entry.raised) / 1_000))
       let minutes = entry.resolved.map { ($0.at > entry.raised ? $0.at - entry.raised : 0) / 60_000 }
       let end = minutes.map { $0 == 0 ? "resolved within a minute" : "resolved after \($0) min" } ?? "not resolved"
-      let told = entry.told.isEmpty ? "" : ", \(entry.told.count) told"
+      let told = entry.told.isEmpty ? "" : ", an alert for \(entry.told.count)"
       return "\(raised)  \(entry.level.name) (\(entry.source)) on \(names[entry.activation.stream.device] ?? "a device"), acknowledged on \(entry.acknowledged.count), \(end)\(told)"
     }
   }

@@ -29,11 +29,14 @@ struct FamilyCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
-        let contacts = try location.openStore().read { try SafetyPlan.contacts($0) }
-        if output.json { return try Output.json(["contacts": contacts.map(Row.init)]) }
+        let store = try location.openStore()
+        let contacts = try store.read { try SafetyPlan.contacts($0) }
+        let relay = contacts.contains(where: \.isInvited) ? try? location.openRelay(store) : nil
+        let rows = contacts.map { Row($0, isOpened: FamilyCommand.isOpened($0, relay)) }
+        if output.json { return try Output.json(["contacts": rows]) }
         if contacts.isEmpty { Output.line("No contacts yet. `fullmind record add contact name=Ben phone=123` adds one.") }
-        for contact in contacts {
-          Output.line("\(contact.record)  \(contact.name)  \(FamilyCommand.describe(contact))")
+        for (contact, row) in zip(contacts, rows) {
+          Output.line("\(contact.record)  \(contact.name)  \(FamilyCommand.describe(contact))\(row.words)")
         }
       }
     }
@@ -41,8 +44,21 @@ struct FamilyCommand: ParsableCommand {
     private struct Row: Encodable {
       var id, name, alert: String
       var invited: Bool
-      init(_ contact: SafetyPlan.Contact) {
+      /// Whether somebody has opened the link; absent where that is not known.
+      var opened: Bool?
+
+      init(_ contact: SafetyPlan.Contact, isOpened: Bool?) {
         (id, name, alert, invited) = (contact.record.description, contact.name, contact.consent.rawValue, contact.isInvited)
+        opened = isOpened
+      }
+
+      var words: String {
+        guard invited else { return "" }
+        return switch opened {
+        case true?: "; somebody follows the link"
+        case false?: "; NOBODY HAS OPENED THE LINK YET: nobody would read an alert"
+        case nil: "; whether somebody has opened the link is not known: the relay cannot be read now"
+        }
       }
     }
   }
@@ -69,12 +85,13 @@ struct FamilyCommand: ParsableCommand {
         try CrisisOutreach.open(link, person: person, on: try location.openRelay(store), wall: SystemClock.now.wall, using: &random)
         let consent = unanswered ? AlertConsent.unanswered : .prompt
         try location.actions(store).set(contact.record, ["links+=\(link)", "person=\(person)", "alert=\(consent.rawValue)"])
-        Output.line("\(contact.name) is told that \(person) asked for support, \(FamilyCommand.moment(consent)).")
+        Output.line("Once \(contact.name) follows this link, an alert says that \(person) asked for support, \(FamilyCommand.moment(consent)).")
         Output.line("On \(contact.name)'s machine, where the same relay can be reached:")
         Output.line("")
         Output.line("  fullmind family follow \(link) --relay \(try location.relayLocation(store))")
         Output.line("")
-        Output.line("Give the link to \(contact.name) alone. `fullmind family withdraw` takes it back.")
+        Output.line("Give the link to \(contact.name) alone. Nobody has opened it yet: `fullmind family list` shows when somebody has.")
+        Output.line("`fullmind family withdraw` takes it back.")
       }
     }
   }
@@ -109,6 +126,13 @@ struct FamilyCommand: ParsableCommand {
         let contact = try FamilyCommand.contact(contact, in: store)
         try location.actions(store).set(contact.record, contact.links.map { "links-=\($0)" } + ["alert=no"])
         Output.line("\(contact.name) learns nothing any more. The contact stays in your plan.")
+        var random = SystemRandomNumberGenerator()
+        do {
+          let relay = try location.openRelay(store)
+          for link in contact.links.compactMap({ SecretLink($0) }) { try CrisisOutreach.close(link, on: relay, wall: SystemClock.now.wall, using: &random) }
+        } catch is RelayError {
+          Output.note("The relay cannot be used now, so whoever follows the link is not told that it was taken back.")
+        }
       }
     }
   }
@@ -126,96 +150,135 @@ struct FamilyCommand: ParsableCommand {
     @Flag(help: "Print what is new, then exit.") var once = false
     @Flag(help: "With --once: say that you have seen it.") var seen = false
 
+    /// One of the links, and how far what came by it has been answered.
+    private struct Followed {
+      var following: AlertFollowing
+      /// Alerts that nobody here has said to have seen.
+      var open: [Notice] = []
+      /// Alerts that were told here, which the other side does not know yet.
+      var shown: [Notice] = []
+      var isKnown = false
+      var problem: RelayError?
+      var name: String { FamilyCommand.name(following.reader) }
+    }
+
     func run() throws {
       try Output.reporting(asJSON: output.json) {
         var followed = try followed()
         let signals = fm_signals_open()
         if !once, !output.json {
-          for one in followed { Output.line("Following \(FamilyCommand.name(one.reader)). ^C ends it.") }
+          for one in followed { Output.line("Following \(one.name). ^C ends it.") }
         }
-        var open: [(index: Int, alert: Notice)] = []
-        var problems: [Int: RelayError] = [:]
         while true {
-          for index in followed.indices {
-            let before = followed[index].reader
-            for alert in try self.read(&followed[index], index, &problems) {
-              try tell(alert, followed[index].reader)
-              open.append((index, alert))
-            }
-            // After it was told: a crash in between tells it twice, and never not at all.
-            if followed[index].reader != before { try followed[index].save() }
-          }
+          for index in followed.indices { try look(&followed[index]) }
           if once {
-            if seen { try confirm(&open, &followed) }
+            if seen { try confirm(&followed) }
             return
           }
+          guard followed.contains(where: { !$0.following.reader.isClosed }) else { return }
           var ready: [UInt8] = [0, 0]
           // Nothing tells of changes on a relay that belongs to somebody else: it is looked at every second.
           _ = fm_wait([signals, STDIN_FILENO], &ready, isatty(STDIN_FILENO) == 1 ? 2 : 1, 1_000)
           if ready[0] != 0, [SIGINT, SIGTERM, SIGHUP, SIGQUIT].contains(fm_signal_next(signals)) { return }
-          if ready[1] == 1, readLine() != nil { try confirm(&open, &followed) }
+          if ready[1] == 1, readLine() != nil { try confirm(&followed) }
         }
       }
     }
 
-    private func followed() throws -> [AlertFollowing] {
+    private func followed() throws -> [Followed] {
       guard let text = link else {
         let all = AlertFollowing.all(in: location.homeFolder)
         for path in all.unreadable { Output.note("\(path) cannot be read: that link is not followed. Give it again: fullmind family follow LINK --relay folder:PATH") }
         guard !all.followed.isEmpty else {
           throw InputError.invalid("No link is followed here yet.", remedy: "Give the link you got: fullmind family follow LINK --relay folder:PATH")
         }
-        return all.followed
+        for one in all.followed where one.reader.isClosed { Output.note(CrisisAlert.closedText(person: FamilyCommand.name(one.reader))) }
+        return all.followed.map { Followed(following: $0) }
       }
       guard let link = SecretLink(text) else {
         throw InputError.invalid("This is not a link. Nothing was changed.", remedy: "It has 26 letters and digits in six groups.")
       }
-      guard var one = AlertFollowing(link, relay: try location.namedRelay(), home: location.homeFolder) else { throw FamilyCommand.relayNotNamed }
+      guard var one = AlertFollowing(link, relay: try location.namedRelay(), home: location.homeFolder).map({ Followed(following: $0) }) else { throw FamilyCommand.relayNotNamed }
       // A mistyped link would be silent for ever: it has to be found once.
-      if one.reader.person == nil {
-        let news = try one.read()
-        guard one.reader.person != nil else {
+      if one.following.reader.person == nil {
+        let news = try one.following.read()
+        guard one.following.reader.person != nil else {
           throw InputError.invalid(
-            "Nobody is found under this link at \(one.relay). Nothing was changed.",
+            "Nobody is found under this link at \(one.following.relay). Nothing was changed.",
             remedy: "Compare the link with the one you were given, and name the relay with --relay.")
         }
-        for alert in news { try tell(alert, one.reader) }
+        try tell(news, &one)
       }
-      try one.save()
+      try one.following.save()
       return [one]
     }
 
     /// A relay that cannot be reached is looked at again, and that is said: nothing is heard meanwhile.
-    private func read(_ one: inout AlertFollowing, _ index: Int, _ problems: inout [Int: RelayError]) throws(RelayError) -> [Notice] {
+    private func look(_ one: inout Followed) throws {
       do {
-        let news = try one.read()
-        if problems.removeValue(forKey: index) != nil { Output.note("\(one.relay) can be reached again.") }
-        return news
-      } catch {
+        let before = one.following.reader
+        try tell(try one.following.read(), &one)
+        // After it was told: a crash in between tells it twice, and never not at all.
+        if one.following.reader != before { try one.following.save() }
+        if one.problem != nil { Output.note("\(one.following.relay) can be reached again.") }
+        one.problem = nil
+        try answer(&one)
+      } catch let error as RelayError {
         if once { throw error }
-        if problems.updateValue(error, forKey: index) != error {
-          Output.note("NOTHING IS HEARD of \(FamilyCommand.name(one.reader)) at the moment: \(one.relay) cannot be used. It is tried again every second.")
+        if one.problem != error {
+          Output.note("NOTHING IS HEARD of \(one.name) at the moment: \(one.following.relay) cannot be used. It is tried again every second.")
         }
-        return []
+        one.problem = error
       }
     }
 
-    private func tell(_ alert: Notice, _ reader: AlertReader) throws {
-      let text = CrisisAlert.text(person: FamilyCommand.name(reader))
-      if output.json { return try Output.json(Report(event: "alert", at_ms: alert.wall, text: text)) }
-      Output.line("\u{7}\(Self.clock(alert.wall))  \(text)")
-      if !once, isatty(STDIN_FILENO) == 1 { Output.line("         Enter says that you have seen this.") }
+    /// The other side learns that somebody follows, and what is on this screen.
+    private func answer(_ one: inout Followed) throws(RelayError) {
+      guard !one.following.reader.isClosed else { return }
+      if !one.isKnown { try one.following.follow() }
+      one.isKnown = true
+      while let alert = one.shown.first {
+        try one.following.confirm(alert, as: .shown)
+        one.shown.removeFirst()
+      }
+    }
+
+    private func tell(_ news: [AlertReader.News], _ one: inout Followed) throws {
+      for item in news {
+        switch item {
+        case .alert(let alert):
+          try tell("alert", alert, CrisisAlert.text(person: one.name))
+          if !output.json, !once, isatty(STDIN_FILENO) == 1 { Output.line("         Enter says that you have seen this.") }
+          one.open.append(alert)
+          if Output.failure == 0 { one.shown.append(alert) }
+        case .ended(let notice):
+          try tell("ended", notice, CrisisAlert.endedText(person: one.name))
+          one.open.removeAll { $0.marks.isSubset(of: one.following.reader.over) }
+        case .closed(let notice):
+          try tell("closed", notice, CrisisAlert.closedText(person: one.name))
+          (one.open, one.shown) = ([], [])
+        }
+      }
+    }
+
+    private func tell(_ event: String, _ notice: Notice, _ text: String) throws {
+      if output.json { return try Output.json(Report(event: event, at_ms: notice.wall, text: text)) }
+      Output.line("\(event == "alert" ? "\u{7}" : "")\(Self.clock(notice.wall))  \(text)")
     }
 
     private struct Report: Encodable { var event: String; var at_ms: UInt64; var text: String }
 
-    private func confirm(_ open: inout [(index: Int, alert: Notice)], _ followed: inout [AlertFollowing]) throws {
-      for (index, alert) in open {
-        try followed[index].confirm(alert)
-        try followed[index].save()
-        if !output.json { Output.line("         \(FamilyCommand.name(followed[index].reader)) sees that you know.") }
+    private func confirm(_ followed: inout [Followed]) throws {
+      var count = 0
+      for index in followed.indices {
+        while let alert = followed[index].open.first {
+          try followed[index].following.confirm(alert, as: .seen)
+          followed[index].open.removeFirst()
+          count += 1
+          if !output.json { Output.line("         Said. \(followed[index].name)'s devices show it when they look.") }
+        }
       }
-      open = []
+      if count == 0, !output.json { Output.line("         Nothing has come that was not answered.") }
     }
 
     private static func clock(_ wall: UInt64) -> String {
@@ -250,6 +313,12 @@ struct FamilyCommand: ParsableCommand {
     case (let consent, false): "agreed (told \(moment(consent))), but not invited: `fullmind family invite` makes a link"
     case (let consent, _): "told \(moment(consent))"
     }
+  }
+
+  /// Whether somebody has opened the link of a contact; `nil` where that is not known, or nobody was given one.
+  static func isOpened(_ contact: SafetyPlan.Contact, _ relay: (any Relay)?) -> Bool? {
+    guard contact.isInvited, let relay, (try? relay.survey()) != nil else { return nil }
+    return (try? CrisisOutreach.arrival(with: contact, of: nil, on: relay)).map { $0 != .unopened }
   }
 
   /// A contact by its name, or by the beginning of its identifier.

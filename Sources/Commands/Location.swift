@@ -48,6 +48,13 @@ struct Location: ParsableArguments, Sendable {
     return store
   }
 
+  /// Opens the store without asking anything: one that needs a passphrase stays closed where no file names it.
+  func openQuietly() throws -> Store {
+    let store = try Store.open(at: homeFolder) { passphraseFile == nil ? nil : try passphrase(prompt: "") }
+    try store.takeOverJournal(within: 1_000)
+    return store
+  }
+
   /// What the person does, taken to the relay at once. A relay that cannot be used is no obstacle.
   func actions(_ store: Store) -> Actions {
     // Asked before anything is saved: the courier would wait for the transaction that saves.

@@ -97,7 +97,7 @@ struct PlanCommand: ParsableCommand {
           }
         }
       }
-      Output.line("Saved. It is on all your devices, and one key away in the dashboard.")
+      Output.line("Saved on this device, and one key away in the dashboard.")
     }
   }
 }

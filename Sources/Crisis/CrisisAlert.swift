@@ -58,4 +58,12 @@ public enum CrisisAlert {
   public static func text(person: String) -> String {
     "\(person) asked for support. Please get in touch with them now."
   }
+
+  /// What follows when it is over.
+  public static func endedText(person: String) -> String {
+    "\(person) has said that it is over for now. A word from you may still be welcome."
+  }
+
+  /// What follows when the person takes the link back.
+  public static func closedText(person: String) -> String { "\(person) has taken this link back. Nothing comes by it any more." }
 }

@@ -32,6 +32,6 @@ public enum CrisisCard {
 
   private static let closing = [
     "This is an aid, not a diagnosis, and no replacement for people who can help.",
-    "fullmind never dials and never tells anybody by itself.",
+    "fullmind never dials, and tells nobody whom you have not invited.",
   ]
 }

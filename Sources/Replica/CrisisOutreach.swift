@@ -100,60 +100,163 @@ package struct CrisisOutreach {
     _ = try relay.putNotice(board.seal(notice, number: 1, using: &random), board: board.name, number: 1)
   }
 
-  /// When a contact said that it has seen the alert about this crisis, by its own clock in milliseconds.
-  package static func seen(
-    by contact: SafetyPlan.Contact, of crisis: CrisisState, on relay: any Relay
-  ) throws(RelayError) -> UInt64? {
+  /// Says that the link is good for nothing any more.
+  package static func close(
+    _ link: SecretLink, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
+  ) throws(RelayError) {
+    try Self.append(Notice(kind: .closed, wall: wall), to: NoticeBoard(link), on: relay, using: &random)
+  }
+
+  /// Tells a contact that what it was told of is over. Says nothing where that was said, or where it is not over.
+  ///
+  /// - Returns: Whether something was put up.
+  package func end(
+    _ contact: SafetyPlan.Contact, in crisis: CrisisState, wall: UInt64, using random: inout some RandomNumberGenerator
+  ) throws -> Bool {
+    // An event goes on as long as anything is active.
+    guard !crisis.isActive else { return false }
+    var hasEnded = false
     for board in contact.links.compactMap({ SecretLink($0).map { NoticeBoard($0) } }) {
-      let marks = Set(crisis.activations.map { board.mark($0.id) })
-      let notices = try relay.notices(on: board.name, after: 0).compactMap { board.open($0.sealed, number: $0.number) }
-      if let seen = notices.first(where: { $0.kind == .seen && !$0.marks.isDisjoint(with: marks) }) { return seen.wall }
+      var (open, last): (Set<[UInt8]>, UInt64) = ([], 0)
+      for found in try relay.notices(on: board.name, after: 0) {
+        last = found.number
+        guard let notice = board.open(found.sealed, number: found.number) else { continue }
+        if notice.kind == .ended { open.subtract(notice.marks) }
+        guard notice.kind == .alert, let subject = NoticeSubject(notice.about, ring.account) else { continue }
+        // What has not arrived may be active.
+        if try subject.activations.allSatisfy(hasArrived) { open.formUnion(notice.marks) }
+      }
+      guard !open.isEmpty else { continue }
+      var notice = Notice(kind: .ended, wall: wall)
+      notice.marks = Set(open.prefix(Limits.noticeActivations))
+      // Another device was faster: it looks again.
+      guard try relay.putNotice(board.seal(notice, number: last + 1, using: &random), board: board.name, number: last + 1) else { throw RelayError.changed }
+      hasEnded = true
     }
-    return nil
+    return hasEnded
+  }
+
+  /// How far an alert has come with a contact, as their side has said.
+  package enum Arrival: Sendable, Hashable {
+    /// Nobody has ever opened the link.
+    case unopened
+    /// Somebody follows the link; nothing says that the alert was shown there.
+    case followed
+    /// It is on a screen there, since that moment by its clock.
+    case shown(UInt64)
+    /// Somebody said that they have seen it, then, by their clock.
+    case seen(UInt64)
+
+    private var rank: Int {
+      switch self {
+      case .unopened: 0
+      case .followed: 1
+      case .shown: 2
+      case .seen: 3
+      }
+    }
+    fileprivate mutating func rise(to other: Self) { if other.rank > rank { self = other } }
+  }
+
+  /// Reads what a contact's side has said, of a crisis or of none.
+  package static func arrival(
+    with contact: SafetyPlan.Contact, of crisis: CrisisState?, on relay: any Relay
+  ) throws(RelayError) -> Arrival {
+    var arrival = Arrival.unopened
+    for board in contact.links.compactMap({ SecretLink($0).map { NoticeBoard($0) } }) {
+      let marks = Set((crisis?.activations ?? []).map { board.mark($0.id) })
+      for found in try relay.notices(on: board.name, after: 0) {
+        guard let notice = board.open(found.sealed, number: found.number) else { continue }
+        let isAbout = !notice.marks.isDisjoint(with: marks)
+        switch notice.kind {
+        case .following: arrival.rise(to: .followed)
+        case .shown: arrival.rise(to: isAbout ? .shown(notice.wall) : .followed)
+        case .seen: arrival.rise(to: isAbout ? .seen(notice.wall) : .followed)
+        case .opened, .alert, .stage, .ended, .closed: break
+        }
+      }
+    }
+    return arrival
+  }
+
+  /// Puts a notice up behind everything that lies on a board.
+  fileprivate static func append(
+    _ notice: Notice, to board: NoticeBoard, after: UInt64 = 0, on relay: any Relay, using random: inout some RandomNumberGenerator
+  ) throws(RelayError) {
+    var end = after
+    for _ in 0..<Limits.noticeAttempts {
+      end = max(end, try relay.notices(on: board.name, after: end).last?.number ?? 0) + 1
+      if try relay.putNotice(board.seal(notice, number: end, using: &random), board: board.name, number: end) { return }
+    }
+    throw .changed
   }
 }
 
-/// The side of a contact: which alerts are new to it. A value; whoever owns it keeps it.
+/// The side of a contact: which notices are new to it. A value; whoever owns it keeps it.
 package struct AlertReader: Sendable, Hashable {
+  /// What has to be told on the screen there.
+  package enum News: Sendable, Hashable {
+    case alert(Notice)
+    /// What was told is over.
+    case ended(Notice)
+    /// The link was taken back.
+    case closed(Notice)
+  }
+
   package let link: SecretLink
   /// The highest number that was read, and the beginning of what lay there, by which it is known again.
   package private(set) var last: UInt64
   package private(set) var lastBytes: [UInt8]
   /// Marks of every activation that the contact was told of.
   package private(set) var told: Set<[UInt8]>
+  /// Those of which it was told that they are over.
+  package private(set) var over: Set<[UInt8]>
+  package private(set) var isClosed: Bool
   /// The name the contact knows the person by; `nil` until the board was found.
   package private(set) var person: String?
 
   package init(
-    _ link: SecretLink, last: UInt64 = 0, lastBytes: [UInt8] = [], told: Set<[UInt8]> = [], person: String? = nil
+    _ link: SecretLink, last: UInt64 = 0, lastBytes: [UInt8] = [], told: Set<[UInt8]> = [], over: Set<[UInt8]> = [],
+    isClosed: Bool = false, person: String? = nil
   ) {
-    (self.link, self.last, self.lastBytes, self.told, self.person) = (link, last, lastBytes, told, person)
+    (self.link, self.last, self.lastBytes, self.told, self.over) = (link, last, lastBytes, told, over)
+    (self.isClosed, self.person) = (isClosed, person)
   }
 
   /// Bytes of a notice that tell it from every other: its nonce.
   private static func beginning(_ sealed: [UInt8]) -> [UInt8] { Array(sealed.prefix(12)) }
 
-  /// Takes in what lies on the board; the alerts that are news.
+  /// Takes in what lies on the board; what of it is news, in order.
   ///
   /// The same crisis is never news twice, also when the relay was wiped, rolled back or copied.
-  private mutating func take(_ notices: some Sequence<RelayNotice>) -> [Notice] {
+  private mutating func take(_ notices: some Sequence<RelayNotice>) -> [News] {
     let board = NoticeBoard(link)
-    var news = [Notice]()
+    var news = [News]()
     for found in notices {
       (last, lastBytes) = (found.number, Self.beginning(found.sealed))
       guard let notice = board.open(found.sealed, number: found.number) else { continue }
       if !notice.person.isEmpty { person = notice.person } else if person == nil { person = "" }
-      guard notice.kind == .alert else { continue }
-      // One that is also about something new is news: on a relay that was wiped it may have been put up for
-      // a crisis that goes on, and hiding it could hide a cry for help.
-      if !notice.marks.isSubset(of: told) { news.append(notice) }
-      told.formUnion(notice.marks)
+      switch notice.kind {
+      case .alert:
+        // One that is also about something new is news: on a relay that was wiped it may have been put up for
+        // a crisis that goes on, and hiding it could hide a cry for help.
+        if !notice.marks.isSubset(of: told) { news.append(.alert(notice)) }
+        told.formUnion(notice.marks)
+      case .ended:
+        let ended = notice.marks.intersection(told)
+        if !ended.isSubset(of: over) { news.append(.ended(notice)) }
+        over.formUnion(ended)
+      case .closed:
+        if !isClosed { news.append(.closed(notice)) }
+        isClosed = true
+      case .opened, .stage, .seen, .following, .shown: break
+      }
     }
     return news
   }
 
-  /// Reads what is new on the board; the alerts that are news.
-  package mutating func read(_ relay: any Relay) throws(RelayError) -> [Notice] {
+  /// Reads what is new on the board.
+  package mutating func read(_ relay: any Relay) throws(RelayError) -> [News] {
     let name = NoticeBoard(link).name
     guard last > 0 else { return take(try relay.notices(on: name, after: 0)) }
     let notices = try relay.notices(on: name, after: last - 1)
@@ -166,18 +269,24 @@ package struct AlertReader: Sendable, Hashable {
     return take(try relay.notices(on: name, after: 0))
   }
 
-  /// Says that the contact has seen an alert.
-  package mutating func confirm(
-    _ alert: Notice, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
+  /// Says how far an alert has come here: `shown` or `seen`.
+  package func confirm(
+    _ alert: Notice, as kind: Notice.Kind, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
   ) throws(RelayError) {
-    let board = NoticeBoard(link)
-    var notice = Notice(kind: .seen, wall: wall)
+    var notice = Notice(kind: kind, wall: wall)
     notice.marks = alert.marks
-    var end = last
-    for _ in 0..<Limits.noticeAttempts {
-      end = max(end, try relay.notices(on: board.name, after: end).last?.number ?? 0) + 1
-      if try relay.putNotice(board.seal(notice, number: end, using: &random), board: board.name, number: end) { return }
+    try CrisisOutreach.append(notice, to: NoticeBoard(link), after: last, on: relay, using: &random)
+  }
+
+  /// Says that somebody follows the link, unless the board says so.
+  package func follow(on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator) throws(RelayError) {
+    let board = NoticeBoard(link)
+    for found in try relay.notices(on: board.name, after: 0) {
+      switch board.open(found.sealed, number: found.number)?.kind {
+      case .following, .shown, .seen: return
+      default: break
+      }
     }
-    throw .changed
+    try CrisisOutreach.append(Notice(kind: .following, wall: wall), to: board, on: relay, using: &random)
   }
 }

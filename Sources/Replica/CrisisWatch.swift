@@ -20,6 +20,8 @@ package struct CrisisWatch: Sendable {
     case take(EscalationStage)
     /// Also of one who was told before: a relay that was wiped or rolled back has forgotten the alert.
     case tell(RecordID)
+    /// Those who were told have to learn that it is over.
+    case end
   }
 
   private var leading: OperationID?
@@ -28,6 +30,8 @@ package struct CrisisWatch: Sendable {
   private var verified: UInt64 = 0
   /// Stages that another device has taken without our having its operation yet.
   private var takenElsewhere: Set<EscalationStage> = []
+  /// Somebody may have been told of something that is over.
+  private var mustEnd = true
   /// Uptime at which it has to be looked at again; `nil` while nothing is due.
   package private(set) var due: UInt64?
   package private(set) var step = CrisisEscalation.Step.notNeeded
@@ -50,6 +54,7 @@ package struct CrisisWatch: Sendable {
   package mutating func follow(_ crisis: CrisisState, _ now: Moment, kept: () throws -> Kept?) rethrows -> Kept? {
     guard leading != crisis.leading?.id else { return nil }
     (leading, seen, before, verified, takenElsewhere) = (crisis.leading?.id, now.uptime, 0, now.uptime, [])
+    mustEnd = true
     guard let leading else { return nil }
     guard let kept = try kept(), kept.activation == leading else { return Kept(activation: leading, wall: now.wall) }
     // A clock that was set forward meanwhile must not make several stages due at once.
@@ -82,6 +87,7 @@ package struct CrisisWatch: Sendable {
     // Counted in this run alone: it is about what is under way now.
     isPatient = (now.uptime - seen) / 1_000_000 < CrisisAlert.undoMilliseconds + UInt64(rank) * CrisisEscalation.turn + Self.patience
     var duties = alert.now.map(Duty.tell)
+    if mustEnd, !crisis.isActive, contacts.contains(where: \.isInvited) { duties.append(.end) }
     due = alert.milliseconds.map { now.uptime + $0 * 1_000_000 }
     let told = contacts.filter { $0.isInvited && $0.consent != .never && crisis.told.contains($0.record) }
     if !told.isEmpty {
@@ -101,6 +107,9 @@ package struct CrisisWatch: Sendable {
 
   /// Another device has put it on the relay that it takes a stage.
   package mutating func noteTaken(_ stage: EscalationStage) { takenElsewhere.insert(stage) }
+
+  /// Everybody who was told knows that it is over.
+  package mutating func didEnd() { mustEnd = false }
 
   /// A duty could not be done: it is looked at again then.
   package mutating func postpone(until uptime: UInt64) { due = min(due ?? .max, uptime) }

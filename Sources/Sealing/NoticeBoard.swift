@@ -22,7 +22,8 @@ package struct SecretLink: Sendable, Hashable, CustomStringConvertible {
 
 /// A short message on a board. It names a person at most, and never anything that was written.
 package struct Notice: Sendable, Hashable {
-  package enum Kind: UInt32, Sendable { case opened = 1, alert, stage, seen }
+  /// The account puts up `opened`, `alert`, `stage`, `ended` and `closed`; whoever follows the link `following`, `shown` and `seen`.
+  package enum Kind: UInt32, Sendable { case opened = 1, alert, stage, seen, following, shown, ended, closed }
   package var kind: Kind
   /// Wall clock, in milliseconds, of whoever put it up.
   package var wall: UInt64

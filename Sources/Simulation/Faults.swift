@@ -82,6 +82,7 @@ package enum Probe: String, Sendable, CaseIterable {
   case concurrentCrisis = "crisis.resolved-while-activated"
   case alert = "crisis.contact-told"
   case alertFoundDone = "crisis.another-device-had-told"
+  case alertEnded = "crisis.told-that-it-is-over"
   case alertWaited = "crisis.alert-waited-for-an-activation"
   case familyStage = "crisis.first-stage"
   case contactsStage = "crisis.second-stage"
@@ -137,6 +138,8 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case plainRelay
   /// Alerts do not wait for anything.
   case hastyAlert
+  /// Those who were told hear that it is over while it goes on.
+  case hastyEnd
   /// What others have signed for is not looked at.
   case hidesMissing
   /// A store that was put back goes on in the life that it had.

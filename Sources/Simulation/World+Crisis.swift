@@ -89,7 +89,9 @@ extension World {
       ring: devices[index].ring, relay: devices[index].connection,
       isPublished: isHasty || replica.outbox[Channel(.crisis)].isComplete, isPatient: !isHasty && devices[index].watch.isPatient
     ) { [store = devices[index].store] id in try store.read { try $0.hasArrived(id) } }
-    for duty in duties {
+    for duty in duties + (sabotage == .hastyEnd ? [.end] : []) {
+      // Broken on purpose: what is active is taken for over.
+      let crisis = sabotage == .hastyEnd && duty == .end ? CrisisState(nil) : crisis
       do { try perform(duty, outreach, crisis, contacts, index) } catch is RelayError {
         devices[index].watch.postpone(until: now + milliseconds(1_000))
       } catch is PowerCut {
@@ -115,6 +117,11 @@ extension World {
       if outcome == .early { return postpone(index) }
       if outcome == .doneElsewhere { probes.count(.alertFoundDone) }
       drafts = crisis.telling(id, record: person.crisis)
+    case .end:
+      for contact in contacts where contact.isInvited {
+        if try outreach.end(contact, in: crisis, wall: wall, using: &random) { probes.count(.alertEnded) }
+      }
+      return devices[index].watch.didEnd()
     case .take(let stage):
       switch try outreach.take(stage, of: crisis, wall: wall, using: &random) {
       case .early: return postpone(index)
@@ -145,7 +152,7 @@ extension World {
   mutating func readBoard(_ index: Int) throws {
     if !isCalm, random.happens(permille: faults.lostRequests + faults.lostAnswers) { return }
     let news = try household.contacts[index].reader.read(relay.connection(of: nil))
-    household.contacts[index].shown += news.map(\.marks)
+    for case .alert(let notice) in news { household.contacts[index].shown.append(notice.marks) }
   }
 
   // MARK: Promises
@@ -163,7 +170,9 @@ extension World {
       let board = NoticeBoard(household.contacts[index].link)
       for found in try relay.connection(of: nil).notices(on: board.name, after: household.contacts[index].last) {
         household.contacts[index].last = found.number
-        guard let notice = board.open(found.sealed, number: found.number), notice.kind == .alert,
+        let opened = board.open(found.sealed, number: found.number)
+        if let opened, opened.kind == .ended { try checkEnd(opened, index) }
+        guard let notice = opened, notice.kind == .alert,
           let subject = NoticeSubject(notice.about, account)
         else { continue }
         guard [Household.person, ""].contains(notice.person), notice.marks == Set(subject.activations.map(board.mark)) else {
@@ -181,6 +190,13 @@ extension World {
         household.contacts[index].posted.append(subject.activations)
       }
     }
+  }
+
+  /// That it is over is said after somebody has said so.
+  private func checkEnd(_ notice: Notice, _ index: Int) throws {
+    let board = NoticeBoard(household.contacts[index].link)
+    let open = household.contacts[index].posted.joined().filter { !perhapsResolved.contains($0) && notice.marks.contains(board.mark($0)) }
+    guard open.isEmpty else { throw Violation(promise: "over is said when it is over", detail: "contact \(index), \(open.count) active") }
   }
 
   private mutating func noteStage(_ stage: EscalationStage, _ about: Set<OperationID>) throws {

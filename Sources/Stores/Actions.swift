@@ -229,6 +229,28 @@ package struct Actions: Sendable {
     return names
   }
 
+  /// Takes back activations, and nothing else.
+  package func withdrawCrisis(_ activations: [OperationID]) throws -> CrisisChange? {
+    let active = try crisisState().activations.map(\.id).filter(activations.contains)
+    return active.isEmpty ? nil : try crisis([CrisisState.withdrawal(of: active, record: crisisRecord)])
+  }
+
+  /// Tells those who were told of a crisis that it is over.
+  ///
+  /// - Returns: The names of those at whose link that was put up now.
+  /// - Throws: ``RelayError``, ``StorageError``; the exchanging process goes on with it.
+  package func tellEnded(_ relay: any Relay) throws -> [String] {
+    let (crisis, contacts) = try store.read { (CrisisState(try $0.record(crisisRecord)), try SafetyPlan.contacts($0)) }
+    let store = store
+    let outreach = CrisisOutreach(ring: store.ring, relay: relay, isPublished: true, isPatient: true) { id in
+      try store.read { try $0.hasArrived(id) }
+    }
+    var random = SystemRandomNumberGenerator()
+    return try contacts.filter { contact in
+      try contact.isInvited && outreach.end(contact, in: crisis, wall: SystemClock.now.wall, using: &random)
+    }.map(\.name)
+  }
+
   /// A change of the crisis, and how far it has come.
   package struct CrisisChange {
     package var operation: Causality.Operation

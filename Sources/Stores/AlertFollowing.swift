@@ -8,7 +8,7 @@ import Storage
 /// The links that somebody follows on this machine, each in a file of its own. Needs no account.
 ///
 /// A file holds lines: the link, the person's name, the relay, the last number read, the beginning of
-/// what lay there, and the marks of everything that was told, in hexadecimal.
+/// what lay there, `open` or `closed`, and the marks of everything that was told, in hexadecimal; `-` before one that is over.
 package struct AlertFollowing: Sendable {
   package private(set) var reader: AlertReader
   package private(set) var relay: RelayLocation
@@ -37,12 +37,14 @@ package struct AlertFollowing: Sendable {
   private init?(path: String) {
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-    guard lines.count >= 5, let link = SecretLink(lines[0]), let relay = try? RelayLocation(lines[2]) else { return nil }
-    let told = lines.dropFirst(5).compactMap { [UInt8](hexadecimal: $0) }
+    guard lines.count >= 6, let link = SecretLink(lines[0]), let relay = try? RelayLocation(lines[2]) else { return nil }
+    func marks(_ isOver: Bool) -> Set<[UInt8]> {
+      Set(lines.dropFirst(6).filter { !isOver || $0.hasPrefix("-") }.compactMap { [UInt8](hexadecimal: $0.hasPrefix("-") ? String($0.dropFirst()) : $0) })
+    }
     self.init(
       reader: AlertReader(
-        link, last: UInt64(lines[3]) ?? 0, lastBytes: [UInt8](hexadecimal: lines[4]) ?? [], told: Set(told),
-        person: lines[1]), relay: relay, path: path)
+        link, last: UInt64(lines[3]) ?? 0, lastBytes: [UInt8](hexadecimal: lines[4]) ?? [], told: marks(false), over: marks(true),
+        isClosed: lines[5] == "closed", person: lines[1]), relay: relay, path: path)
   }
 
   /// Every link that is followed here, and the files that cannot be read any more.
@@ -55,18 +57,26 @@ package struct AlertFollowing: Sendable {
   /// Reads what is new; ``save()`` it once it was told.
   ///
   /// - Throws: ``RelayError``, also where there is no relay: a drive that is not there has not forgotten anything.
-  package mutating func read() throws(RelayError) -> [Notice] {
-    let relay = FolderRelay(path: relay.folder, account: [], ownTag: nil)
-    _ = try relay.identity()
-    return try reader.read(relay)
+  package mutating func read() throws(RelayError) -> [AlertReader.News] {
+    try reader.read(try reached())
   }
 
-  /// Says that an alert was seen.
-  package mutating func confirm(_ alert: Notice) throws {
+  /// Says how far an alert has come here.
+  package func confirm(_ alert: Notice, as kind: Notice.Kind) throws(RelayError) {
     var random = SystemRandomNumberGenerator()
+    try reader.confirm(alert, as: kind, on: try reached(), wall: SystemClock.now.wall, using: &random)
+  }
+
+  /// Says that somebody follows the link.
+  package func follow() throws(RelayError) {
+    var random = SystemRandomNumberGenerator()
+    try reader.follow(on: try reached(), wall: SystemClock.now.wall, using: &random)
+  }
+
+  private func reached() throws(RelayError) -> FolderRelay {
     let relay = FolderRelay(path: relay.folder, account: [], ownTag: nil)
     _ = try relay.identity()
-    try reader.confirm(alert, on: relay, wall: SystemClock.now.wall, using: &random)
+    return relay
   }
 
   /// Keeps what was read and told.
@@ -77,7 +87,8 @@ package struct AlertFollowing: Sendable {
         atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     } catch { throw StorageError.unreadable(folder, "it cannot be created") }
     let person = (reader.person ?? "").filter { !$0.isNewline }
-    let lines = [reader.link.description, person, relay.description, "\(reader.last)", reader.lastBytes.hexadecimal] + reader.told.map(\.hexadecimal).sorted()
+    let lines = [reader.link.description, person, relay.description, "\(reader.last)", reader.lastBytes.hexadecimal, reader.isClosed ? "closed" : "open"]
+      + reader.told.sorted { $0.lexicographicallyPrecedes($1) }.map { (reader.over.contains($0) ? "-" : "") + $0.hexadecimal }
     try HomeFolder.writePrivate(Array(lines.joined(separator: "\n").utf8), to: path)
   }
 }

@@ -11,8 +11,8 @@ struct CrisisDuty: Sendable {
   private(set) var watch = CrisisWatch()
   /// When the crisis is looked at because it may be another one; `nil` when it was.
   private var lookAt: UInt64? = 0
-  /// When contacts who were told said that they have seen it, by their clocks.
-  private(set) var seen: [RecordID: UInt64] = [:]
+  /// How far the alerts have come with those to whom one was put up, as their side says.
+  private(set) var arrivals: [RecordID: CrisisOutreach.Arrival] = [:]
   private var nextReading: UInt64?
   private var shownElsewhere: OperationID?
 
@@ -87,7 +87,13 @@ struct CrisisDuty: Sendable {
       if outcome == .early { return watch.postpone(until: now.uptime + Self.retryGap) }
       guard try actions.noteTold(id, pinging: pingPath) else { return }
       result.hasWritten = true
-      if outcome == .done { result.news.append("\(contact.name) was told that you asked for support") }
+      if outcome == .done { result.news.append("an alert lies at the link of \(contact.name)") }
+    case .end:
+      for contact in contacts where contact.isInvited {
+        guard try outreach.end(contact, in: crisis, wall: now.wall, using: &random) else { continue }
+        result.news.append("that it is over lies at the link of \(contact.name)")
+      }
+      watch.didEnd()
     case .take(let stage):
       switch try outreach.take(stage, of: crisis, wall: now.wall, using: &random) {
       case .early: watch.postpone(until: now.uptime + Self.retryGap)
@@ -102,20 +108,32 @@ struct CrisisDuty: Sendable {
     }
   }
 
-  /// Looks whether those who were told have seen it.
+  /// Looks how far the alerts have come.
   private mutating func read(
     _ contacts: [SafetyPlan.Contact], _ crisis: CrisisState, _ relay: any Relay, _ now: Moment, _ result: inout Result
   ) {
-    let waiting = contacts.filter { crisis.told.contains($0.record) && $0.isInvited && seen[$0.record] == nil }
-    if !crisis.isActive { seen = [:] }
+    if !crisis.isActive { arrivals = [:] }
+    let waiting = contacts.filter { contact in
+      guard crisis.told.contains(contact.record), contact.isInvited else { return false }
+      if case .seen? = arrivals[contact.record] { return false }
+      return true
+    }
     guard !waiting.isEmpty else { return nextReading = nil }
     guard now.uptime >= nextReading ?? 0 else { return }
     nextReading = now.uptime + Self.readingGap
     for contact in waiting {
-      guard let wall = try? CrisisOutreach.seen(by: contact, of: crisis, on: relay) else { continue }
-      seen[contact.record] = wall
-      result.news.append("\(contact.name) has seen that you asked for support")
+      guard let arrival = try? CrisisOutreach.arrival(with: contact, of: crisis, on: relay), arrival != arrivals[contact.record] else { continue }
+      arrivals[contact.record] = arrival
+      result.news.append(Self.words(arrival, contact.name))
+    }
+  }
+
+  private static func words(_ arrival: CrisisOutreach.Arrival, _ name: String) -> String {
+    switch arrival {
+    case .unopened: "nobody has ever opened the link of \(name): please call"
+    case .followed: "somebody has opened the link of \(name); the alert is on no screen there yet"
+    case .shown: "a screen of \(name) shows that you asked for support"
+    case .seen: "\(name) has seen that you asked for support"
     }
   }
 }
-

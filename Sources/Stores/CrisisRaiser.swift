@@ -181,6 +181,40 @@ package final class CrisisRaiser: Sendable {
     return true
   }
 
+  /// Takes back what other raisers of this program have raised, and nothing else.
+  ///
+  /// - Returns: Whether there was something; it goes on as ``delivery`` says.
+  package func takeBack(_ raised: [CrisisRaiser]) throws -> Bool {
+    let ids = raised.compactMap(\.operation)
+    let ended = store.flatMap { store in
+      // What is over is over; what has not arrived in the store is not known to be.
+      try? store.read(within: Self.patience) { transaction in
+        let active = CrisisState(try transaction.record(Actions(store).crisisRecord)).activations.map(\.id)
+        return try ids.filter { try transaction.hasArrived($0) && !active.contains($0) }
+      }
+    }
+    let open = ids.filter { !(ended ?? []).contains($0) }
+    guard !open.isEmpty else { return false }
+    if let journal = EmergencyJournal(home) {
+      let entries = try journal.withdrawal(with: raised.flatMap(\.frames), wall: SystemClock.now.wall).filter { entry in
+        entry.operation.replaces.contains(where: open.contains)
+      }
+      guard !entries.isEmpty else { return false }
+      carry(entries, journal)
+      return true
+    }
+    guard let store else { return false }
+    let relay = relay
+    let courier = Courier {
+      guard let relay = relay() else { throw RelayError.unreachable("") }
+      return relay
+    }
+    guard let change = try Actions(store, courier: courier).withdrawCrisis(open) else { return false }
+    saved(change.operation.id, at: change.saved)
+    note { $0.relay = change.isAtRelay ? .done : .failed(code: "relay.unreachable") }
+    return true
+  }
+
   private func carry(_ entries: [EmergencyJournal.Entry], _ journal: EmergencyJournal) {
     state.withLock { ($0.operation, $0.frames) = (entries.first?.operation.id, entries.map(\.frame)) }
     note { ($0.disk, $0.relay) = (.underWay, .underWay) }

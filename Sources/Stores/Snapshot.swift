@@ -77,10 +77,9 @@ package struct Snapshot: Sendable, Hashable {
         case later(UInt64)
         /// It is being told, as soon as the relay can be reached.
         case now
-        /// Wall clock of the device that told it.
-        case told(UInt64)
-        /// The contact said so; wall clock of the contact.
-        case seen(told: UInt64, UInt64)
+        /// An alert was put up, then, by the clock of the device that did; and how far it has come with the contact, as
+        /// far as this process knows.
+        case told(UInt64, CrisisOutreach.Arrival?)
         /// The person agreed, but never gave the contact a link.
         case notInvited
       }

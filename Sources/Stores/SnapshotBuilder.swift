@@ -259,7 +259,7 @@ package struct SnapshotBuilder {
     _ contact: SafetyPlan.Contact, _ crisis: CrisisState, _ duty: CrisisDuty
   ) -> Snapshot.CrisisStatus.Telling.State? {
     if let told = crisis.tellings.first(where: { $0.contact == contact.record })?.timestamp.milliseconds {
-      return duty.seen[contact.record].map { .seen(told: told, $0) } ?? .told(told)
+      return .told(told, duty.arrivals[contact.record])
     }
     guard crisis.level >= .severe, contact.consent != .never else { return nil }
     if !contact.isInvited { return .notInvited }

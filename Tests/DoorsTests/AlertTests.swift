@@ -58,8 +58,10 @@ struct AlertTests {
   }
 
   private func read(_ reader: inout AlertReader) throws -> [Notice] {
-    try reader.read(relay)
+    try reader.read(relay).compactMap { if case .alert(let notice) = $0 { notice } else { nil } }
   }
+
+  private func arrival(_ crisis: CrisisState) throws -> CrisisOutreach.Arrival { try CrisisOutreach.arrival(with: try contact(), of: crisis, on: relay) }
 
   @Test("a contact is told once per crisis, whoever tells, and again of the next one")
   func once() throws {
@@ -138,16 +140,48 @@ struct AlertTests {
     #expect(try read(&reader).isEmpty)
   }
 
-  @Test("the person sees that a contact has seen it")
-  func seen() throws {
+  @Test("what is said of an alert is what the other side has said: nothing, followed, shown, seen")
+  func arrivals() throws {
     var (reader, random) = (AlertReader(link), SystemRandomNumberGenerator())
     let state = crisis([activation(one)])
     #expect(try tell(one, state) == .done)
+    #expect(try arrival(state) == .unopened, "an alert at a link that nobody has opened tells nobody")
     let alert = try #require(try read(&reader).first)
-    #expect(try CrisisOutreach.seen(by: try contact(), of: state, on: relay) == nil)
-    try reader.confirm(alert, on: relay, wall: 77, using: &random)
-    #expect(try CrisisOutreach.seen(by: try contact(), of: state, on: relay) == 77)
-    #expect(try CrisisOutreach.seen(by: try contact(), of: crisis([activation(one, 2)]), on: relay) == nil, "another crisis")
+    #expect(try arrival(state) == .unopened, "reading alone is not shown")
+    try reader.follow(on: relay, wall: 6, using: &random)
+    try reader.follow(on: relay, wall: 7, using: &random)
+    #expect(try arrival(state) == .followed)
+    #expect(try relay.notices(on: NoticeBoard(link).name, after: 0).count == 3, "said once")
+    try reader.confirm(alert, as: .shown, on: relay, wall: 66, using: &random)
+    #expect(try arrival(state) == .shown(66))
+    try reader.confirm(alert, as: .seen, on: relay, wall: 77, using: &random)
+    #expect(try arrival(state) == .seen(77))
+    #expect(try arrival(crisis([activation(one, 2)])) == .followed, "another crisis")
+  }
+
+  @Test("who was told hears that it is over: once, by one device, and not while anything is active")
+  func over() throws {
+    var (reader, random) = (AlertReader(link), SystemRandomNumberGenerator())
+    func end(_ device: Store, _ crisis: CrisisState, known: Bool = true) throws -> Bool {
+      try CrisisOutreach(ring: device.ring, relay: relay, isPublished: true, isPatient: true) { _ in known }
+        .end(try contact(), in: crisis, wall: 9, using: &random)
+    }
+    #expect(try !end(one, crisis([])), "nobody was told of anything")
+    #expect(try tell(one, crisis([activation(one)])) == .done)
+    #expect(try !end(one, crisis([activation(one)])), "it goes on")
+    #expect(try !end(two, crisis([]), known: false), "what has not arrived may be active")
+    #expect(try end(one, crisis([])) && !end(two, crisis([])))
+    let news = try reader.read(relay)
+    guard news.count == 2, case .alert = news[0], case .ended = news[1] else { throw RelayError.changed }
+    // A relay that was rolled back tells it again to nobody.
+    try FileManager.default.removeItem(atPath: sandbox.path + "/relay/boards")
+    #expect(try tell(one, crisis([activation(one)])) == .done)
+    #expect(try end(one, crisis([])) && reader.read(relay).isEmpty)
+    #expect(try tell(one, crisis([activation(one, 2)]), known: [one.ring.device: 2]) == .done)
+    #expect(try read(&reader).count == 1, "the next one is another")
+    try CrisisOutreach.close(link, on: relay, wall: 10, using: &random)
+    guard case .closed? = try reader.read(relay).last else { throw RelayError.changed }
+    #expect(reader.isClosed)
   }
 
   @Test("saying now tells at once and notes it; only from severe upward, and not of what was taken back")

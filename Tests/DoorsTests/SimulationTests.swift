@@ -26,7 +26,7 @@ struct SimulationTests {
     for failure in result.failures {
       Issue.record("\(failure.violation.promise): \(failure.violation.detail) — seed \(failure.seed)")
     }
-    for probe in [Probe.alert, .alertFoundDone, .alertWaited, .familyStage, .contactsStage, .alertedInTheEnd] {
+    for probe in [Probe.alert, .alertFoundDone, .alertWaited, .familyStage, .contactsStage, .alertedInTheEnd, .alertEnded] {
       #expect(result.met[probe] != nil, "never met: \(probe.rawValue)")
     }
   }
