@@ -79,11 +79,12 @@ extension DashboardHost {
     slowly { [self] in
       let store = driver.store
       let relay = try location.openRelay(store)
-      guard try !location.relayLocation(store).isPrivate(to: store.home) else { throw DevicesCommand.RelayIsPrivate() }
+      let place = try location.relayLocation(store)
+      guard !place.isPrivate(to: store.home) else { throw DevicesCommand.RelayIsPrivate() }
       var performer = try EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
       var invitation = try Invitation(store: store, relay: relay, members: performer.members)
       let code = invitation.code.description
-      notices.post(.dialog(.invitation(code: code, digits: nil, name: "")))
+      notices.post(.dialog(.invitation(code: code, relay: place.description, digits: nil, name: "")))
       while true {
         switch state.withLock({ $0.invitation }) {
         case .admit:
@@ -97,7 +98,7 @@ extension DashboardHost {
         }
         do {
           if case .compare(let digits, let name) = try invitation.step() {
-            notices.post(.dialog(.invitation(code: code, digits: digits, name: name)))
+            notices.post(.dialog(.invitation(code: code, relay: place.description, digits: digits, name: name)))
           }
         } catch {
           notices.post(.closeInvitation)

@@ -24,7 +24,7 @@ final class DashboardHost: Sendable {
     /// Takes a crisis to the relay, whatever the driver is doing.
     var courier: Courier?
     /// Crises that are on their way.
-    var raisers: [CrisisRaiser] = []
+    var raisers: [(raiser: CrisisRaiser, pressed: UInt64)] = []
     /// The device of the household that is looked at.
     var watched = 0
     var invitation: InvitationState = .none
@@ -32,6 +32,8 @@ final class DashboardHost: Sendable {
     var early: [ReplicaDriver.Command] = []
     /// An account whose recovery code is on the screen.
     var prepared: AccountSetup.Prepared?
+    /// Why there is no store.
+    var problem: (any Error)?
   }
   enum InvitationState: Sendable { case none, running, admit, cancel }
 
@@ -57,12 +59,14 @@ final class DashboardHost: Sendable {
   /// - Throws: ``TerminalError`` when there is no screen; nothing was started then.
   func run(store: Store?, problem: (any Error)? = nil, mouse: Bool) throws(TerminalError) {
     let screen = try Screen(mouse: mouse)
+    state.withLock { $0.problem = problem }
     guard let store else { return show(screen, problem: problem) }
     do {
       // The first picture comes from the store alone: it waits neither for the relay nor for a thread.
       let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
       state.withLock { ($0.store, $0.latest) = (store, first) }
     } catch {
+      state.withLock { $0.problem = error }
       return show(screen, problem: error)
     }
     show(screen) { try self.drive(store) }
@@ -82,10 +86,11 @@ final class DashboardHost: Sendable {
     first.crisisLines = CrisisReport.screenLines()
     first.chosenRelay = location.relay ?? ""
     first.isDemo = isDemo
+    first.place = location.homeFolder.path
     if let problem {
-      let actionable = Output.actionable(problem)
-      first.problem = CellText.wrap("\(actionable.summary) \(actionable.remedy)", 60) + ["", actionable.code]
+      first.lose(Self.lines(problem))
       first.planLines = PlanCard.lines(location.homeFolder)
+      first.isInJournal = EmergencyJournal(location.homeFolder)?.isActive ?? false
     }
     if let latest = state.withLock({ $0.latest }) { first.update(latest) }
     var loop = DashboardLoop(
@@ -114,10 +119,32 @@ final class DashboardHost: Sendable {
       notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
     }
     observer.ended = { [self] error in
-      let actionable = Output.actionable(error)
-      notices.post(.problem(CellText.wrap("\(actionable.summary) \(actionable.remedy)", 60) + ["", actionable.code]))
+      lose(error)
     }
     return observer
+  }
+
+  private static func lines(_ problem: any Error) -> [String] {
+    let actionable = Output.actionable(problem)
+    return CellText.wrap("\(actionable.summary) \(actionable.remedy)", 60) + ["", actionable.code]
+  }
+
+  /// The store cannot be used any more: it is let go of, and that is shown instead of what was known of it.
+  private func lose(_ problem: any Error) {
+    state.withLock { ($0.store, $0.driver, $0.courier, $0.latest, $0.problem) = (nil, nil, nil, nil, problem) }
+    notices.post(.problem(Self.lines(problem)))
+  }
+
+  /// Opens the store again. One that needs a passphrase cannot be asked for it from here.
+  func reopen() {
+    do {
+      let store = try location.openQuietly()
+      let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
+      state.withLock { ($0.store, $0.latest, $0.problem) = (store, first, nil) }
+      notices.post(.found)
+      snapshots.put(first)
+      try drive(store)
+    } catch { lose(error) }
   }
 
   func drive(_ store: Store) throws {
@@ -167,29 +194,23 @@ final class DashboardHost: Sendable {
     case .time(let operation, let nanoseconds): send(.time(operation, nanoseconds: nanoseconds))
     case .acknowledgeCrisis: crisis { actions in _ = try actions.acknowledgeCrisis() }
     case .resolveCrisis(let words): resolve(words)
+    case .takeBackCrisis(let words): takeBack(words)
     case .sync: send(.sync)
     case .startPractice(let type): send(.perform { _ = try $0.startSession(type) })
-    case .saveProgress(let session, let elapsed, let phase): save(session, elapsed, phase)
     case .handOff(let session, let device):
       if let id = RecordID(session), let target = DeviceID(device) { send(.offer(id, to: target)) }
-    case .add(let kind, let assignments): send(.perform { _ = try $0.add(kind: kind, assignments) })
-    case .editPlan(let assignments): send(.perform { try $0.editPlan(assignments) })
-    case .remove(let record): if let id = RecordID(record) { send(.perform { try $0.remove(id) }) }
-    case .resolve(let record, let field, let version):
-      if let id = RecordID(record) { settle(id, field) { try $0.resolve(id, field: field, keeping: version) } }
-    case .resolveBy(let method, let record, let field):
-      if let id = RecordID(record) { settle(id, field) { try $0.resolve(id, field: field, by: method) } }
+    case .save(let intent): save(intent)
+    case .add, .editPlan, .remove, .resolve, .resolveBy, .resolveWith, .resolveAll, .saveProgress:
+      if let write = write(for: intent) { send(.perform(write)) }
     case .ask(let names, let person, let record, let field): ask(names, person, record, field)
     case .look(let record, let field): if let id = RecordID(record) { send(.look(id, field: field)) }
-    case .resolveWith(let record, let field, let text):
-      if let id = RecordID(record) { settle(id, field) { try $0.resolve(id, field: field, with: text) } }
-    case .resolveAll(let type): send(.perform { _ = try $0.resolveAll(type: type) })
     case .invite: invite()
     case .admit: state.withLock { $0.invitation = .admit }
     case .cancelInvitation: state.withLock { $0.invitation = .cancel }
     case .start(let name): slowly { try self.start(name) }
     case .confirmStart(let isConfirmed): slowly { try self.finishStart(isConfirmed) }
     case .join(let code, let name, let relay): slowly { try self.join(code, name, relay) }
+    case .reopen: slowly { self.reopen() }
     case .demo: slowly { try self.startDemo(devices: 4, seed: 1, history: 0, isPaused: false) }
     case .network(let name): network(name)
     case .watch(let step): watchNext(step)
@@ -197,117 +218,6 @@ final class DashboardHost: Sendable {
     case .resumed: driver?.resume()
     case .quit: break
     }
-  }
-
-  /// Settles what was written apart. An answer that calls for help offers it, whichever way it came to be there.
-  func settle(_ id: RecordID, _ field: String, _ body: @escaping @Sendable (Actions) throws -> Void) {
-    let notices = notices
-    send(.perform { actions in
-      try body(actions)
-      guard RecordState.isAnswer(field), let offer = try actions.offer(of: id) else { return }
-      notices.post(.tell("Because \(offer.reason.text): ! shows help lines and tells your devices."))
-    })
-  }
-
-  /// Neither the driver nor a relay that hangs can hold this up: a queue of its own, a courier of its own.
-  func crisis(_ body: @escaping @Sendable (Actions) throws -> Void) {
-    crisisQueue.async { [self] in
-      let (store, courier, household, watched) = state.withLock { ($0.store, $0.courier, $0.household, $0.watched) }
-      guard let store = household?.devices[watched].store ?? store else { return send(.crisis(body)) }
-      do {
-        try body(Actions(store, courier: household == nil ? courier : nil))
-        // It shares our connection, so that without a ping nothing would tell it of the commit.
-        driver?.send(.noticeCommit)
-      } catch {
-        let actionable = Output.actionable(error)
-        notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
-      }
-    }
-  }
-
-  /// Raises and resolves for the device that is looked at, whether its store can be opened or not.
-  func raiser(_ update: @escaping @Sendable (CrisisDelivery) -> Void) -> CrisisRaiser {
-    let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
-    if let device = household?.devices[watched] {
-      return CrisisRaiser(home: device.store.home, store: device.store, relay: { device.relay }, update: update)
-    }
-    let location = location
-    return CrisisRaiser(home: location.homeFolder, store: store, relay: {
-      let named = (try? location.namedRelay()) ?? nil
-      if let journal = EmergencyJournal(location.homeFolder) { return journal.relay(at: named) }
-      return try? store.map { try location.openRelay($0) }
-    }, update: update)
-  }
-
-  /// Raised: saved and on its way before anything else is even looked at; timed from the key.
-  func raise(_ level: CrisisLevel, _ source: String) {
-    let (pressed, wall) = (SystemClock.now.uptime, SystemClock.wallMicroseconds)
-    let isTimed = Mutex(false)
-    let box = Mutex<CrisisRaiser?>(nil)
-    let raiser = raiser { [self] delivery in
-      notices.post(.crisis(delivery))
-      guard delivery.disk.isDone, let raiser = box.withLock({ $0 }), let id = raiser.operation else { return }
-      let isFirst = isTimed.withLock { flag in
-        defer { flag = true }
-        return !flag
-      }
-      guard isFirst else { return }
-      send(.noticeCrisis(id, pressed: pressed))
-      let saved = raiser.savedAt ?? wall
-      send(.time(.crisisDurable, nanoseconds: (saved > wall ? saved - wall : 0) * 1_000))
-    }
-    box.withLock { $0 = raiser }
-    state.withLock { $0.raisers.append(raiser) }
-    raiser.raise(level, source: source)
-  }
-
-  /// - Parameter words: What is said once it is so.
-  func resolve(_ words: String) {
-    crisisQueue.async { [self] in
-      let raiser = raiser { _ in }
-      let (raised, hasLanded) = state.withLock { state in
-        // What was raised and is still being tried is not tried any more.
-        for old in state.raisers { old.end() }
-        let hasLanded = state.raisers.contains { $0.delivery.disk.isDone || $0.delivery.relay.isDone }
-        defer { state.raisers = [raiser] }
-        return (state.raisers.flatMap(\.frames), hasLanded)
-      }
-      do {
-        switch try raiser.resolve(raised: raised) {
-        case .nothing, .nothingHere: notices.post(.resolved(nil))
-        case .resolved: notices.post(.resolved(words))
-        case .takenBack:
-          let delivery = raiser.outcome(within: 900)
-          notices.post(.resolved(
-            delivery.disk.isDone || delivery.relay.isDone
-              ? "\(words) What was raised here is taken back; other devices may show another one."
-              : hasLanded
-                ? "It could not be taken back yet: neither the disk nor the relay takes it. It is tried again."
-                : "\(words) It had reached nobody: neither the disk nor the relay can be used now."))
-        }
-        driver?.send(.noticeCommit)
-      } catch {
-        let actionable = Output.actionable(error)
-        notices.post(.tell("It could not be taken back. \(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
-      }
-    }
-  }
-
-  func tellContacts() {
-    let relay = state.withLock { state in state.household.map { $0.devices[state.watched].relay as any Relay } }
-    slowly { [self] in
-      let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
-      guard let store = household?.devices[watched].store ?? store else { return }
-      _ = try Actions(store).tellNow(try relay ?? location.openRelay(store))
-      driver?.send(.noticeCommit)
-    }
-  }
-
-  func showHistory() throws {
-    let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
-    guard let store = household?.devices[watched].store ?? store else { return }
-    let (history, names) = try CrisisReport.history(of: store)
-    notices.post(.dialog(.note(title: "The last \(CrisisHistory.days) days", text: CrisisReport.lines(history, names).flatMap { CellText.wrap(CellText.clean($0), 70) })))
   }
 
   func ask(_ names: [String], _ person: String, _ record: String, _ field: String) {
@@ -319,11 +229,6 @@ final class DashboardHost: Sendable {
       driver?.send(.noticeCommit)
       notices.post(.dialog(.note(title: "Pass this on", text: ConflictsCommand.invitation(reviewers, relay: try location.relayLocation(store)))))
     }
-  }
-
-  func save(_ session: String, _ elapsed: Double, _ phase: String?) {
-    guard let id = RecordID(session) else { return }
-    send(.perform { _ = try $0.progress(id, to: elapsed, phase: phase.flatMap(SessionState.Phase.init(rawValue:))) })
   }
 
   func slowly(_ body: @escaping @Sendable () throws -> Void) {

@@ -107,7 +107,15 @@ package enum Command: String, Sendable, CaseIterable {
 
   /// Why it cannot be done now; `nil` when it can.
   package func unavailable(in state: DashboardState) -> String? {
-    guard let snapshot = state.snapshot else { return self == .quit || self == .crisis || self == .help ? nil : "no store yet" }
+    guard let snapshot = state.snapshot else {
+      switch self {
+      case .quit, .crisis, .help, .theme, .blank, .palette, .suspend: return nil
+      case .undo: return state.canUndoCrisis ? nil : "nothing to take back"
+      // What was raised here can be taken back without a store.
+      case .resolveCrisis: return state.isCrisisKnown ? nil : "no crisis is known here"
+      default: return state.problem.isEmpty ? "no store yet" : "the store cannot be used now"
+      }
+    }
     switch self {
     case .undo: return state.canUndoCrisis ? nil : "nothing to take back"
     case .resolveCrisis: return snapshot.crisis.isActive ? nil : "no crisis is active"

@@ -26,7 +26,7 @@ package enum DashboardFrame {
   private static func tiny(_ state: DashboardState, _ frame: Frame) -> Frame {
     var frame = frame
     var lines: [Line] = []
-    if state.dialogs.contains(.crisis) || state.snapshot?.crisis.isActive ?? false {
+    if state.dialogs.contains(.crisis) || state.isCrisisKnown {
       lines = [Line("CRISIS", .crisis)] + state.crisisLines.map { Line($0) }
     } else if let snapshot = state.shown {
       lines = [Line("fullmind \(snapshot.sync.state.word)")]
@@ -45,7 +45,7 @@ package enum DashboardFrame {
 
   private static func header(_ state: DashboardState, _ frame: inout Frame) {
     let columns = state.size.columns
-    let isCrisis = state.shown?.crisis.isActive ?? false
+    let isCrisis = state.shown?.crisis.isActive ?? state.isCrisisKnown
     let role: Role = isCrisis ? .crisis : .header
     frame.put(String(repeating: " ", count: columns), row: 0, column: 0, columns: columns, role: role)
     var left = " fullmind"
@@ -54,6 +54,8 @@ package enum DashboardFrame {
       left += "  \(CellText.clean(name))  account \(snapshot.account)"
       if isCrisis { left += "  CRISIS: \(snapshot.crisis.level.name)" }
       if snapshot.conflictCount > 0, !isCrisis { left += "  \(snapshot.conflictCount) to decide" }
+    } else if isCrisis {
+      left += "  CRISIS: raised here"
     }
     var right = state.isDemo ? "demo \(state.network)" : ""
     if state.pausedAt != nil, let shown = state.shown {
@@ -101,7 +103,12 @@ package enum DashboardFrame {
   private static func keyBar(_ state: DashboardState, _ frame: inout Frame) {
     let row = state.size.rows - 1
     if let message = state.message, state.dialogs.last != .crisis {
-      frame.put(" \(CellText.clean(message.text))", row: row, column: 0, columns: state.size.columns, role: .accent)
+      // Nothing of it is cut off: it takes the rows that it needs.
+      let lines = CellText.wrap(CellText.clean(message.text), max(1, state.size.columns - 2)).prefix(max(1, state.size.rows / 2))
+      for (index, line) in lines.enumerated() {
+        let padded = " \(line)" + String(repeating: " ", count: max(0, state.size.columns - CellText.width(line) - 1))
+        frame.put(padded, row: row + 1 - lines.count + index, column: 0, columns: state.size.columns, role: .accent)
+      }
       return
     }
     var column = 1
@@ -124,9 +131,9 @@ package enum DashboardFrame {
       var keys = [("Esc", isNew ? "I have seen it" : "back"), ("↓", "more")]
       if state.canUndoCrisis { keys.insert(("u", "take back (\(state.undoSeconds) s)"), at: 0) }
       if state.canTellNow { keys.insert(("Enter", "tell my contacts now"), at: 0) }
-      if !(state.snapshot?.crisis.isActive ?? true) { keys.append(("h", "the last 90 days")) }
+      if state.snapshot.map({ !$0.crisis.isActive }) ?? false { keys.append(("h", "the last 90 days")) }
       if state.ownSession != nil { keys.append(("p", "pause my session")) }
-      if state.snapshot?.crisis.isActive ?? false { keys.append(("r", "it is over for now")) }
+      if state.isCrisisKnown { keys.append(("r", "it is over for now")) }
       return keys
     case .confirmResolve?: return [crisis, ("y", "yes"), ("any other", "no")]
     case .form?: return [("^X", "crisis"), ("Tab", "next"), ("Enter", "save at the end"), ("Esc", "back")]
@@ -134,13 +141,16 @@ package enum DashboardFrame {
     case .palette?, .filter?: return [("^X", "crisis"), ("Enter", "do it"), ("Esc", "back")]
     case .questionnaire?: return [crisis, ("0-3", "answer"), ("←", "back one"), ("Esc", "leave")]
     case .practice?: return [crisis, ("h", "hand off"), ("p", "pause"), ("Esc", "panels")]
-    case .invitation(_, let digits, _)?: return digits == nil ? [crisis, ("Esc", "cancel")] : [crisis, ("y", "same digits"), ("n", "different")]
+    case .invitation(_, _, let digits, _)?: return digits == nil ? [crisis, ("Esc", "cancel")] : [crisis, ("y", "same digits"), ("n", "different")]
     case .help?, .note?: return [crisis, ("Esc", "back")]
     case .recoveryCode?: return [crisis, ("Enter", "I have it on paper"), ("Esc", "leave it")]
     case .conflict(let dialog)?: return dialog.keys(dialog.conflict(in: state.snapshot))
     case .handOff?, .new?: return [crisis, ("Enter", "choose"), ("Esc", "back")]
     }
-    if !state.problem.isEmpty { return [crisis, ("q", "quit")] }
+    if !state.problem.isEmpty, state.snapshot == nil {
+      let own = [Command.undo, .resolveCrisis].filter { $0.unavailable(in: state) == nil }.map { ($0.keyName, $0.title) }
+      return [crisis] + own + [("Enter", "try again"), ("q", "quit")]
+    }
     if state.snapshot == nil { return [crisis, ("Enter", "start here"), ("j", "join"), ("d", "demo"), ("q", "quit")] }
     var commands: [Command] = [.crisis, .undo, .sync, .new, .handOff, .open, .invite, .zoom]
     if state.isDemo { commands += [.nextDevice, .life, .partition, .loss, .delay] }

@@ -30,8 +30,14 @@ package struct DashboardState: Sendable {
   package var planLines: [String] = []
   /// Lines of the crisis screen above its upper edge, where it is longer than the terminal.
   package var crisisOffset = 0
-  /// Why the store that is there cannot be opened; empty when nothing is wrong.
-  package var problem: [String] = []
+  /// Why the store cannot be used; empty when nothing is wrong.
+  package private(set) var problem: [String] = []
+  /// Where a store would be.
+  package var place = ""
+  /// The emergency journal holds a crisis that was raised here; asked where there is no store to say so.
+  package var isInJournal = false
+  /// What is being saved, in order: what was typed is kept until the store has it.
+  private var saving: [(dialog: Dialog?, words: String)] = []
   /// The relay that was named when the program was started.
   package var chosenRelay = ""
   package var traffic: [UInt64] = []
@@ -41,9 +47,9 @@ package struct DashboardState: Sendable {
   /// Moments of keys whose answers on the screen are to be timed.
   private var untimed: [GuaranteedOperation: UInt64] = [:]
   private var activationShown = ""
-  private var past: [Snapshot] = []
+  private(set) var past: [Snapshot] = []
   /// Steps back from the latest kept snapshot; `nil` while the picture is live.
-  package private(set) var pausedAt: Int?
+  package internal(set) var pausedAt: Int?
   private var lastTraffic: UInt64 = 0
   private var lastSaved: UInt64 = 0
   private var knownSession: RecordID?
@@ -122,7 +128,7 @@ package struct DashboardState: Sendable {
     snapshot?.crisis.tellings.contains { telling in
       switch telling.state {
       case .later, .now: true
-      case .unanswered, .told, .seen, .notInvited: false
+      case .unanswered, .told, .notInvited: false
       }
     } ?? false
   }
@@ -135,16 +141,59 @@ package struct DashboardState: Sendable {
 
   // MARK: What happens to it
 
-  package mutating func tell(_ text: String) { message = (text, now.uptime + 4_000_000_000) }
+  /// Long enough to be read.
+  package mutating func tell(_ text: String) { message = (text, now.uptime + 4_000_000_000 + UInt64(text.count) * 40_000_000) }
+
+  /// Asks for something to be written.
+  ///
+  /// - Parameters:
+  ///   - dialog: What comes back when it could not be saved.
+  ///   - words: What is said once it is so.
+  mutating func save(_ intent: Intent, from dialog: Dialog?, saying words: String) -> [Intent] {
+    saving.append((dialog, words))
+    return [.save(intent)]
+  }
+
+  /// What came of the oldest of what is being saved.
+  ///
+  /// - Parameter problem: Why it was not saved; `nil` when it was.
+  package mutating func saved(problem: String?) {
+    guard !saving.isEmpty else { return }
+    let (dialog, words) = saving.removeFirst()
+    guard let problem else { return tell(words) }
+    tell("Not saved. \(problem)")
+    guard var dialog else { return }
+    if case .form(var form) = dialog {
+      form.problem = "Not saved; what you wrote is still here. \(problem)"
+      dialog = .form(form)
+    }
+    if case .plan = dialog { dialogs.removeAll { if case .plan = $0 { true } else { false } } }
+    // Never above help.
+    dialogs.insert(dialog, at: dialogs.firstIndex(of: .crisis) ?? dialogs.endIndex)
+  }
+
+  /// The store cannot be used: nothing that was known of it is shown as if it were so.
+  package mutating func lose(_ problem: [String]) {
+    self.problem = problem
+    (snapshot, past, pausedAt, traffic) = (nil, [], nil, [])
+  }
+
+  /// The store was opened (again).
+  package mutating func found() { (problem, isInJournal) = ([], false) }
+
+  /// Whether a crisis is known to be active: from the store, or, without one, because it was raised here.
+  package var isCrisisKnown: Bool { snapshot?.crisis.isActive ?? (delivery != nil || isInJournal) }
 
   /// Something became known of a crisis that was raised here.
   package mutating func note(_ delivery: CrisisDelivery) { if self.delivery != nil { self.delivery = delivery } }
 
   /// A crisis was resolved, or could not be.
   ///
-  /// - Parameter words: What came of it; `nil` where none was active.
-  package mutating func resolved(_ words: String?) {
-    delivery = nil
+  /// - Parameters:
+  ///   - words: What came of it; `nil` where none was active.
+  ///   - isOver: Whether it is; otherwise it is still being tried.
+  package mutating func resolved(_ words: String?, isOver: Bool) {
+    if isOver { (delivery, isInJournal) = (nil, false) }
     tell(words ?? "No crisis was active here.")
   }
 
@@ -272,6 +321,10 @@ package struct DashboardState: Sendable {
 
   private mutating func press(_ key: Key, inPanels: Void) -> [Intent] {
     if snapshot == nil, problem.isEmpty, let intents = welcome(key) { return intents }
+    if snapshot == nil, !problem.isEmpty, key == .enter {
+      tell("Trying to open it…")
+      return [.reopen]
+    }
     switch key {
     case .control("x"): return raiseCrisis()
     case .tab, .character("l"), .right: return pausedAt != nil && key == .right ? walk(-1) : moveFocus(1)
@@ -301,111 +354,18 @@ package struct DashboardState: Sendable {
     }
   }
 
-  /// Before there is a store: three ways to begin.
-  private mutating func welcome(_ key: Key) -> [Intent]? {
-    switch key {
-    case .enter:
-      dialogs.append(.form(Form(purpose: .start, title: "Start on this device", fields: [Form.Field(name: "device", hint: "what to call it", text: "laptop")])))
-    case .character("j"):
-      dialogs.append(.form(Form(purpose: .join, title: "Join an account", fields: [Form.Field(name: "code", hint: "from the other device"), Form.Field(name: "relay", hint: "folder:PATH that both devices use", text: chosenRelay), Form.Field(name: "device", hint: "what to call this one", text: "laptop")])))
-    case .character("d"): return [.demo]
-    default: return nil
-    }
-    return []
-  }
-
-  private mutating func moveFocus(_ step: Int) -> [Intent] {
-    let count = Panel.allCases.count
-    focus = Panel(rawValue: (focus.rawValue + step + count) % count) ?? .sync
-    return []
-  }
-
-  private mutating func select(_ step: Int) -> [Intent] {
-    let count = shown.map { focus.count(in: $0, filters[focus] ?? "") } ?? 0
-    if count > 0 { selections[focus] = max(0, min(count - 1, selected(focus) + step)) }
-    return []
-  }
-
-  private mutating func walk(_ step: Int) -> [Intent] {
-    pausedAt = max(0, min(past.count - 1, (pausedAt ?? 0) + step))
-    return []
-  }
-
-  private mutating func click(_ row: Int, _ column: Int) -> [Intent] {
-    for (panel, rect) in DashboardLayout.panels(self) where rect.contains(row: row, column: column) {
-      focus = panel
-      let entry = row - rect.row - 1
-      if let shown, entry >= 0, entry < panel.count(in: shown, filters[panel] ?? "") { selections[panel] = entry }
-    }
-    return []
-  }
-
-  /// Performs a command of the table, or says why it cannot be done now.
-  package mutating func run(_ command: Command) -> [Intent] {
-    if let reason = command.unavailable(in: self) {
-      tell("\(command.title): \(reason)")
-      return []
-    }
-    switch command {
-    case .crisis: return raiseCrisis()
-    case .undo: return takeBack()
-    case .resolveCrisis:
-      dialogs.append(.confirmResolve)
-      return []
-    case .sync:
-      tell("Exchanging now.")
-      return [.sync]
-    case .handOff:
-      if let session = ownSession { dialogs.append(.handOff(session: session.id, selected: 0)) }
-    case .new: dialogs.append(.new(selected: 0))
-    case .invite: return [.invite]
-    case .open: return open()
-    case .zoom: isZoomed.toggle()
-    case .filter:
-      if focus != .conflicts { focus = .events }
-      dialogs.append(.filter(filters[focus] ?? ""))
-    case .palette: dialogs.append(.palette(query: "", selected: 0))
-    case .help: dialogs.append(.help)
-    case .pause: pausedAt = pausedAt == nil ? 0 : nil
-    case .theme: nextTheme()
-    case .blank: isBlank = true
-    case .nextDevice: return [.watch(1)]
-    case .life, .partition, .loss, .delay: return [.network(command.rawValue)]
-    case .suspend: return [.suspend]
-    case .quit: return quit()
-    }
-    return []
-  }
-
   mutating func takeBack() -> [Intent] {
     crisisRaised = nil
     dialogs.removeAll { $0 == .crisis }
     tell("Taking it back…")
-    return [.resolveCrisis("Taken back.")]
+    return [.takeBackCrisis("Taken back.\(toldWords)")]
   }
 
-  private mutating func nextTheme() {
-    let names = Theme.names
-    let index = names.firstIndex(of: themeName) ?? 0
-    themeName = names[(index + 1) % names.count]
-    tell("theme: \(themeName)")
-  }
-
-  private mutating func open() -> [Intent] {
-    if focus == .sessions, ownSession == nil, let session = pausedSession {
-      return [.saveProgress(session: session.id.description, elapsed: session.elapsed, phase: "running")]
-    }
-    switch focus {
-    case .conflicts:
-      let conflicts = ConflictsPanel.matching(snapshot?.conflicts ?? [], filters[.conflicts] ?? "")
-      guard conflicts.indices.contains(selected(.conflicts)) else { return [] }
-      let conflict = conflicts[selected(.conflicts)]
-      dialogs.append(.conflict(ConflictDialog(conflict)))
-      return [.look(record: conflict.record.description, field: conflict.field)]
-    case .sessions: dialogs.append(.practice)
-    case .crisis: dialogs.append(.crisis)
-    case .sync, .devices, .quota, .guarantees, .events: isZoomed.toggle()
-    }
-    return []
+  /// Who was told outside the account has to hear that it is over.
+  var toldWords: String {
+    let names = snapshot?.crisis.tellings.compactMap { telling -> String? in
+      if case .told = telling.state { CellText.clean(telling.name) } else { nil }
+    } ?? []
+    return names.isEmpty ? "" : " An alert lay at the link of \(names.joined(separator: ", ")) already; that it is over follows."
   }
 }

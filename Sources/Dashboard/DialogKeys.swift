@@ -40,7 +40,7 @@ extension DashboardState {
     case .questionnaire(let questionnaire): return self.questionnaire(key, questionnaire)
     case .practice: return practice(key)
     case .filter(let text): return filter(key, text)
-    case .invitation(_, let digits, _): return invitation(key, digits)
+    case .invitation(_, _, let digits, _): return invitation(key, digits)
     }
   }
 
@@ -64,14 +64,15 @@ extension DashboardState {
     case .character("p"):
       // A session is never interrupted by itself; its progress is kept, and Enter takes it up again.
       guard let session = ownSession else { return [] }
-      tell("Your session is paused. Enter in Sessions takes it up again.")
-      return [.saveProgress(session: session.id.description, elapsed: ownElapsed, phase: "paused")]
-    case .character("r") where snapshot?.crisis.isActive ?? false:
+      return save(
+        .saveProgress(session: session.id.description, elapsed: ownElapsed, phase: "paused"), from: nil,
+        saying: "Your session is paused. Enter in Sessions takes it up again.")
+    case .character("r") where isCrisisKnown:
       dialogs.append(.confirmResolve)
     case .enter where canTellNow:
       tell("Telling your contacts now.")
       return [.tellContacts]
-    case .character("h") where !(snapshot?.crisis.isActive ?? false): return [.crisisHistory]
+    case .character("h") where snapshot.map { !$0.crisis.isActive } ?? false: return [.crisisHistory]
     case .escape, .enter:
       dialogs.removeLast()
       // Whoever closes it has seen it.
@@ -87,8 +88,8 @@ extension DashboardState {
     dialogs.removeLast()
     guard key == .character("y") else { return [] }
     dialogs.removeAll { $0 == .crisis }
-    dialogs.append(.form(.afterCrisis(snapshot?.crisis.activation ?? "", hour: Wording.hour(now.wall))))
-    return [.resolveCrisis("Resolved. Be kind to yourself today.")]
+    if let snapshot { dialogs.append(.form(.afterCrisis(snapshot.crisis.activation, hour: Wording.hour(now.wall)))) }
+    return [.resolveCrisis("Resolved. Be kind to yourself today.\(toldWords)")]
   }
 
   // MARK: Choosing
@@ -106,6 +107,7 @@ extension DashboardState {
       dialogs.removeLast()
       return []
     }
+    let before = Dialog.conflict(dialog)
     var dialog = dialog
     let answer = dialog.press(key, conflict)
     _ = replaceTop(.conflict(dialog))
@@ -115,15 +117,16 @@ extension DashboardState {
       return []
     }
     dialogs.removeLast()
-    tell("Settled. `fullmind conflicts undo` opens it again.")
     let record = conflict.record.description
+    let intent: Intent
     switch answer {
-    case .keep(let version): return [.resolve(record: record, field: conflict.field, keeping: version)]
-    case .keepAll: return [.resolveBy(.unionMerge, record: record, field: conflict.field)]
-    case .write(let text): return [.resolveWith(record: record, field: conflict.field, text: text)]
-    case .settleAll: return [.resolveAll(type: conflict.type)]
+    case .keep(let version): intent = .resolve(record: record, field: conflict.field, keeping: version)
+    case .keepAll: intent = .resolveBy(.unionMerge, record: record, field: conflict.field)
+    case .write(let text): intent = .resolveWith(record: record, field: conflict.field, text: text)
+    case .settleAll: intent = .resolveAll(type: conflict.type)
     case .ask: return []
     }
+    return save(intent, from: before, saying: "Settled. `fullmind conflicts undo` opens it again.")
   }
 
   /// The other devices, as the hand-off dialog lists them.
@@ -228,16 +231,13 @@ extension DashboardState {
 
   private mutating func plan(_ key: Key, _ editor: PlanEditor) -> [Intent] {
     guard let plan = snapshot?.plan else { return [] }
+    let before = Dialog.plan(editor)
     var editor = editor
     let answer = editor.press(key, plan)
     _ = replaceTop(.plan(editor))
     switch answer {
-    case .edit(let words):
-      tell("In your plan, on all your devices.")
-      return [.editPlan(assignments: words)]
-    case .removeContact(let id):
-      tell("Taken out, on all your devices.")
-      return [.remove(record: id.description)]
+    case .edit(let words): return save(.editPlan(assignments: words), from: before, saying: "Saved here, in your plan.")
+    case .removeContact(let id): return save(.remove(record: id.description), from: before, saying: "Taken out here.")
     case .newContact: dialogs.append(.form(.contact))
     case nil: break
     }
@@ -263,8 +263,7 @@ extension DashboardState {
     case .record(let kind, let fixed):
       guard isValid(&form, kind, fixed) else { return replaceTop(.form(form)) }
       dialogs.removeLast()
-      tell("Saved on this device.")
-      return [.add(kind: kind, assignments: fixed + form.assignments)]
+      return save(.add(kind: kind, assignments: fixed + form.assignments), from: .form(form), saying: "Saved on this device.")
     }
   }
 
@@ -297,8 +296,7 @@ extension DashboardState {
     if questionnaire.isComplete {
       guard key == .enter else { return [] }
       dialogs.removeLast()
-      tell("Saved on this device.")
-      return [.add(kind: "assessment", assignments: questionnaire.assignments)]
+      return save(.add(kind: "assessment", assignments: questionnaire.assignments), from: .questionnaire(questionnaire), saying: "Saved on this device.")
     }
     switch key {
     case .character(let digit):

@@ -14,11 +14,15 @@ package enum Key: Sendable, Hashable {
 }
 
 /// What the person wants done. The stores do it; the screen does not wait.
-package enum Intent: Sendable, Hashable {
+package indirect enum Intent: Sendable, Hashable {
+  /// Something is written; ``DashboardState/saved(problem:)`` is told what came of it, in the order of these intents.
+  case save(Intent)
   case activateCrisis(level: CrisisLevel, source: String)
   case acknowledgeCrisis
   /// What is said once it is so.
   case resolveCrisis(String)
+  /// Take back what was raised at this screen in the last seconds, and nothing else.
+  case takeBackCrisis(String)
   /// Tell the contacts without waiting until it can no longer be taken back.
   case tellContacts
   case crisisHistory
@@ -48,6 +52,8 @@ package enum Intent: Sendable, Hashable {
   /// The recovery code of a new account was read, or not.
   case confirmStart(Bool)
   case join(code: String, deviceName: String, relay: String)
+  /// Try again to open the store.
+  case reopen
   case demo
   case network(String)
   case watch(Int)

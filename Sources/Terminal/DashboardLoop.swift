@@ -42,9 +42,13 @@ package final class Notices: Sendable {
     case isDemo
     case crisis(CrisisDelivery)
     /// What came of resolving; `nil` where no crisis was active.
-    case resolved(String?)
-    /// The store is not there any more.
+    case resolved(String?, isOver: Bool)
+    /// What came of the oldest of what is being saved; `nil` when it was.
+    case saved(problem: String?)
+    /// The store cannot be used.
     case problem([String])
+    /// It was opened.
+    case found
   }
   private let queue = Mutex<[Notice]>([])
   private let wake: Int32
@@ -187,8 +191,10 @@ package struct DashboardLoop {
       case .network(let text): state.network = text
       case .isDemo: state.isDemo = true
       case .crisis(let delivery): state.note(delivery)
-      case .resolved(let words): state.resolved(words)
-      case .problem(let text): state.problem = text
+      case .resolved(let words, let isOver): state.resolved(words, isOver: isOver)
+      case .saved(let problem): state.saved(problem: problem)
+      case .problem(let text): state.lose(text)
+      case .found: state.found()
       }
     }
     guard let snapshot = snapshots.take() else { return }

@@ -164,8 +164,8 @@ struct CrisisAccessTests {
   func screen() {
     var state = DashboardState(size: CellSize(rows: 6, columns: 20), glyphs: .ascii, themeName: "monochrome")
     state.crisisLines = CrisisCard.helpLines(for: nil)
-    state.problem = ["The database is damaged.", "store.damaged"]
-    #expect(state.press(.enter).isEmpty, "nothing is begun over a store that is there")
+    state.lose(["The database is damaged.", "store.damaged"])
+    #expect(state.press(.enter) == [.reopen], "nothing is begun over a store that is there")
     #expect(state.dialogs.isEmpty)
     #expect(state.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")], "there is a journal for that")
     #expect(DashboardFrame.render(state).text.contains("112"))

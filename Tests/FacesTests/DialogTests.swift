@@ -14,7 +14,7 @@ struct DialogTests {
     let dialogs: [Dialog] = [
       .help, .palette(query: "", selected: 0), .new(selected: 0), .form(.journal), .questionnaire(Questionnaire(.phq9)),
       .filter(""), .plan(PlanEditor()), .note(title: "t", text: []), .confirmResolve, .practice, .conflict(ConflictDialog(Snapshot.sample().conflicts[0])),
-      .invitation(code: "c", digits: nil, name: ""),
+      .invitation(code: "c", relay: "folder:/r", digits: nil, name: ""),
     ]
     for dialog in dialogs {
       var state = dashboard(80, 24)
@@ -64,7 +64,9 @@ struct DialogTests {
     typealias Telling = Snapshot.CrisisStatus.Telling
     let states: [(Telling.State, String)] = [
       (.later(8_000), "will be told in 8 s"), (.now, "is being told"), (.unanswered, "when nobody acknowledges"),
-      (.told(Snapshot.sampleWall), "was told now"), (.seen(told: 1_000, 9_000), "has seen it, 8.0 s after being told"), (.notInvited, "has no link"),
+      (.told(Snapshot.sampleWall, nil), "not known yet who reads it"), (.told(Snapshot.sampleWall, .unopened), "nobody has ever opened: please call"),
+      (.told(Snapshot.sampleWall, .followed), "on no screen there yet"), (.told(1_000, .shown(3_000)), "a screen of theirs shows it, after 2.0 s"),
+      (.told(1_000, .seen(9_000)), "has seen it, after 8.0 s"), (.notInvited, "has no link"),
     ]
     snapshot.crisis.tellings = states.map { Telling(name: "Jo", phone: "", state: $0.0) }
     var state = dashboard(120, 40, snapshot)
@@ -73,7 +75,7 @@ struct DialogTests {
     for (_, words) in states { #expect(text.contains(words), "\(words)") }
     #expect(text.contains("tell my contacts now") && !text.contains("u takes it back"), "only where it was raised")
     #expect(state.press(.enter) == [.tellContacts] && state.dialogs.last == .crisis)
-    snapshot.crisis.tellings = [Telling(name: "Jo", phone: "", state: .told(Snapshot.sampleWall))]
+    snapshot.crisis.tellings = [Telling(name: "Jo", phone: "", state: .told(Snapshot.sampleWall, nil))]
     state.update(snapshot)
     #expect(state.press(.enter) == [.acknowledgeCrisis], "nobody waits any more: it closes")
   }
@@ -109,7 +111,7 @@ struct DialogTests {
     state.update(snapshot)
     let text = DashboardFrame.render(state).text
     for words in ["Recommended: 2, with 87 %: it says more; you mostly keep the later one.", "3 more versions", "2 more conflicts in this record", "a follow", "e edit", "t ask", "Esc later"] { #expect(text.contains(words), "\(words)") }
-    #expect(state.press(.character("a")) == [.resolve(record: record, field: "item9", keeping: conflict.versions[1].id)])
+    #expect(state.press(.character("a")) == [.save(.resolve(record: record, field: "item9", keeping: conflict.versions[1].id))])
   }
 
   @Test("somebody else can be asked: the versions stay open, and it says who was asked")
@@ -199,14 +201,14 @@ struct DialogTests {
     }
     var dialog = open()
     _ = dialog.press(.right)
-    #expect(dialog.press(.enter) == [.resolve(record: record, field: "item9", keeping: conflict.versions[1].id)])
+    #expect(dialog.press(.enter) == [.save(.resolve(record: record, field: "item9", keeping: conflict.versions[1].id))])
     dialog = open()
-    #expect(dialog.press(.character("m")) == [.resolveBy(.unionMerge, record: record, field: "item9")])
+    #expect(dialog.press(.character("m")) == [.save(.resolveBy(.unionMerge, record: record, field: "item9"))])
     dialog = open()
     _ = dialog.press(.character("e"))
     _ = dialog.press(.control("u"))
     for character in "2" { _ = dialog.press(.character(character)) }
-    #expect(dialog.press(.enter) == [.resolveWith(record: record, field: "item9", text: "2")])
+    #expect(dialog.press(.enter) == [.save(.resolveWith(record: record, field: "item9", text: "2"))])
     dialog = open()
     _ = dialog.press(.character("e"))
     #expect(dialog.press(.enter).isEmpty, "words are no answer to item 9: it says so, and stays open")
@@ -215,7 +217,7 @@ struct DialogTests {
     _ = dialog.press(.character("A"))
     #expect(dialog.press(.character("n")).isEmpty && dialog.dialogs.count == 1)
     _ = dialog.press(.character("A"))
-    #expect(dialog.press(.character("y")) == [.resolveAll(type: "assessment conflict")])
+    #expect(dialog.press(.character("y")) == [.save(.resolveAll(type: "assessment conflict"))])
     dialog = open()
     snapshot.conflicts = []
     dialog.update(snapshot)
@@ -223,6 +225,54 @@ struct DialogTests {
     #expect(dialog.press(.enter).isEmpty && dialog.dialogs.isEmpty)
     dialog = open()
     #expect(dialog.dialogs.isEmpty)
+  }
+
+  @Test("saved is said when it is; what could not be saved is still there, never above help")
+  func savingSaysWhatIsSo() {
+    var state = dashboard(80, 24, Snapshot.sample())
+    func write(_ text: String) {
+      _ = state.press(.character("n"))
+      _ = state.press(.character("8"))
+      for character in text { _ = state.press(.character(character)) }
+      for _ in 0..<4 where state.dialogs.count == 1 { _ = state.press(.enter) }
+    }
+    write("rain")
+    #expect(state.dialogs.isEmpty && !DashboardFrame.render(state).text.contains("Saved"), "nobody knows yet")
+    state.saved(problem: nil)
+    #expect(DashboardFrame.render(state).text.contains("Saved on this device."))
+    write("a long walk")
+    state.saved(problem: "This store was moved or replaced under this program. Start it again; what was read here is still on the disk where it was moved to. (storage.replaced)")
+    let text = DashboardFrame.render(state).text
+    #expect(text.contains("a long walk") && text.contains("Not saved") && text.contains("storage.replaced"), "all of the reason, and all that was written")
+    _ = state.press(.character("x"))
+    for _ in 0..<4 where state.dialogs.count == 1 { _ = state.press(.enter) }
+    state.update(Snapshot.sample().inCrisis())
+    state.saved(problem: "The disk is full.")
+    #expect(state.dialogs.last == .crisis && state.dialogs.count == 2)
+    state.saved(problem: nil)
+    #expect(state.dialogs.count == 2, "nothing waits any more")
+  }
+
+  @Test("a store that went away is not shown as if it were there; what was raised over it can be ended")
+  func lostStore() {
+    var state = dashboard(80, 24, Snapshot.sample())
+    state.lose(["This store was replaced.", "storage.replaced"])
+    let text = DashboardFrame.render(state).text
+    #expect(text.contains("Your store cannot be used now.") && text.contains("storage.replaced") && !text.contains("up to date"))
+    #expect(state.press(.character("n")).isEmpty && state.dialogs.isEmpty)
+    #expect(state.press(.enter) == [.reopen])
+    #expect(state.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")])
+    _ = state.press(.escape)
+    #expect(DashboardFrame.render(state).text.contains("A crisis is active that was raised on this device."))
+    #expect(state.press(.character("u")) == [.takeBackCrisis("Taken back.")])
+    state.resolved("It could not be taken back yet.", isOver: false)
+    _ = state.press(.character("r"))
+    #expect(state.press(.character("y")) == [.resolveCrisis("Resolved. Be kind to yourself today.")] && state.dialogs.isEmpty)
+    state.resolved("Taken back.", isOver: true)
+    #expect(!DashboardFrame.render(state).text.contains("CRISIS"))
+    state.found()
+    state.update(Snapshot.sample())
+    #expect(!DashboardFrame.render(state).text.contains("cannot be used"))
   }
 
   @Test("the plan is edited entry by entry; nothing leaves it without a second key")
@@ -239,17 +289,17 @@ struct DialogTests {
     #expect(DashboardFrame.render(state).text.contains("take it out on every device?"))
     #expect(state.press(.character("n")).isEmpty, "kept")
     _ = state.press(.character("d"))
-    #expect(state.press(.character("y")) == [.editPlan(assignments: ["warnings-=sleeping badly"])])
+    #expect(state.press(.character("y")) == [.save(.editPlan(assignments: ["warnings-=sleeping badly"]))])
     _ = state.press(.down)
     _ = state.press(.enter)
     for character in "tea" { _ = state.press(.character(character)) }
     #expect(state.press(.character("!")).isEmpty, "while it is typed")
     _ = state.press(.backspace)
-    #expect(state.press(.enter) == [.editPlan(assignments: ["coping=tea"])])
+    #expect(state.press(.enter) == [.save(.editPlan(assignments: ["coping=tea"]))])
     #expect(state.press(.escape).isEmpty && state.dialogs.count == 1, "first the typing ends")
     _ = state.press(.end)
     _ = state.press(.character("d"))
-    #expect(state.press(.character("y")) == [.remove(record: RecordID(high: 1, low: 1).description)])
+    #expect(state.press(.character("y")) == [.save(.remove(record: RecordID(high: 1, low: 1).description))])
     _ = state.press(.up)
     _ = state.press(.enter)
     #expect(DashboardFrame.render(state).text.contains("A contact of yours"))
@@ -274,7 +324,7 @@ struct DialogTests {
     #expect(state.press(.character("y")) == [.resolveCrisis("Resolved. Be kind to yourself today.")])
     _ = state.press(.character("4"))
     for _ in 0..<4 { _ = state.press(.enter) }
-    guard case .add("check-in", let words)? = state.press(.enter).first else {
+    guard case .save(.add("check-in", let words))? = state.press(.enter).first else {
       Issue.record("no check-in was saved")
       return
     }
@@ -289,7 +339,7 @@ struct DialogTests {
     state.update(snapshot.inCrisis())
     #expect(state.dialogs == [.practice, .crisis])
     #expect(state.ownSession != nil)
-    guard case .saveProgress(_, let elapsed, "paused")? = state.press(.character("p")).first else {
+    guard case .save(.saveProgress(_, let elapsed, "paused"))? = state.press(.character("p")).first else {
       Issue.record("the session was not paused")
       return
     }

@@ -1,4 +1,5 @@
 import Crisis
+import Replica
 import Stores
 
 /// The crisis screen: help first, then who knows. Large, calm, readable without colours.
@@ -22,7 +23,12 @@ enum CrisisScreen {
   private static func told(_ state: DashboardState) -> [Line] {
     let delivery = state.delivery.map { Line($0.text, $0.word == .savedAndSent ? .good : .waiting) }
     guard let snapshot = state.snapshot else {
-      return [delivery ?? Line("There is no store on this device, so nothing was sent to other devices.", .dim)]
+      guard !state.problem.isEmpty else { return [delivery ?? Line("There is no store on this device, so nothing was sent to other devices.", .dim)] }
+      var lines = [delivery ?? Line(state.isInJournal ? "A crisis is active that was raised on this device." : "Whether a crisis is active is not known: the store cannot be used now.", state.isInJournal ? .strong : .dim)]
+      if state.isCrisisKnown, state.delivery?.word != .noWay {
+        lines.append(Line("Which devices have it is not known here. Contacts are told by another device of yours, or by this one once its store can be used.", .dim))
+      }
+      return lines
     }
     guard snapshot.crisis.isActive else { return [delivery ?? Line("No crisis is active.", .dim)] }
     let others = snapshot.crisis.receipts
@@ -60,9 +66,21 @@ enum CrisisScreen {
     case .later(let milliseconds):
       ("will be told in \((milliseconds - min(milliseconds, state.sinceSnapshot) + 999) / 1_000) s: Enter says now\(state.canUndoCrisis ? ", u takes it back" : "")", .waiting)
     case .now: ("is being told; tried again until it is done", .waiting)
-    case .told(let wall): ("was told \(Wording.ago(wall, now: state.now.wall))", .good)
-    case .seen(let told, let seen): ("has seen it, \(Wording.seconds(Double(seen > told ? seen - told : 0) / 1_000)) after being told", .good)
+    case .told(let put, let arrival): arrived(arrival, put, state)
     case .notInvited: ("agreed, but has no link yet, so is not told by itself", .dim)
+    }
+  }
+
+  /// How far an alert has come, as the other side says.
+  private static func arrived(_ arrival: CrisisOutreach.Arrival?, _ put: UInt64, _ state: DashboardState) -> (String, Role) {
+    func after(_ wall: UInt64) -> String { Wording.seconds(Double(wall > put ? wall - put : 0) / 1_000) }
+    let lies = "an alert lies at their link since \(Wording.ago(put, now: state.now.wall).replacing(" ago", with: ""))"
+    return switch arrival {
+    case nil: ("\(lies); not known yet who reads it", .waiting)
+    case .unopened: ("\(lies), which nobody has ever opened: please call", .waiting)
+    case .followed: ("\(lies); on no screen there yet", .waiting)
+    case .shown(let wall): ("a screen of theirs shows it, after \(after(wall))", .good)
+    case .seen(let wall): ("has seen it, after \(after(wall))", .good)
     }
   }
 

@@ -16,7 +16,7 @@ package enum Dialog: Sendable, Hashable {
   case questionnaire(Questionnaire)
   case practice
   case filter(String)
-  case invitation(code: String, digits: String?, name: String)
+  case invitation(code: String, relay: String, digits: String?, name: String)
   case note(title: String, text: [String])
   /// The recovery code of an account that is made once it was read.
   case recoveryCode([String])

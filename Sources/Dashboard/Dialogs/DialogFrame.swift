@@ -17,7 +17,7 @@ enum DialogFrame {
     case .questionnaire(let questionnaire): box(questionnaire.instrument.name.uppercased(), self.questionnaire(questionnaire), state, &frame)
     case .practice: PracticeScreen.draw(state, &frame)
     case .filter(let text): box("Filter \(state.focus == .conflicts ? "conflicts" : "events")", [Line([Span(text), Span(state.glyphs.cursor, .accent)]), .empty, Line("!word shows what does not contain it", .dim)], state, &frame)
-    case .invitation(let code, let digits, let name): box("Invite a device", invitation(code, digits, name), state, &frame)
+    case .invitation(let code, let relay, let digits, let name): box("Invite a device", invitation(code, relay, digits, name), state, &frame)
     case .note(let title, let text): box(title, text.map { Line($0) }, state, &frame)
     case .recoveryCode(let text): box("Your recovery code", text.map { Line($0) }, state, &frame)
     }
@@ -138,12 +138,11 @@ enum DialogFrame {
     return [Line(result, .strong), Line("A band describes a score. It is not a diagnosis.", .dim), .empty, Line([Span("Enter", .key), Span(" save it on this device")]), Line([Span("Esc", .key), Span(" do not keep it")])]
   }
 
-  private static func invitation(_ code: String, _ digits: String?, _ name: String) -> [Line] {
+  private static func invitation(_ code: String, _ relay: String, _ digits: String?, _ name: String) -> [Line] {
     guard let digits else {
-      return [
-        Line("On the new device, with the same relay:"), .empty, Line(code, .strong), .empty,
-        Line("fullmind join CODE --device NAME", .dim), Line("It lives five minutes and serves once.", .dim),
-      ]
+      let command = ["fullmind join \(code) --device NAME \\"] + CellText.wrap("--relay \(CellText.clean(relay))", 66).map { "  \($0)" }
+      return [Line("On the new device:"), .empty] + command.map { Line($0, .strong) }
+        + [.empty, Line("Or there: `fullmind`, then j, with this code and relay.", .dim), Line("The code lives five minutes and serves once.", .dim)]
     }
     return [
       Line("“\(CellText.clean(name))” is here. Does it show the same digits?"), .empty, Line("    \(digits)", .strong), .empty,

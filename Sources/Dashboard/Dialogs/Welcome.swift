@@ -1,7 +1,7 @@
 /// What a newcomer sees: no store yet, and three ways to go on.
 enum Welcome {
   static func draw(_ state: DashboardState, _ frame: inout Frame) {
-    let lines = state.problem.isEmpty ? newcomer : broken(state.problem)
+    let lines = state.problem.isEmpty ? newcomer(state.place) : broken(state)
     let columns = min(76, state.size.columns - 4)
     let rows = min(lines.count + 2, state.size.rows - 2)
     let rect = CellRect(
@@ -10,14 +10,21 @@ enum Welcome {
     frame.draw(lines, in: CellRect(row: rect.row + 1, column: rect.column + 2, rows: rows - 2, columns: columns - 4))
   }
 
-  private static func broken(_ problem: [String]) -> [Line] {
-    [Line("Your store is there, but it cannot be opened.", .strong), Line("Help does not depend on it.", .strong), .empty]
-      + [Line([Span("!", .key), Span("  help lines and what can be done right now")]), .empty] + problem.map { Line($0) }
+  private static func broken(_ state: DashboardState) -> [Line] {
+    var lines = [Line("Your store cannot be used now.", .strong), Line("Help does not depend on it.", .strong), .empty]
+    if state.isCrisisKnown {
+      lines += [
+        Line("A crisis is active that was raised on this device.", .crisis),
+        Line([Span("r", .key), Span("  it is over for now")]),
+      ]
+    }
+    return lines + [Line([Span("!", .key), Span("  help lines and what can be done right now")]), .empty] + state.problem.map { Line($0) }
+      + [.empty, Line([Span("Enter", .key), Span("  try again to open it")])]
   }
 
-  private static var newcomer: [Line] {
+  private static func newcomer(_ place: String) -> [Line] {
     [
-      Line("Welcome.", .strong), .empty,
+      Line("Welcome.", .strong), Line(place.isEmpty ? "" : "There is no store in \(CellText.clean(place)) yet.", .dim), .empty,
       Line("fullmind keeps your check-ins, questionnaires, practice and safety plan"),
       Line("the same on every device you own. Everything is sealed on this device"),
       Line("before it leaves; there is no server, no login and no price."), .empty,

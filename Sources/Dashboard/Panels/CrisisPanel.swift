@@ -23,8 +23,10 @@ enum CrisisPanel {
       + crisis.acknowledgements.map { Line([Span("acknowledged on \(CellText.clean($0.device))", .good)]) }
       + crisis.tellings.compactMap { telling in
         switch telling.state {
-        case .told: Line([Span("\(CellText.clean(telling.name)) was told", .good)])
-        case .seen: Line([Span("\(CellText.clean(telling.name)) has seen it", .good)])
+        case .told(_, .seen): Line([Span("\(CellText.clean(telling.name)) has seen it", .good)])
+        case .told(_, .shown): Line([Span("a screen of \(CellText.clean(telling.name)) shows it", .good)])
+        case .told(_, .unopened): Line([Span("nobody opened the link of \(CellText.clean(telling.name)): please call", .waiting)])
+        case .told: Line([Span("an alert lies at the link of \(CellText.clean(telling.name))", .waiting)])
         case .later, .now, .unanswered, .notInvited: nil
         }
       }

@@ -1,0 +1,115 @@
+import Foundation
+import Testing
+
+/// A dashboard in a terminal of its own: `script` gives it one, and keeps everything that it draws.
+final class TerminalWindow {
+  private let process = Process()
+  private let keyboard = Pipe()
+  private let record: String
+
+  /// - Parameter arguments: Of the program.
+  init(_ meeting: Meeting, _ arguments: String..., columns: Int = 120, rows: Int = 40) throws {
+    record = meeting.home("typescript-\(UUID().uuidString.prefix(8))")
+    let command = ([Program.path] + arguments).map { "'\($0)'" }.joined(separator: " ")
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/script")
+    process.arguments = ["-qfec", "stty cols \(columns) rows \(rows); exec \(command)", record]
+    process.environment = ["PATH": "/usr/bin:/bin", "HOME": NSTemporaryDirectory(), "TERM": "xterm-256color", "LANG": "C.UTF-8", "SHELL": "/bin/sh"]
+    process.standardInput = keyboard
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+  }
+
+  deinit { if process.isRunning { process.terminate() } }
+
+  func press(_ keys: String) { keyboard.fileHandleForWriting.write(Data(keys.utf8)) }
+
+  /// What was drawn so far, without the bytes that place and colour it.
+  var text: String {
+    let drawn = String(decoding: FileManager.default.contents(atPath: record) ?? Data(), as: UTF8.self)
+    return drawn.replacing(/\u{1B}(\[[0-9;?>]*[A-Za-z]|\([A-Z0-9]|[=>78M])/, with: "")
+  }
+
+  func shows(_ words: String, after mark: Int = 0) -> Bool { eventually(within: 20) { text.dropFirst(mark).contains(words) } }
+
+  func quit() {
+    press("q")
+    _ = eventuallyEnded(process)
+  }
+}
+
+/// What a dashboard says and does while the world around its store changes.
+@Suite("Screens", .serialized)
+struct ScreenTests {
+  @Test("a dashboard that lets a device in hears of its crisis at once, also when an agent exchanges", arguments: [false, true])
+  func admitting(hasAgent: Bool) throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    if hasAgent {
+      _ = try meeting.agent("a")
+      Thread.sleep(forTimeInterval: 0.5)
+    }
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("Devices"))
+    screen.press("i")
+    #expect(screen.shows("fullmind join"))
+    // What stands there is what works.
+    let code = try #require(screen.text.firstMatch(of: /fullmind join ([0-9A-Za-z-]+) --device NAME/)?.1)
+    #expect(screen.text.contains("--relay \(meeting.url)"))
+    let (joining, _, err) = try Program.start(["join", String(code), "--device", "b", "--no-passphrase", "--yes", "--home", meeting.home("b"), "--relay", meeting.url])
+    #expect(screen.shows("same digits"))
+    screen.press("y")
+    joining.waitUntilExit()
+    #expect(joining.terminationStatus == 0, "\(String(decoding: err.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self))")
+    #expect(try meeting.run("b", "crisis", "activate", "severe").status == 0)
+    #expect(screen.shows("CRISIS"))
+    #expect(try meeting.crisis("a")["active"] as? Bool == true)
+    screen.press("\u{1B}")
+    Thread.sleep(forTimeInterval: 0.3)
+    screen.quit()
+    #expect(try !meeting.run("a", "doctor").out.contains("never heard of"))
+  }
+
+  @Test("a home that is put back under a dashboard is not shown as up to date; Enter opens what is there")
+  func putBackUnderneath() throws {
+    let meeting = try Meeting.pair()
+    try meeting.keep("a")
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    _ = try meeting.write("b", "before")
+    try meeting.move("a", "away")
+    try meeting.putBack("a")
+    #expect(screen.shows("Your store cannot be used now."))
+    let mark = screen.text.count
+    screen.press("!")
+    #expect(screen.shows("You are not alone", after: mark))
+    #expect(try eventually { try meeting.run("b", "sync"); return try meeting.crisis("b")["active"] as? Bool == true })
+    screen.press("r")
+    Thread.sleep(forTimeInterval: 0.2)
+    screen.press("y")
+    #expect(try eventually { try meeting.run("b", "sync"); return try meeting.crisis("b")["active"] as? Bool == false })
+    screen.press("\r")
+    #expect(screen.shows("up to date", after: mark))
+    screen.quit()
+    try meeting.settle("a", "b")
+    #expect(try meeting.titles("a") == ["before"] && meeting.crisis("a")["active"] as? Bool == false)
+  }
+
+  @Test("taking back at one screen ends nothing that was raised elsewhere")
+  func takingBack() throws {
+    let meeting = try Meeting.pair()
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    #expect(try meeting.run("b", "crisis", "activate", "severe").status == 0)
+    #expect(screen.shows("CRISIS"))
+    let mark = screen.text.count
+    screen.press("!")
+    #expect(screen.shows("take back", after: mark))
+    screen.press("u")
+    #expect(screen.shows("Another crisis is still active", after: mark))
+    screen.quit()
+    try meeting.settle("a", "b")
+    for name in ["a", "b"] { #expect(try meeting.crisis(name)["active"] as? Bool == true) }
+    #expect(try meeting.run("a", "crisis", "history").out.contains("not resolved"))
+  }
+}
