@@ -145,7 +145,7 @@ struct JoinCommand: ParsableCommand {
       let home = location.homeFolder
       try AccountSetup.check(home, replacing: replace)
       do { _ = try InvitationCode(code) } catch { throw EnrolmentError.badCode }
-      guard let relay = try location.namedRelay() else { throw RelayNotNamed() }
+      guard let relay = try location.namedRelay() ?? (replace ? remembered(by: home) : nil) else { throw RelayNotNamed() }
       // Looked at before anybody is asked for a passphrase.
       _ = try FolderRelay(path: relay.folder, account: [], ownTag: nil).identity()
       let choices = AccountSetup.Choices(
@@ -170,6 +170,12 @@ struct JoinCommand: ParsableCommand {
   }
 
   private struct Joined: Encodable { var account, device: String }
+
+  /// Where the devices met of the store that is replaced, as far as that can be read.
+  private func remembered(by home: HomeFolder) -> RelayLocation? {
+    let place = EmergencyJournal(home)?.location ?? (try? location.openQuietly()).flatMap { try? RelayLocation.remembered(by: $0).location }
+    return place.flatMap { $0.isPrivate(to: home) ? nil : $0 }
+  }
 
   /// Where the devices meet has to be said: a folder inside a home that does not exist yet is no meeting place.
   struct RelayNotNamed: ActionableError {
@@ -286,7 +292,7 @@ struct DevicesCommand: ParsableCommand {
         if device.isHeardOf { return Output.note("The new device belongs to the account, and was heard of.") }
         Thread.sleep(forTimeInterval: 0.2)
       }
-      Output.note("It is admitted and was not heard of yet. `fullmind devices list` shows when it was; nothing more is needed here.")
+      Output.note("It is admitted and was not heard of yet. `fullmind devices list` shows when it was. If `fullmind join` was ended there, the same command goes on.")
     }
   }
 

@@ -205,10 +205,17 @@ struct CrisisCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
-        let state: CrisisState
-        do { state = try CrisisReport.state(of: try location.openStore()) } catch {
+        var state: CrisisState
+        do {
+          let store = try location.openStore()
+          state = try CrisisReport.state(of: store)
+          // What this disk could not take may have been taken back at the relay.
+          if state.isActive, let sent = CrisisReport.raiser(location, store).sent() { state = try CrisisReport.state(of: store, with: sent) }
+        } catch {
           // The store cannot be opened: what was raised on this device is known all the same.
-          guard let journal = EmergencyJournal(location.homeFolder), journal.isActive else { throw error }
+          guard let journal = EmergencyJournal(location.homeFolder), journal.isActive,
+            journal.isActive(with: CrisisReport.raiser(location, nil).sent() ?? [])
+          else { throw error }
           if output.json { return try Output.json(CrisisReport(level: "unknown", active: true, since: nil)) }
           Output.line("A crisis is active that was raised on this device. The store cannot be opened, so nothing else is known.")
           return
@@ -321,9 +328,11 @@ struct CrisisReport: Encodable {
     } catch { Output.note("It could not be taken back: \(Output.actionable(error).summary)") }
   }
 
-  static func state(of store: Store) throws -> CrisisState {
+  /// - Parameter sent: Frames of this device's emergency journal that lie elsewhere.
+  static func state(of store: Store, with sent: [[UInt8]] = []) throws -> CrisisState {
     let id = Actions(store).crisisRecord
-    let waiting = EmergencyJournal(store.home)?.operations ?? []
+    let journal = EmergencyJournal(store.home)
+    let waiting = (journal?.operations ?? []) + sent.flatMap { journal?.operations(in: $0) ?? [] }
     return try store.read { transaction in
       var record = try transaction.record(id)
       // What lies in the journal counts, also while the store cannot take it over.

@@ -90,7 +90,7 @@ struct Examination {
     if isThere { check("place") { Self.place(home) } }
     if let store = opened {
       check("durability") { (try store.synchronousSetting() == 2, "SQLite synchronous = FULL") }
-      check("file") { let problems = try store.integrityReport(); return (problems.isEmpty, problems.isEmpty ? "SQLite finds no fault" : "\(problems.count) faults. Join again with a code of another device: `fullmind join CODE --device NAME --replace` keeps the old folder aside.") }
+      check("file") { let problems = try store.integrityReport(); return (problems.isEmpty, problems.isEmpty ? "SQLite finds no fault" : "\(problems.count) faults. Join again with a code of another device: `fullmind join CODE --device NAME --relay folder:PATH --replace` keeps the old folder aside.") }
       check("records") { try Self.records(store) }
       check("continuity") { try Self.continuity(store) }
       check("lives") { try Self.lives(store) }
@@ -111,7 +111,8 @@ struct Examination {
 
   /// Whether something can be written where the store lies.
   private static func place(_ home: HomeFolder) -> (Bool, String) {
-    for path in [home.path, home.database, home.dataKey] where access(path, path == home.dataKey ? R_OK : R_OK | W_OK) != 0 {
+    // What is not there is no matter of permissions: *store* has said so.
+    for path in [home.path, home.database, home.dataKey] where access(path, F_OK) == 0 && access(path, path == home.dataKey ? R_OK : R_OK | W_OK) != 0 {
       return (false, "\(path) cannot be written by this user: give it back with `chown -R $USER \(home.path)` and `chmod -R u+rwX \(home.path)`; a disk that is mounted read-only has to be mounted anew")
     }
     var status = statvfs()
@@ -194,7 +195,7 @@ struct Examination {
   private static func lives(_ store: Store) throws -> (Bool, String) {
     let report = try store.read { try $0.ownReport(of: store.ring) }
     if report.livingCopies > 0 || report.openLives > Limits.openLives {
-      return (false, "this home is used in several places (\(report.livingCopies) \(report.livingCopies == 1 ? "copy goes" : "copies go") on, \(report.openLives) lives are open). Nothing is lost; use it in one place, and join the others as devices of their own with `fullmind devices invite`.")
+      return (false, "this home is used in several places (\(report.livingCopies) \(report.livingCopies == 1 ? "copy goes" : "copies go") on, \(report.openLives) lives are open). Nothing is lost; use it in one place, and join the others as devices of their own with `fullmind devices invite`. This is said until a copy has written nothing for a week.")
     }
     let forks = try store.read { try $0.openHeads().filter { $0.value.count > 1 }.count }
     return (true, forks == 0 ? "one at a time" : "\(forks) \(forks == 1 ? "stream has" : "streams have") two histories: both are kept, and both count")
@@ -205,13 +206,13 @@ struct Examination {
     let (entries, admissions) = try store.read { (try $0.membership(), try $0.admissions().count) }
     let members = Members(rootKey: store.ring.account.rootKey, trusted: entries)
     guard members.devices.contains(store.ring.device) else {
-      return (false, "this device does not belong to the account: its admission was taken back. What it has stays here; `fullmind join CODE --device NAME --replace` joins again.")
+      return (false, "this device does not belong to the account: its admission was taken back. What it has stays here; `fullmind join CODE --device NAME --relay folder:PATH --replace` joins again.")
     }
     let unfit = entries.count - members.log.count
     if unfit > 0 { return (false, "\(unfit) membership \(unfit == 1 ? "entry does" : "entries do") not fit: kept, and they close nothing. Report this.") }
     let silent = snapshot.devices.filter { !$0.isThisOne && !$0.isHeardOf }
     if !silent.isEmpty {
-      return (false, "\(silent.count) \(silent.count == 1 ? "device was" : "devices were") let in and never heard of. Finish there with the same `fullmind join`, or take it back: `fullmind devices list` shows which.")
+      return (false, "\(silent.count) \(silent.count == 1 ? "device was" : "devices were") let in and never heard of. `fullmind devices list` shows which. Finish there with the same `fullmind join`; until then it counts in no “k of n”.")
     }
     return (true, "\(members.devices.count) \(members.devices.count == 1 ? "device" : "devices")\(admissions > 0 ? ", \(admissions) on the way in" : "")")
   }

@@ -34,10 +34,11 @@ struct StatusCommand: ParsableCommand {
       """
       There is no store in \(path) yet. Nothing is wrong; choose one:
 
-        fullmind init --device NAME          start an account on this device
-        fullmind join CODE --device NAME     join with a code from another device
-        fullmind demo                        look at a living household first
-        fullmind crisis card                 help lines, always
+        fullmind init --device NAME     start an account on this device
+        fullmind join CODE --device NAME --relay folder:PATH
+                                        join with a code from another device
+        fullmind demo                   look at a living household first
+        fullmind crisis card            help lines, always
 
       """)
   }

@@ -81,13 +81,13 @@ extension StorageError: ActionableError {
 
   package var remedy: String {
     switch self {
-    case .noStore: "Start one with `fullmind init --device NAME`, or join with `fullmind join CODE --device NAME`."
+    case .noStore: "Start one with `fullmind init --device NAME`, or join with `fullmind join CODE --device NAME --relay folder:PATH`."
     case .storeExists: "Use another --home, or go on with this store. `--replace` moves it aside first."
     case .notEmpty: "Choose an empty folder, or one that does not exist yet."
     case .incomplete(_, let missing):
-      "Put \(missing) back where it was. If it is lost, `fullmind join CODE --device NAME --replace` on this device, with a code of another one, brings everything back; the old folder is kept aside."
+      "Put \(missing) back where it was. If it is lost, `fullmind join CODE --device NAME --relay folder:PATH --replace` on this device, with a code of another one, brings everything back; the old folder is kept aside."
     case .otherKey:
-      "Put the files back that belong together, or join again: `fullmind join CODE --device NAME --replace` keeps the old folder aside."
+      "Put the files back that belong together, or join again: `fullmind join CODE --device NAME --relay folder:PATH --replace` keeps the old folder aside."
     case .replaced: "Start it again: it then opens the files that are there now."
     case .olderVersion: "Start anew: `fullmind init --device NAME --replace` keeps the old folder aside."
     case .unreadable(let path, _): "Check that \(path) exists and that you may read and write it; or use another --home."
@@ -96,8 +96,8 @@ extension StorageError: ActionableError {
     case .locked: "Close the other program, then repeat."
     case .newerVersion: "Install the newer version of fullmind on this device too."
     case .damaged:
-      "Restore a backup, or join again: `fullmind join CODE --device NAME --replace`, with a code of another device, keeps the old folder aside. `fullmind crisis card` works in any case."
-    case .wrongPassphrase: "Try again; or join anew with a code of another device: `fullmind join CODE --device NAME --replace`."
+      "Restore a backup, or join again: `fullmind join CODE --device NAME --relay folder:PATH --replace`, with a code of another device, keeps the old folder aside. `fullmind crisis card` works in any case."
+    case .wrongPassphrase: "Try again; or join anew with a code of another device: `fullmind join CODE --device NAME --relay folder:PATH --replace`."
     case .passphraseNeeded: "Give it with --passphrase-file FILE, or run the command in a terminal."
     case .emptyPassphrase: "Choose one, or use --no-passphrase and read what that means."
     }

@@ -103,9 +103,7 @@ package final class CrisisRaiser: Sendable {
   package func resolve(instead problem: (any Error)? = nil, raised: [[UInt8]] = []) throws -> Resolution {
     var problem = problem
     // What no disk took is known to this program, or to the relay, which is asked while the store is.
-    let lookup = Attempt { [home, relay] in
-      EmergencyJournal(home).flatMap { journal in relay().flatMap { try? journal.sent($0) } }
-    }
+    let lookup = Self.lookup(home, relay)
     if let store {
       switch resolved(in: store) {
       case .success(let change?)?: return .resolved(change)
@@ -119,6 +117,13 @@ package final class CrisisRaiser: Sendable {
     if let problem { throw problem }
     return sent == nil ? .nothingHere : .nothing
   }
+
+  private static func lookup(_ home: HomeFolder, _ relay: @escaping @Sendable () -> (any Relay)?) -> Attempt<[[UInt8]]?> {
+    Attempt { EmergencyJournal(home).flatMap { journal in relay().flatMap { try? journal.sent($0) } } }
+  }
+
+  /// What this device sealed in an emergency and that lies on the relay; `nil` where it cannot be read now.
+  package func sent() -> [[UInt8]]? { Self.lookup(home, relay).answer(within: Self.relayMayTake) ?? nil }
 
   /// Resolves in the store, on a thread that may be left behind: a lock of another program may hold it for long.
   private func resolved(in store: Store) -> Result<Actions.CrisisChange?, any Error>? {

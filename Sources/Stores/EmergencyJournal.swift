@@ -152,8 +152,11 @@ package struct EmergencyJournal: Sendable {
   }
 
   /// Whether anything that was raised here was not taken back here.
-  package var isActive: Bool {
-    lives().contains { _, frames in
+  package var isActive: Bool { isActive(with: []) }
+
+  /// The same with frames that lie elsewhere: what no disk took can have been taken back at the relay alone.
+  package func isActive(with more: [[UInt8]]) -> Bool {
+    lives(with: more).contains { _, frames in
       let operations = frames.flatMap(operations)
       let ended = Set(operations.flatMap(\.replaces))
       return operations.contains { operation in

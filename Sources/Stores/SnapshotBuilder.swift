@@ -182,7 +182,11 @@ package struct SnapshotBuilder {
   }
 
   private func presence(_ device: DeviceID, _ peer: Peer?, _ replica: Replica?, _ now: Moment) -> PresenceState {
-    if let replica { return replica.peers.state(of: device, now: now.uptime) }
+    if let replica {
+      let state = replica.peers.state(of: device, now: now.uptime)
+      // Without a relay nobody can be heard.
+      return state == .here && !replica.relay.isReachable ? .unknown : state
+    }
     guard let peer else { return .unknown }
     let isRecent = now.wall &- peer.heardWall < Peers.hereFor / 1_000_000
     return isRecent && !peer.presence.isLeaving ? .here : .away

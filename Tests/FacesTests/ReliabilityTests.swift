@@ -198,6 +198,8 @@ struct ReliabilityTests {
     let (first, _) = try meeting.agent("a")
     #expect(try eventually { try meeting.sync("a")["state"] as? String != "resting" })
     let (second, _) = try meeting.agent("a")
+    // Between two transactions: whoever is stopped within one keeps the store for as long as it is stopped.
+    Thread.sleep(forTimeInterval: 1)
     kill(first.processIdentifier, SIGSTOP)
     try meeting.run("b", "crisis", "activate", "severe", "--now")
     #expect(try eventually { try meeting.crisis("a")["active"] as? Bool == true })

@@ -39,12 +39,14 @@ enum CrisisScreen {
         .strong)
     ]
     if let delivery, state.delivery?.isComplete == false { lines.append(delivery) }
+    let isRelayAway = [.offline, .strange].contains(snapshot.sync.state)
+    let away = isRelayAway ? "not yet: it will, as soon as the relay is back" : "not yet: it will, as soon as it looks"
     for receipt in others {
       let after = (receipt.shown ?? receipt.after).map { " after \(Wording.duration(nanoseconds: $0))" } ?? ""
       lines.append(Line([
         Span("  \(receipt.hasIt ? state.glyphs.here : state.glyphs.away) \(CellText.clean(receipt.device))  "),
         receipt.hasIt
-          ? Span("\(receipt.shown == nil ? "has it" : "shows it")\(after)", .good) : Span("not yet: it will, as soon as it is back", .waiting),
+          ? Span("\(receipt.shown == nil ? "has it" : "shows it")\(after)", .good) : Span(away, .waiting),
       ]))
     }
     return lines + people(state, snapshot) + acknowledged(state, snapshot)

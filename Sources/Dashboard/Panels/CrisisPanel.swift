@@ -2,12 +2,22 @@ import Stores
 
 /// Whether a crisis is active, and which devices have it.
 enum CrisisPanel {
+  /// Who would know of a crisis that is raised now.
+  private static func reach(_ snapshot: Snapshot) -> String {
+    if snapshot.devices.count < 2 { return "no other device belongs to this account yet" }
+    return switch snapshot.sync.state {
+    case .offline, .strange: "your other devices would know when the relay is back"
+    case .starting: "whether your other devices can be reached is not known yet"
+    default: "and all your devices know at once"
+    }
+  }
+
   static func lines(_ context: PanelContext) -> [Line] {
     let crisis = context.snapshot.crisis
     guard crisis.isActive else {
       return [
         Line([Span("none", .good), Span("   "), Span("!", .key), Span(" at any moment: help lines")]),
-        Line("and all your devices know at once", .dim),
+        Line(reach(context.snapshot), .dim),
       ]
     }
     let since = Wording.ago(crisis.since, now: context.wall)

@@ -33,7 +33,9 @@ enum DevicesPanel {
     guard let behind = device.behind else { return Span("has said nothing yet", .waiting) }
     if behind > 0 { return Span("\(behind) behind", .waiting) }
     if device.heldBack > 0 { return Span("keeps some until due", .waiting) }
-    return Span(device.isSameState == false ? "STATE DIFFERS" : "up to date", device.isSameState == false ? .critical : .good)
+    if device.isSameState == false { return Span("STATE DIFFERS", .critical) }
+    // Of one that is not here it is known what it had when it was heard.
+    return device.presence == .here ? Span("up to date", .good) : Span("had everything then", .dim)
   }
 
   private static func detail(_ device: Snapshot.Device, _ context: PanelContext) -> Line {

@@ -17,6 +17,12 @@ enum SyncPanel {
       ]),
     ]
     lines += missing(snapshot)
+    // What is wrong stands above what is usual: a small panel ends early.
+    if sync.quarantined > 0 { lines.append(Line("\(sync.quarantined) from the future: kept, not shown until due", .waiting)) }
+    if !status.clocks.isEmpty { lines.append(Line(CellText.clean(status.clocks), .waiting)) }
+    if status.livingCopies > 0 { lines.append(Line("this home is used in several places", .bad)) }
+    if status.damagedStreams > 0 { lines.append(Line("\(status.damagedStreams) damaged files on the relay", .bad)) }
+    if status.failingStreams > 0 { lines.append(Line("\(status.failingStreams) files of others cannot be read now", .waiting)) }
     lines += [
       queue(sync),
       Line(
@@ -28,11 +34,6 @@ enum SyncPanel {
     let identity = status.relayIdentity.map { " \(String($0, radix: 16).prefix(6))" } ?? ""
     lines.append(Line([Span("\(sync.relay)\(identity)", .dim)]))
     if !sync.isExchanging { lines.append(Line(status.state == .resting ? "no program of this device exchanges" : "another program of this device exchanges", .dim)) }
-    if sync.quarantined > 0 { lines.append(Line("\(sync.quarantined) from the future: kept, not shown until due", .waiting)) }
-    if !status.clocks.isEmpty { lines.append(Line(CellText.clean(status.clocks), .waiting)) }
-    if status.livingCopies > 0 { lines.append(Line("this home is used in several places", .bad)) }
-    if status.damagedStreams > 0 { lines.append(Line("\(status.damagedStreams) damaged files on the relay", .bad)) }
-    if status.failingStreams > 0 { lines.append(Line("\(status.failingStreams) files of others cannot be read now", .waiting)) }
     lines.append(Line([Span("state \(snapshot.stateHash.description.prefix(12))", .dim)], right: [Span("\(snapshot.operations) operations", .dim)]))
     // What matters stands first; the rest is for larger panels.
     return context.isZoomed ? lines : Array(lines.prefix(context.rows))
@@ -64,6 +65,8 @@ enum SyncPanel {
     let waiting = Lane.allCases.compactMap { lane in
       sync.pending[lane].flatMap { $0 > 0 ? "\(lane.name) \($0)" : nil }
     }
-    return waiting.isEmpty ? Line("nothing waits in any lane", .dim) : Line([Span("waits: "), Span(waiting.joined(separator: ", "), .waiting)])
+    if !waiting.isEmpty { return Line([Span("waits: "), Span(waiting.joined(separator: ", "), .waiting)]) }
+    guard sync.saved > sync.accepted else { return Line("nothing waits in any lane", .dim) }
+    return Line([Span("waits for the relay: "), Span("\(sync.saved - sync.accepted)", .waiting)])
   }
 }
