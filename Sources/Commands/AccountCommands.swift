@@ -1,4 +1,5 @@
 import ArgumentParser
+import CSystem
 import Causality
 import Dashboard
 import Foundation
@@ -89,9 +90,17 @@ struct InitCommand: ParsableCommand {
   private func checkByReentry(_ code: RecoveryCode) throws {
     guard isatty(STDIN_FILENO) == 1, isatty(STDOUT_FILENO) == 1 else { return }
     let words = code.words.split(separator: " ").map(String.init)
+    // ^C ends it as an answer would: with a word, and with nothing left behind.
+    let signals = fm_signals_open()
     for number in [Int.random(in: 1...12), Int.random(in: 13...24)] {
       while true {
         Output.write("Word \(number)? ")
+        var ready: [UInt8] = [0, 0]
+        _ = fm_wait([signals, STDIN_FILENO], &ready, 2, -1)
+        guard ready[0] == 0 else {
+          Output.line("")
+          throw CodeNotShown()
+        }
         guard let answer = readLine() else { throw CodeNotShown() }
         if answer.trimmingCharacters(in: .whitespaces).lowercased() == words[number - 1] { break }
         Output.line("That is not word \(number). Look at your paper again.")
@@ -103,8 +112,8 @@ struct InitCommand: ParsableCommand {
 /// The recovery code did not get out, or nobody has read it.
 struct CodeNotShown: ActionableError {
   var code: String { "init.code-not-shown" }
-  var summary: String { "The recovery code could not be shown. No account was made." }
-  var remedy: String { "Run `fullmind init` again where its output can be read." }
+  var summary: String { "The recovery code was not shown, or nobody said that it is on paper. No account was made." }
+  var remedy: String { "Run `fullmind init` again, where its output can be read." }
   var exitStatus: ExitStatus { .ioError }
 }
 

@@ -22,15 +22,17 @@ struct SimulateCommand: ParsableCommand {
         70  a promise was broken, or a rare situation never came up
       """)
   @Option(help: "The seed of the first run.") var seed: UInt64 = 1
-  @Option(help: "How many runs.") var runs = 100
+  @Option(help: "How many runs (100; with --restores all).") var runs: Int?
   @Option(help: "Devices in each household (2-10).") var devices = 3
   @Option(help: ArgumentHelp("Only these faults: \(Faults.names.joined(separator: ",")).", valueName: "list")) var faults: String?
   @Option(help: "Clocks are wrong by up to this many seconds (0-315576000, ten years).") var skew: Int?
+  @Flag(help: "Instead of storms: 2400 homes that are put back to each moment of a life, and 200 that are copied. With --runs, so many of them.")
+  var restores = false
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
     guard skew.map((0...315_576_000).contains) ?? true else { throw ValidationError("--skew takes 0 to 315576000.") }
-    guard (1...10_000_000).contains(runs) else { throw ValidationError("--runs takes 1 to 10000000.") }
+    guard runs.map((1...10_000_000).contains) ?? true else { throw ValidationError("--runs takes 1 to 10000000.") }
     guard (2...10).contains(devices) else { throw ValidationError("--devices takes 2 to 10.") }
   }
 
@@ -46,26 +48,33 @@ struct SimulateCommand: ParsableCommand {
       }
       if let skew { sweep.faults.skewSeconds = skew }
       let began = fm_uptime_ns()
-      let result = sweep.run(seed: seed, runs: runs)
+      let result = restores ? sweep.run(mishaps) : sweep.run(seed: seed, runs: runs ?? 100)
       let seconds = Double(fm_uptime_ns() - began) / 1e9
       try report(result, seconds)
     }
   }
 
+  /// As many as asked for, spread over all.
+  private var mishaps: [Mishap] {
+    let all = Mishap.restorations + Mishap.clonings
+    guard let runs, runs < all.count else { return all }
+    return (0..<runs).map { all[$0 * all.count / runs] }
+  }
+
   private func report(_ result: Sweep.Result, _ seconds: Double) throws {
-    let missed = runs >= 200 && faults == nil ? result.missed : []
+    let missed = result.runs >= 200 && faults == nil && !restores ? result.missed : []
     if output.json {
       try Output.json(
         Report(
-          seed: seed, runs: runs, steps: result.steps, seconds: seconds, hash: String(result.hash, radix: 16),
+          seed: seed, runs: result.runs, steps: result.steps, seconds: seconds, hash: String(result.hash, radix: 16),
           failures: result.failures.map { .init(seed: $0.seed, promise: $0.violation.promise, detail: $0.violation.detail) },
           met: Dictionary(uniqueKeysWithValues: Probe.allCases.map { ($0.rawValue, result.met[$0] ?? 0) })))
     } else {
       for failure in result.failures {
-        Output.line("FAILED \(failure.violation.promise) (\(failure.violation.detail)): fullmind simulate --seed \(failure.seed) --runs 1 --devices \(devices)\(faults.map { " --faults \($0)" } ?? "")\(skew.map { " --skew \($0)" } ?? "")")
+        if restores { Output.line("FAILED \(failure.violation.promise) (\(failure.violation.detail)): \(mishaps[Int(failure.seed) - 1]), world \(failure.seed)") } else { Output.line("FAILED \(failure.violation.promise) (\(failure.violation.detail)): fullmind simulate --seed \(failure.seed) --runs 1 --devices \(devices)\(faults.map { " --faults \($0)" } ?? "")\(skew.map { " --skew \($0)" } ?? "")") }
       }
       for probe in missed { Output.line("NEVER MET \(probe.rawValue): the world is too gentle") }
-      Output.line("\(runs) runs, \(result.failures.count) failures, \(result.steps) steps, hash \(String(result.hash, radix: 16)), \(String(format: "%.1f", seconds)) s")
+      Output.line("\(result.runs) runs, \(result.failures.count) failures, \(result.steps) steps, hash \(String(result.hash, radix: 16)), \(String(format: "%.1f", seconds)) s")
       Output.line(Probe.allCases.map { "\($0.rawValue) \(result.met[$0] ?? 0)" }.joined(separator: " · "))
     }
     if !result.failures.isEmpty || !missed.isEmpty { throw ExitCode(ExitStatus.software.rawValue) }

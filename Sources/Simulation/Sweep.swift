@@ -31,22 +31,35 @@ package struct Sweep: Sendable {
   ///   - runs: How many worlds.
   ///   - stopAtFirstFailure: Do not start further worlds after one failed.
   package func run(seed: UInt64, runs: Int, stopAtFirstFailure: Bool = false) -> Result {
+    run(seed: seed, runs: runs, stopAtFirstFailure: stopAtFirstFailure) { world, _ in world.run() }
+  }
+
+  /// The same with one mishap in each world instead of a storm. The seed of a world is its place in the list.
+  package func run(_ mishaps: [Mishap]) -> Result {
+    var sweep = self
+    sweep.faults = Faults(only: []) ?? faults
+    return sweep.run(seed: 1, runs: mishaps.count, stopAtFirstFailure: false) { world, index in world.run(mishaps[index]) }
+  }
+
+  private func run(
+    seed: UInt64, runs: Int, stopAtFirstFailure: Bool, _ body: @Sendable (inout World, Int) -> World.Outcome
+  ) -> Result {
     let outcomes = Mutex<[Int: World.Outcome]>([:])
     let failed = Atomic<Bool>(false)
     DispatchQueue.concurrentPerform(iterations: runs) { index in
       if stopAtFirstFailure, failed.load(ordering: .relaxed) { return }
-      let outcome = Self.one(seed &+ UInt64(index), self)
+      let outcome = Self.one(seed &+ UInt64(index), self) { body(&$0, index) }
       if outcome.violation != nil { failed.store(true, ordering: .relaxed) }
       outcomes.withLock { $0[index] = outcome }
     }
     return collect(outcomes.withLock { $0 }, seed: seed, runs: runs)
   }
 
-  private static func one(_ seed: UInt64, _ sweep: Sweep) -> World.Outcome {
+  private static func one(_ seed: UInt64, _ sweep: Sweep, _ body: (inout World) -> World.Outcome) -> World.Outcome {
     do {
       var world = try World(
         seed: seed, deviceCount: sweep.deviceCount, faults: sweep.faults, sabotage: sweep.sabotage)
-      return world.run()
+      return body(&world)
     } catch {
       return World.Outcome(
         violation: Violation(promise: "a world can be made", detail: "\(type(of: error))"), met: [:], traceHash: 0,

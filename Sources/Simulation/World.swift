@@ -139,13 +139,15 @@ package struct World {
 
   /// Runs the storm, then lets the world heal, and checks everything.
   package mutating func run() -> Outcome {
+    ending {
+      try $0.storm()
+      try $0.heal()
+    }
+  }
+
+  mutating func ending(_ body: (inout World) throws -> Void) -> Outcome {
     var violation: Violation?
-    do {
-      try storm()
-      try heal()
-    } catch let broken as Violation {
-      violation = broken
-    } catch {
+    do { try body(&self) } catch let broken as Violation { violation = broken } catch {
       violation = Violation(promise: "the rules do not throw", detail: "\(type(of: error))")
     }
     return Outcome(

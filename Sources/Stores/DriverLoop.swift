@@ -293,8 +293,11 @@ final class DriverLoop {
       guard let answer else { return }
       givingWay.note(effect, inCrisis: live.isCrisisActive, began: began.uptime, now: SystemClock.now.uptime)
       guard let event = answer else { return }
-      if case .applied(_, _, let outcome) = event {
+      if case .applied(_, let isAtEnd, let outcome) = event {
         try live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime, in: store)
+        // What has come is told in this very turn where nothing more of its file waits; in a long catch-up it is first
+        // looked whether a crisis has come.
+        if isAtEnd { return step(event, SystemClock.now) }
       }
       events.insert(event, at: 0)
     } catch {
@@ -311,8 +314,8 @@ final class DriverLoop {
 
   func tell(_ report: ReplicaReport, _ now: Moment) {
     requests.observe(report)
-    log.note(report)
     if case .idle = report {} else { observer.report(report, now) }
+    log.note(report)
     live.note(report, replica, names: names, now: now)
     switch report {
     case .applied(_, let changes), .released(let changes): arrived(changes, now)

@@ -53,6 +53,13 @@ struct SimulationTests {
     print("\(bug): caught after \(result.runs) runs by: \(result.failures.first?.violation.promise ?? "nothing")")
   }
 
+  @Test("a home that is put back to any moment of its life, or copied to three machines, loses nothing")
+  func restores() {
+    func spread(_ all: [Mishap], _ count: Int) -> [Mishap] { (0..<count).map { all[$0 * all.count / count + $0 % 7] } }
+    let result = Sweep().run(spread(Mishap.restorations, 36) + spread(Mishap.clonings, 6))
+    for failure in result.failures { Issue.record("world \(failure.seed): \(failure.violation)") }
+  }
+
   @Test("more devices agree as well")
   func sixDevices() {
     var sweep = Sweep()
