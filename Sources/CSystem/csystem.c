@@ -86,8 +86,11 @@ int fm_watch_add(int fd, const char *path) {
                                IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
 }
 int fm_watch_place(int fd, const char *path) {
-  // A file that is open is gone for others when it loses its name: that changes its attributes.
-  return inotify_add_watch(fd, path, IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF);
+  struct stat status;
+  // A file that is open is gone for others when it loses its name: that changes its attributes. Of a folder those of
+  // everything in it would be told.
+  uint32_t more = stat(path, &status) == 0 && S_ISDIR(status.st_mode) ? 0 : IN_ATTRIB;
+  return inotify_add_watch(fd, path, more | IN_DELETE_SELF | IN_MOVE_SELF);
 }
 void fm_watch_remove(int fd, int watch) { inotify_rm_watch(fd, watch); }
 size_t fm_watch_read(int fd, uint8_t *entries, size_t capacity) {

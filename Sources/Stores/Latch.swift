@@ -14,14 +14,20 @@ package final class Latch: Sendable {
   deinit { if descriptor >= 0 { Foundation.close(descriptor) } }
 
   package func open() {
-    flag.withLock { $0 = true }
-    if descriptor >= 0 { fm_wake_signal(descriptor) }
+    // Flag and descriptor change together: a descriptor that stays readable while it is closed would keep whoever waits
+    // busy.
+    flag.withLock { isOpen in
+      if !isOpen, descriptor >= 0 { fm_wake_signal(descriptor) }
+      isOpen = true
+    }
   }
 
   /// Closes it again, for who waits for the next time.
   package func close() {
-    flag.withLock { $0 = false }
-    if descriptor >= 0 { fm_wake_clear(descriptor) }
+    flag.withLock { isOpen in
+      isOpen = false
+      if descriptor >= 0 { fm_wake_clear(descriptor) }
+    }
   }
 
   /// Waits at most so many milliseconds.
