@@ -97,6 +97,17 @@ package struct EmergencyJournal: Sendable {
 
   private func path(_ life: Incarnation) -> String { "\(home.emergency)/\(life.rawValue.bigEndianBytes.hexadecimal).log" }
 
+  /// Whether anything lies in the journal of a home.
+  static func isUsed(_ home: HomeFolder) -> Bool {
+    guard let folder = opendir(home.emergency) else { return false }
+    defer { closedir(folder) }
+    while let entry = readdir(folder) {
+      // Its own name and that of the folder above begin with a dot.
+      if entry.pointee.d_name.0 != 0x2E { return true }
+    }
+    return false
+  }
+
   /// Every life that lies here, with its frames.
   package func lives() -> [(life: Incarnation, frames: [[UInt8]])] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: home.emergency)) ?? []
@@ -214,7 +225,8 @@ extension Store {
   /// - Throws: ``StorageError``; the journal is as before, and is taken over later.
   @discardableResult
   package func takeOverJournal(within milliseconds: Int? = nil) throws -> [AppliedChange] {
-    guard let journal = EmergencyJournal(home), let file = journal.file else { return [] }
+    // Asked after every commit of every process: nothing is read where nothing was ever raised.
+    guard EmergencyJournal.isUsed(home), let journal = EmergencyJournal(home), let file = journal.file else { return [] }
     let frames = journal.lives().flatMap(\.frames)
     guard !frames.isEmpty else { return [] }
     let isKnown = try read(within: milliseconds) { transaction in try frames.allSatisfy { try transaction.holds($0, of: ring.device) } }
