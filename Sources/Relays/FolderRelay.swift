@@ -366,7 +366,8 @@ package final class FolderRelay: Relay {
 
   package func watch() -> (any RelayWatch)? {
     let made = watcher.withLock { watcher -> FolderWatcher? in
-      if let known = watcher { return known }
+      // One that was ended hears nothing any more: whoever leads again watches anew.
+      if let known = watcher, !(known?.isOver ?? false) { return known }
       // The folder that holds it, where there is none yet.
       let place = access(root, F_OK) == 0 ? root : Self.parent(of: root)
       let made = account.isEmpty || !(isTold ?? (fm_watch_is_told(place) != 0)) ? nil : FolderWatcher()

@@ -32,6 +32,9 @@ final class FolderWatcher: Sendable {
     }
   }
 
+  /// Whether it was ended.
+  var isOver: Bool { state.withLock { $0.isOver } }
+
   /// Whether it hears of every change: otherwise the relay has to be asked as well.
   var isComplete: Bool { state.withLock { !$0.isBlind } }
 

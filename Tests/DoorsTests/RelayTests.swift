@@ -242,5 +242,11 @@ struct FolderRelayTests {
     _ = try reader.survey()
     try writer.append([[2]], to: RelayStream(tag: other, channel: Channel(.crisis)))
     #expect(eventually { watch.changes().contains(.stream(RelayStream(tag: other, channel: Channel(.crisis)))) })
+    // Whoever stops watching and watches again hears again.
+    watch.end()
+    let again = try #require(reader.watch())
+    _ = try reader.survey()
+    try writer.append([[3]], to: RelayStream(tag: other, channel: Channel(.crisis)))
+    #expect(eventually { again.changes().contains(.stream(RelayStream(tag: other, channel: Channel(.crisis)))) })
   }
 }

@@ -211,6 +211,22 @@ struct ReliabilityTests {
     }
   }
 
+  @Test("a process that leads again hears again at once")
+  func leadsAgain() throws {
+    let meeting = try Meeting.pair()
+    let agents = [try meeting.agent("a").process, try meeting.agent("a").process]
+    // Each is missed once: both have led and followed when the second is stopped.
+    for agent in agents {
+      Thread.sleep(forTimeInterval: 1)
+      kill(agent.processIdentifier, SIGSTOP)
+      Thread.sleep(forTimeInterval: 6)
+      let title = "\(UUID())"
+      _ = try meeting.write("b", title)
+      #expect(try eventually(within: 8) { try meeting.titles("a").contains(title) }, "long before the next heartbeat")
+      kill(agent.processIdentifier, SIGCONT)
+    }
+  }
+
   @Test("a reader of events that stops reading does not make the device deaf")
   func unreadEvents() throws {
     let meeting = try Meeting.pair()
