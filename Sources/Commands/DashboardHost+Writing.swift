@@ -50,6 +50,15 @@ extension DashboardHost {
 
   /// Writes, and says what came of it: after it is so.
   func save(_ intent: Intent) {
+    guard state.withLock({ $0.problem != nil }) else { return saveNow(intent) }
+    // A store that went away may be back, or another one may lie in its place.
+    slowly {
+      self.reopen()
+      self.saveNow(intent)
+    }
+  }
+
+  private func saveNow(_ intent: Intent) {
     let (notices, problem) = (notices, state.withLock { $0.problem })
     func words(_ error: any Error) -> String {
       let actionable = Output.actionable(error)

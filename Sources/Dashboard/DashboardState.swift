@@ -175,6 +175,8 @@ package struct DashboardState: Sendable {
   /// The store cannot be used: nothing that was known of it is shown as if it were so.
   package mutating func lose(_ problem: [String]) {
     self.problem = problem
+    // What lies over the panels stays, and says why there is nothing beneath it.
+    if snapshot != nil, !dialogs.isEmpty { tell("Your store cannot be used now; what you type is still here, and saving it opens the store again if it can be. \(problem.last ?? "")") }
     (snapshot, past, pausedAt, traffic) = (nil, [], nil, [])
   }
 

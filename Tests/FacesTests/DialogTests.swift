@@ -63,7 +63,7 @@ struct DialogTests {
     var snapshot = Snapshot.sample().inCrisis()
     typealias Telling = Snapshot.CrisisStatus.Telling
     let states: [(Telling.State, String)] = [
-      (.later(8_000), "will be told in 8 s"), (.now, "is being told"), (.unanswered, "when nobody acknowledges"),
+      (.later(8_000), "goes out in 8 s"), (.now, "is being put up"), (.unanswered, "when nobody acknowledges"),
       (.told(Snapshot.sampleWall, nil), "not known yet who reads it"), (.told(Snapshot.sampleWall, .unopened), "nobody has ever opened: please call"),
       (.told(Snapshot.sampleWall, .followed), "on no screen there yet"), (.told(1_000, .shown(3_000)), "a screen of theirs shows it, after 2.0 s"),
       (.told(1_000, .seen(9_000)), "has seen it, after 8.0 s"), (.notInvited, "has no link"),

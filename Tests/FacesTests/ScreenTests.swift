@@ -95,6 +95,30 @@ struct ScreenTests {
     #expect(try meeting.titles("a") == ["before"] && meeting.crisis("a")["active"] as? Bool == false)
   }
 
+  @Test("what was typed when the home was put back is saved in the home that is there")
+  func savedAfterwards() throws {
+    let meeting = try Meeting.pair()
+    try meeting.keep("a")
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    screen.press("n")
+    Thread.sleep(forTimeInterval: 0.2)
+    screen.press("8")
+    #expect(screen.shows("Journal"))
+    screen.press("rain")
+    try meeting.move("a", "away")
+    try meeting.putBack("a")
+    #expect(screen.shows("what you type is still here"))
+    for _ in 0..<3 {
+      screen.press("\r")
+      Thread.sleep(forTimeInterval: 0.2)
+    }
+    #expect(try eventually { try meeting.titles("a") == ["rain"] })
+    screen.quit()
+    try meeting.settle("b")
+    #expect(try meeting.titles("b") == ["rain"])
+  }
+
   @Test("taking back at one screen ends nothing that was raised elsewhere")
   func takingBack() throws {
     let meeting = try Meeting.pair()

@@ -58,16 +58,16 @@ enum CrisisScreen {
     guard !tellings.isEmpty else { return [Line("Nobody outside your devices was told.", .dim)] }
     return tellings.map { telling in
       let (text, role) = words(telling.state, state)
-      return Line([Span("  \(CellText.clean(telling.name))  "), Span(text, role)])
+      return Line("  \(CellText.clean(telling.name))  \(text)", role)
     } + [Line("They learn that you asked for support, and nothing else.", .dim)]
   }
 
   private static func words(_ telling: Snapshot.CrisisStatus.Telling.State, _ state: DashboardState) -> (String, Role) {
     switch telling {
-    case .unanswered: ("will be told when nobody acknowledges", .dim)
+    case .unanswered: ("an alert goes out when nobody acknowledges", .dim)
     case .later(let milliseconds):
-      ("will be told in \((milliseconds - min(milliseconds, state.sinceSnapshot) + 999) / 1_000) s: Enter says now\(state.canUndoCrisis ? ", u takes it back" : "")", .waiting)
-    case .now: ("is being told; tried again until it is done", .waiting)
+      ("an alert goes out in \((milliseconds - min(milliseconds, state.sinceSnapshot) + 999) / 1_000) s: Enter says now\(state.canUndoCrisis ? ", u takes it back" : "")", .waiting)
+    case .now: ("an alert is being put up; tried again until it is", .waiting)
     case .told(let put, let arrival): arrived(arrival, put, state)
     case .notInvited: ("agreed, but has no link yet, so is not told by itself", .dim)
     }
