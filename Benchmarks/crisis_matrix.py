@@ -601,14 +601,15 @@ class Cell:
         if not command.wait(patience): self.problem("hang", f"`{name}` had not ended after {patience:.0f} s; printed {command.text.strip()[-160:]!r}")
         self.crashed(f"`{name}`", command.status, command.err.decode(errors="replace"))
 
-    def state(self, on, name, expected, patience, kind):
-        """Waits until `crisis status` of a device says so."""
+    def state(self, on, name, expected, patience, kind, level=None):
+        """Waits until `crisis status` of a device says so, and names the level if one is meant."""
         end, last = now() + patience, None
         while True:
             command = on("crisis", "status", "--json")
             self.ended(command, f"crisis status on {name}", 15)
             last = command
-            if command.json().get("active") is expected: return command.json()
+            said = command.json()
+            if said.get("active") is expected and (level is None or said.get("level") == level): return said
             if now() > end: break
             time.sleep(0.1)
         self.problem(kind, f"on {name}: active should be {expected}; status {last.status}: {last.text.strip()[:200]}")
@@ -789,8 +790,10 @@ class Cell:
         self.lift()
         if not self.agent: self.ended(self.on_a("sync"), "sync", 30)
         if "could not" in said: return self.problem("undo-refused", said)
-        self.state(self.on_a, f"A afterwards (u had said {said!r})", False, 5, "undo-claim-A")
-        self.state(self.on_b, f"B afterwards (u had said {said!r})", False, 5, "undo-claim-B")
+        # u takes back what was raised at that screen: the mild one from before goes on.
+        goes_on, level = ("unsent" in self.rows, "mild" if "unsent" in self.rows else None)
+        self.state(self.on_a, f"A afterwards (u had said {said!r})", goes_on, 5, "undo-claim-A", level)
+        self.state(self.on_b, f"B afterwards (u had said {said!r})", goes_on, 5, "undo-claim-B", level)
 
     def run(self, parts):
         for part in parts:

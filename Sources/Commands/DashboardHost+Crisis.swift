@@ -102,20 +102,28 @@ extension DashboardHost {
       let hasLanded = recent.contains { $0.delivery.disk.isDone || $0.delivery.relay.isDone }
       do {
         guard try raiser.takeBack(recent) else { return notices.post(.resolved(nil, isOver: true)) }
-        tellTakenBack(raiser, hasLanded, words, words)
+        let isAnotherActive = isActive(besides: recent.compactMap(\.operation))
+        tellTakenBack(raiser, hasLanded, words + (isAnotherActive ? " Another crisis is still active." : ""), words)
         driver?.send(.noticeCommit)
       } catch { couldNotTakeBack(error) }
     }
   }
 
+  /// Whether the store knows of a crisis that is none of these. One that another program holds is not waited for.
+  private func isActive(besides taken: [OperationID]) -> Bool {
+    guard let store = state.withLock({ $0.household?.devices[$0.watched].store ?? $0.store }) else { return false }
+    let attempt = Attempt {
+      (try? store.read(within: 200) { CrisisState(try $0.record(Actions(store).crisisRecord)) })?.activations.contains { !taken.contains($0.id) }
+    }
+    return attempt.answer(within: 200).flatMap { $0 } ?? false
+  }
+
   private func tellTakenBack(_ raiser: CrisisRaiser, _ hasLanded: Bool, _ done: String, _ words: String) {
     let delivery = raiser.outcome(within: 900)
     let isDone = delivery.disk.isDone || delivery.relay.isDone
-    let store = state.withLock { $0.household?.devices[$0.watched].store ?? $0.store }
-    let isAnotherActive = store.flatMap { try? CrisisReport.state(of: $0).isActive } ?? false
     notices.post(.resolved(
       isDone
-        ? done + (isAnotherActive ? " Another crisis is still active." : "")
+        ? done
         : hasLanded
           ? "It could not be taken back yet: neither the disk nor the relay takes it. It is tried again."
           : "\(words) It had reached nobody: neither the disk nor the relay can be used now.", isOver: isDone || !hasLanded))

@@ -146,28 +146,6 @@ package final class CrisisRaiser: Sendable {
   private static let storeMayTake = 1_500
   private static let relayMayTake = 1_000
 
-  /// Something that is done on a thread of its own, which may be left behind.
-  private final class Attempt<Answer: Sendable>: Sendable {
-    private let done = Latch()
-    private let found = Mutex<Answer?>(nil)
-    private let began = SystemClock.now.uptime
-
-    init(_ body: @escaping @Sendable () -> Answer) {
-      Thread.detachNewThread { [self] in
-        let answer = body()
-        found.withLock { $0 = answer }
-        done.open()
-      }
-    }
-
-    /// - Parameter milliseconds: Since it began.
-    /// - Returns: `nil` where it takes longer.
-    func answer(within milliseconds: Int) -> Answer? {
-      let gone = Int(clamping: (SystemClock.now.uptime - began) / 1_000_000)
-      return done.wait(max(0, milliseconds - gone)) ? found.withLock { $0 } : nil
-    }
-  }
-
   /// Takes back what was raised here by this way, where the store cannot.
   ///
   /// - Parameters:
@@ -191,12 +169,15 @@ package final class CrisisRaiser: Sendable {
   /// - Returns: Whether there was something; it goes on as ``delivery`` says.
   package func takeBack(_ raised: [CrisisRaiser]) throws -> Bool {
     let ids = raised.compactMap(\.operation)
+    // What is over is over; what has not arrived in the store is not known to be. Whoever else waits for a lock holds up
+    // the store's queue as well: it is not waited for.
     let ended = store.flatMap { store in
-      // What is over is over; what has not arrived in the store is not known to be.
-      try? store.read(within: Self.patience) { transaction in
-        let active = CrisisState(try transaction.record(Actions(store).crisisRecord)).activations.map(\.id)
-        return try ids.filter { try transaction.hasArrived($0) && !active.contains($0) }
-      }
+      Attempt {
+        try? store.read(within: Self.patience) { transaction in
+          let active = CrisisState(try transaction.record(Actions(store).crisisRecord)).activations.map(\.id)
+          return try ids.filter { try transaction.hasArrived($0) && !active.contains($0) }
+        }
+      }.answer(within: Self.patience) ?? nil
     }
     let open = ids.filter { !(ended ?? []).contains($0) }
     guard !open.isEmpty else { return false }
