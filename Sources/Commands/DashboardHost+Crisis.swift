@@ -87,13 +87,16 @@ extension DashboardHost {
     }
   }
 
+  /// Milliseconds by which the key may come later here than on the screen.
+  private static let undoSlack: UInt64 = 2_000
+
   /// Takes back what was raised here while that can be done, and nothing else.
   func takeBack(_ words: String) {
     let now = SystemClock.now.uptime
     crisisQueue.async { [self] in
       let raiser = raiser { _ in }
       let recent = state.withLock { state in
-        let recent = state.raisers.filter { now < $0.pressed + UInt64(CrisisAlert.undoMilliseconds) * 1_000_000 }.map(\.raiser)
+        let recent = state.raisers.filter { now < $0.pressed + UInt64(CrisisAlert.undoMilliseconds + Self.undoSlack) * 1_000_000 }.map(\.raiser)
         state.raisers.removeAll { entry in recent.contains { $0 === entry.raiser } }
         state.raisers.append((raiser, 0))
         return recent

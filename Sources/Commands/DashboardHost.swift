@@ -131,7 +131,12 @@ final class DashboardHost: Sendable {
 
   /// The store cannot be used any more: it is let go of, and that is shown instead of what was known of it.
   private func lose(_ problem: any Error) {
-    state.withLock { ($0.store, $0.driver, $0.courier, $0.latest, $0.problem) = (nil, nil, nil, nil, problem) }
+    let driver = state.withLock { state in
+      defer { (state.store, state.driver, state.courier, state.latest, state.problem) = (nil, nil, nil, nil, problem) }
+      return state.driver
+    }
+    // What it held of the home, its lock among it, is free for the next one.
+    driver?.stop(waitingAtMost: 0)
     notices.post(.problem(Self.lines(problem)))
   }
 

@@ -217,6 +217,7 @@ struct FamilyCommand: ParsableCommand {
     private func look(_ one: inout Followed) throws {
       do {
         let before = one.following.reader
+        if !one.isKnown, !before.isClosed { try recall(&one) }
         try tell(try one.following.read(), &one)
         // After it was told: a crash in between tells it twice, and never not at all.
         if one.following.reader != before { try one.following.save() }
@@ -229,6 +230,16 @@ struct FamilyCommand: ParsableCommand {
           Output.note("NOTHING IS HEARD of \(one.name) at the moment: \(one.following.relay) cannot be used. It is tried again every second.")
         }
         one.problem = error
+      }
+    }
+
+    /// What an earlier run has told and nobody has answered is still open: said once more, quietly.
+    private func recall(_ one: inout Followed) throws(RelayError) {
+      for alert in try one.following.unanswered() where !one.open.contains(alert) {
+        one.open.append(alert)
+        guard !output.json, !once else { continue }
+        Output.line("\(Self.clock(alert.wall))  Still open: \(CrisisAlert.text(person: one.name))")
+        if isatty(STDIN_FILENO) == 1 { Output.line("         Enter says that you have seen this.") }
       }
     }
 

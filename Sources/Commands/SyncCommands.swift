@@ -156,6 +156,9 @@ struct SyncCommand: ParsableCommand {
       } else {
         let isPrivate = try location.relayLocation(store).isPrivate(to: store.home)
         Output.line("Saved here \(sync.saved) · at the relay \(sync.accepted) · on \(sync.confirmedOn) of \(sync.others) other devices.")
+        if sync.quarantined > 0 {
+          Output.line("\(sync.quarantined) of other devices \(sync.quarantined == 1 ? "is" : "are") kept and not shown until due: a clock was ahead when \(sync.quarantined == 1 ? "it was" : "they were") written.")
+        }
         if isPrivate { Output.line("The relay is a folder inside this home: no other device can reach it. `fullmind relay move folder:PATH` names another.") }
       }
     }

@@ -118,7 +118,7 @@ package enum Command: String, Sendable, CaseIterable {
     }
     switch self {
     case .undo: return state.canUndoCrisis ? nil : "nothing to take back"
-    case .resolveCrisis: return snapshot.crisis.isActive ? nil : "no crisis is active"
+    case .resolveCrisis: return state.isCrisisKnown ? nil : "no crisis is active"
     case .handOff:
       if snapshot.devices.count < 2 { return "there is no other device" }
       return state.ownSession == nil ? "no session runs here" : nil

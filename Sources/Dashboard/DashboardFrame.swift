@@ -45,14 +45,15 @@ package enum DashboardFrame {
 
   private static func header(_ state: DashboardState, _ frame: inout Frame) {
     let columns = state.size.columns
-    let isCrisis = state.shown?.crisis.isActive ?? state.isCrisisKnown
+    let isShown = state.shown?.crisis.isActive ?? false
+    let isCrisis = isShown || state.pausedAt == nil && state.isCrisisKnown
     let role: Role = isCrisis ? .crisis : .header
     frame.put(String(repeating: " ", count: columns), row: 0, column: 0, columns: columns, role: role)
     var left = " fullmind"
     if let snapshot = state.shown {
       let name = snapshot.devices.first { $0.isThisOne }?.name ?? ""
       left += "  \(CellText.clean(name))  account \(snapshot.account)"
-      if isCrisis { left += "  CRISIS: \(snapshot.crisis.level.name)" }
+      if isCrisis { left += "  CRISIS: \(isShown ? snapshot.crisis.level.name : "raised here")" }
       if snapshot.conflictCount > 0, !isCrisis { left += "  \(snapshot.conflictCount) to decide" }
     } else if isCrisis {
       left += "  CRISIS: raised here"
@@ -76,6 +77,7 @@ package enum DashboardFrame {
       var context = PanelContext(
         snapshot: snapshot, columns: inside.columns, rows: inside.rows,
         selected: isFocused ? state.selected(panel) : nil, glyphs: state.glyphs, wall: state.now.wall)
+      context.isRaisedHere = state.pausedAt == nil && state.isRaisedHere
       (context.filter, context.traffic, context.isZoomed) = (state.filters[panel] ?? "", state.traffic, state.isZoomed)
       frame.draw(scrolled(panel.lines(context), rows: inside.rows), in: inside)
     }
@@ -131,7 +133,7 @@ package enum DashboardFrame {
       var keys = [("Esc", isNew ? "I have seen it" : "back"), ("↓", "more")]
       if state.canUndoCrisis { keys.insert(("u", "take back (\(state.undoSeconds) s)"), at: 0) }
       if state.canTellNow { keys.insert(("Enter", "tell my contacts now"), at: 0) }
-      if state.snapshot.map({ !$0.crisis.isActive }) ?? false { keys.append(("h", "the last 90 days")) }
+      if state.snapshot != nil, !state.isCrisisKnown { keys.append(("h", "the last 90 days")) }
       if state.ownSession != nil { keys.append(("p", "pause my session")) }
       if state.isCrisisKnown { keys.append(("r", "it is over for now")) }
       return keys

@@ -183,8 +183,12 @@ package struct DashboardState: Sendable {
   /// The store was opened (again).
   package mutating func found() { (problem, isInJournal) = ([], false) }
 
-  /// Whether a crisis is known to be active: from the store, or, without one, because it was raised here.
-  package var isCrisisKnown: Bool { snapshot?.crisis.isActive ?? (delivery != nil || isInJournal) }
+  /// Whether a crisis was raised at this screen that nobody has ended, as far as is known: a store that is locked or full
+  /// does not show it.
+  package var isRaisedHere: Bool { delivery.map { $0.word != .noWay } ?? false || snapshot == nil && isInJournal }
+
+  /// Whether a crisis is known to be active: from the store, or because it was raised here.
+  package var isCrisisKnown: Bool { snapshot?.crisis.isActive ?? false || isRaisedHere }
 
   /// Something became known of a crisis that was raised here.
   package mutating func note(_ delivery: CrisisDelivery) { if self.delivery != nil { self.delivery = delivery } }

@@ -72,8 +72,9 @@ extension DashboardState {
     case .enter where canTellNow:
       tell("Telling your contacts now.")
       return [.tellContacts]
-    case .character("h") where snapshot.map { !$0.crisis.isActive } ?? false: return [.crisisHistory]
-    case .escape, .enter:
+    case .character("h") where snapshot != nil && !isCrisisKnown: return [.crisisHistory]
+    // Enter does not: it may have been meant for what lay here before.
+    case .escape:
       dialogs.removeLast()
       // Whoever closes it has seen it.
       let isNew = (snapshot?.crisis.isActive ?? false) && !(snapshot?.crisis.isAcknowledgedHere ?? true)

@@ -269,6 +269,14 @@ package struct AlertReader: Sendable, Hashable {
     return take(try relay.notices(on: name, after: 0))
   }
 
+  /// Alerts that were told here, are not over, and that nobody has said to have seen.
+  package func unanswered(_ relay: any Relay) throws(RelayError) -> [Notice] {
+    let board = NoticeBoard(link)
+    let notices = try relay.notices(on: board.name, after: 0).compactMap { board.open($0.sealed, number: $0.number) }
+    let seen = notices.filter { $0.kind == .seen }.reduce(into: Set<[UInt8]>()) { $0.formUnion($1.marks) }
+    return notices.filter { $0.kind == .alert && $0.marks.isSubset(of: told) && !$0.marks.isSubset(of: over.union(seen)) }
+  }
+
   /// Says how far an alert has come here: `shown` or `seen`.
   package func confirm(
     _ alert: Notice, as kind: Notice.Kind, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator

@@ -61,6 +61,9 @@ package struct AlertFollowing: Sendable {
     try reader.read(try reached())
   }
 
+  /// Alerts that are still open.
+  package func unanswered() throws(RelayError) -> [Notice] { try reader.unanswered(try reached()) }
+
   /// Says how far an alert has come here.
   package func confirm(_ alert: Notice, as kind: Notice.Kind) throws(RelayError) {
     var random = SystemRandomNumberGenerator()

@@ -37,6 +37,8 @@ final class DriverLoop {
   var hasLooked = false
   /// What the other processes were told of the exchange.
   var keptStatus: ExchangeStatus?
+  /// Which relay is meant, as the store had it last.
+  var meantRelay: UInt64?
 
   var store: Store { driver.store }
   var observer: ReplicaDriver.Observer { driver.observer }
@@ -252,9 +254,10 @@ final class DriverLoop {
     needsPublishing = true
     requests.disturb()
     do {
-      let (membership, admissions, report) = try store.read {
-        (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring))
+      let (membership, admissions, report, place) = try store.read {
+        (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring), try $0.relayPlace())
       }
+      follow(place, now)
       if let membership {
         performer.take(membership)
         learnMembers()
@@ -264,6 +267,19 @@ final class DriverLoop {
       live.noteOwnWrites(report, now: now)
       live.changed(now)
     } catch { observer.failed(error) }
+  }
+
+  /// Another process was told by the person which relay is meant from now on.
+  private func follow(_ place: (url: String, identity: UInt64)?, _ now: Moment) {
+    guard let place, place.identity != meantRelay else { return }
+    defer { meantRelay = place.identity }
+    guard meantRelay != nil else { return }
+    if RelayLocation(kept: place.url, in: store.home).description == driver.relayName {
+      driver.relay.adopt(place.identity)
+      events.append(.syncRequested)
+    } else {
+      live.add(.alarm, "the devices meet elsewhere now (`fullmind relay show`): start this program again, so that it uses the new relay", now)
+    }
   }
 
   func step(_ event: ReplicaEvent, _ now: Moment) {

@@ -77,7 +77,7 @@ struct DialogTests {
     #expect(state.press(.enter) == [.tellContacts] && state.dialogs.last == .crisis)
     snapshot.crisis.tellings = [Telling(name: "Jo", phone: "", state: .told(Snapshot.sampleWall, nil))]
     state.update(snapshot)
-    #expect(state.press(.enter) == [.acknowledgeCrisis], "nobody waits any more: it closes")
+    #expect(state.press(.enter).isEmpty && state.press(.escape) == [.acknowledgeCrisis], "nobody waits any more: it closes")
   }
 
   @Test("what is drawn is told once: the time a key took, and which crisis is on the screen")
@@ -251,6 +251,31 @@ struct DialogTests {
     #expect(state.dialogs.last == .crisis && state.dialogs.count == 2)
     state.saved(problem: nil)
     #expect(state.dialogs.count == 2, "nothing waits any more")
+  }
+
+  @Test("a crisis that was raised here stays on the screen while the store does not show it; Enter acknowledges nothing")
+  func raisedOverALock() {
+    var state = dashboard(80, 24, Snapshot.sample())
+    _ = state.press(.character("!"))
+    var delivery = CrisisDelivery()
+    (delivery.disk, delivery.relay) = (.done, .done)
+    state.note(delivery)
+    state.update(Snapshot.sample())
+    _ = state.press(.escape)
+    let text = DashboardFrame.render(state).text
+    #expect(text.contains("CRISIS: raised here") && text.contains("RAISED HERE") && !text.contains("none   !"))
+    _ = state.press(.character("r"))
+    #expect(state.dialogs.last == .confirmResolve)
+    _ = state.press(.character("y"))
+    state.resolved("Resolved.", isOver: true)
+    #expect(!DashboardFrame.render(state).text.contains("CRISIS"))
+    // Without a way to tell anybody nothing was raised.
+    _ = state.press(.character("!"))
+    (delivery.disk, delivery.relay) = (.failed(code: CrisisDelivery.noKey), .failed(code: CrisisDelivery.noKey))
+    state.note(delivery)
+    #expect(!state.isCrisisKnown)
+    state.update(Snapshot.sample().inCrisis())
+    #expect(state.press(.enter).isEmpty && state.dialogs.last == .crisis)
   }
 
   @Test("a store that went away is not shown as if it were there; what was raised over it can be ended")

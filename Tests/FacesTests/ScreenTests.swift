@@ -119,6 +119,22 @@ struct ScreenTests {
     #expect(try meeting.titles("b") == ["rain"])
   }
 
+  @Test("a relay that is made anew is used by the dashboard that is open")
+  func relayMadeAnew() throws {
+    let meeting = try Meeting.pair()
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    try meeting.move("relay", "away")
+    try FileManager.default.createDirectory(atPath: meeting.home("relay"), withIntermediateDirectories: false)
+    #expect(screen.shows("not the relay you had"))
+    #expect(try meeting.run("a", "relay", "make").status == 0)
+    _ = try meeting.write("a", "after")
+    #expect(try eventually { (try meeting.sync("a"))["state"] as? String == "upToDate" })
+    // The other device hears of it from this one.
+    #expect(try eventually { try meeting.run("b", "sync").status == 0 && meeting.titles("b") == ["after"] })
+    screen.quit()
+  }
+
   @Test("taking back at one screen ends nothing that was raised elsewhere")
   func takingBack() throws {
     let meeting = try Meeting.pair()

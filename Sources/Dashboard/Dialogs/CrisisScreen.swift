@@ -38,7 +38,8 @@ enum CrisisScreen {
         others.isEmpty ? "Raised on \(CellText.clean(snapshot.crisis.source))." : "\(have) of \(others.count) other devices of yours have this now.",
         .strong)
     ]
-    if let delivery, state.delivery?.isComplete == false { lines.append(delivery) }
+    // What other devices show has reached them, whichever way.
+    if let delivery, state.delivery?.isComplete == false, have == 0 { lines.append(delivery) }
     let isRelayAway = [.offline, .strange].contains(snapshot.sync.state)
     let away = isRelayAway ? "not yet: it will, as soon as the relay is back" : "not yet: it will, as soon as it looks"
     for receipt in others {
@@ -57,7 +58,11 @@ enum CrisisScreen {
     let tellings = snapshot.crisis.tellings
     guard !tellings.isEmpty else { return [Line("Nobody outside your devices was told.", .dim)] }
     return tellings.map { telling in
-      let (text, role) = words(telling.state, state)
+      var (text, role) = words(telling.state, state)
+      switch telling.state {
+      case .later, .now: if [.offline, .strange].contains(snapshot.sync.state) { (text, role) = ("no alert can go out while the relay is away: please call", .waiting) }
+      case .unanswered, .told, .notInvited: break
+      }
       return Line("  \(CellText.clean(telling.name))  \(text)", role)
     } + [Line("They learn that you asked for support, and nothing else.", .dim)]
   }

@@ -5,6 +5,7 @@ enum CrisisPanel {
   /// Who would know of a crisis that is raised now.
   private static func reach(_ snapshot: Snapshot) -> String {
     if snapshot.devices.count < 2 { return "no other device belongs to this account yet" }
+    if !snapshot.devices.contains(where: { !$0.isThisOne && $0.isHeardOf }) { return "no other device was heard of yet" }
     return switch snapshot.sync.state {
     case .offline, .strange: "your other devices would know when the relay is back"
     case .starting: "whether your other devices can be reached is not known yet"
@@ -14,6 +15,9 @@ enum CrisisPanel {
 
   static func lines(_ context: PanelContext) -> [Line] {
     let crisis = context.snapshot.crisis
+    if !crisis.isActive, context.isRaisedHere {
+      return [Line([Span(" RAISED HERE ", .crisis), Span(" the store does not show it yet")]), Line([Span("Enter", .key), Span(" how far it has come; r says it is over")])]
+    }
     guard crisis.isActive else {
       return [
         Line([Span("none", .good), Span("   "), Span("!", .key), Span(" at any moment: help lines")]),

@@ -31,6 +31,8 @@ package struct PanelContext: Sendable {
   package var filter = ""
   package var traffic: [UInt64] = []
   package var isZoomed = false
+  /// A crisis was raised at this screen, whether the store shows it or not.
+  package var isRaisedHere = false
 
   package init(snapshot: Snapshot, columns: Int, rows: Int, selected: Int?, glyphs: Glyphs, wall: UInt64) {
     (self.snapshot, self.columns, self.rows) = (snapshot, columns, rows)
