@@ -22,10 +22,7 @@ extension DashboardHost {
         try body(Actions(store, courier: household == nil ? courier : nil))
         // It shares our connection, so that without a ping nothing would tell it of the commit.
         driver?.send(.noticeCommit)
-      } catch {
-        let actionable = Output.actionable(error)
-        notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
-      }
+      } catch { notices.post(.tell(Self.words(error))) }
     }
   }
 
@@ -133,8 +130,7 @@ extension DashboardHost {
   }
 
   private func couldNotTakeBack(_ error: any Error) {
-    let actionable = Output.actionable(error)
-    notices.post(.tell("It could not be taken back. \(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
+    notices.post(.tell("It could not be taken back. \(Self.words(error))"))
   }
 
   func tellContacts() {

@@ -59,21 +59,20 @@ extension DashboardHost {
   }
 
   private func saveNow(_ intent: Intent) {
-    let (notices, problem) = (notices, state.withLock { $0.problem })
-    func words(_ error: any Error) -> String {
-      let actionable = Output.actionable(error)
-      return "\(actionable.summary) \(actionable.remedy) (\(actionable.code))"
-    }
-    if let problem { return notices.post(.saved(problem: words(problem))) }
-    guard let write = write(for: intent) else { return notices.post(.saved(problem: nil)) }
+    let notices = notices
+    if let problem = state.withLock({ $0.problem }) { return notices.post(.saved(problem: Self.words(problem))) }
+    guard let write = write(for: intent) else { return notices.post(.saved(problem: "What was meant is not there any more.")) }
     send(.perform { actions in
       do {
         try write(actions)
         notices.post(.saved(problem: nil))
-      } catch {
-        let actionable = Output.actionable(error)
-        notices.post(.saved(problem: "\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
-      }
+      } catch { notices.post(.saved(problem: Self.words(error))) }
     })
+  }
+
+  /// What happened, what was kept, what to do, and the code.
+  static func words(_ error: any Error) -> String {
+    let actionable = Output.actionable(error)
+    return "\(actionable.summary) \(actionable.remedy) (\(actionable.code))"
   }
 }

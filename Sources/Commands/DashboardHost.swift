@@ -45,6 +45,7 @@ final class DashboardHost: Sendable {
   let notices: Notices
   let state = Mutex(State())
   let queue = DispatchQueue(label: "dashboard.slow", attributes: .concurrent)
+  let reopening = DispatchQueue(label: "dashboard.reopening")
   let crisisQueue = DispatchQueue(label: "crisis", qos: .userInteractive)
 
   init(location: Location, themeName: String, signals: Int32) {
@@ -114,13 +115,8 @@ final class DashboardHost: Sendable {
       }
       if isWatched { snapshots.put(snapshot) }
     }
-    observer.failed = { [self] error in
-      let actionable = Output.actionable(error)
-      notices.post(.tell("\(actionable.summary) \(actionable.remedy) (\(actionable.code))"))
-    }
-    observer.ended = { [self] error in
-      lose(error)
-    }
+    observer.failed = { [self] error in notices.post(.tell(Self.words(error))) }
+    observer.ended = { [self] error in lose(error) }
     return observer
   }
 
@@ -142,14 +138,18 @@ final class DashboardHost: Sendable {
 
   /// Opens the store again. One that needs a passphrase cannot be asked for it from here.
   func reopen() {
-    do {
-      let store = try location.openQuietly()
-      let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
-      state.withLock { ($0.store, $0.latest, $0.problem) = (store, first, nil) }
-      notices.post(.found)
-      snapshots.put(first)
-      try drive(store)
-    } catch { lose(error) }
+    // Asked twice it is opened once.
+    reopening.sync {
+      guard state.withLock({ $0.problem != nil }) else { return }
+      do {
+        let store = try location.openQuietly()
+        let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
+        state.withLock { ($0.store, $0.latest, $0.problem) = (store, first, nil) }
+        notices.post(.found)
+        snapshots.put(first)
+        try drive(store)
+      } catch { lose(error) }
+    }
   }
 
   func drive(_ store: Store) throws {

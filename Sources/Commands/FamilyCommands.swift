@@ -192,8 +192,10 @@ struct FamilyCommand: ParsableCommand {
         guard !all.followed.isEmpty else {
           throw InputError.invalid("No link is followed here yet.", remedy: "Give the link you got: fullmind family follow LINK --relay folder:PATH")
         }
-        for one in all.followed where one.reader.isClosed { Output.note(CrisisAlert.closedText(person: FamilyCommand.name(one.reader))) }
-        return all.followed.map { Followed(following: $0) }
+        // A link that was taken back is named where there is no other.
+        let open = all.followed.filter { !$0.reader.isClosed }
+        if open.isEmpty { for one in all.followed { Output.note(CrisisAlert.closedText(person: FamilyCommand.name(one.reader))) } }
+        return (open.isEmpty ? all.followed : open).map { Followed(following: $0) }
       }
       guard let link = SecretLink(text) else {
         throw InputError.invalid("This is not a link. Nothing was changed.", remedy: "It has 26 letters and digits in six groups.")

@@ -367,11 +367,11 @@ package struct DashboardState: Sendable {
     return [.takeBackCrisis("Taken back.\(toldWords)")]
   }
 
-  /// Who was told outside the account has to hear that it is over.
+  /// To whom an alert had gone; that it is over is told to them, and said here when it is so.
   var toldWords: String {
     let names = snapshot?.crisis.tellings.compactMap { telling -> String? in
       if case .told = telling.state { CellText.clean(telling.name) } else { nil }
     } ?? []
-    return names.isEmpty ? "" : " An alert lay at the link of \(names.joined(separator: ", ")) already; that it is over follows."
+    return names.isEmpty ? "" : " An alert lay at the link of \(names.joined(separator: ", ")) already."
   }
 }

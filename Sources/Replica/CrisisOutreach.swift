@@ -126,12 +126,15 @@ package struct CrisisOutreach {
         // What has not arrived may be active.
         if try subject.activations.allSatisfy(hasArrived) { open.formUnion(notice.marks) }
       }
-      guard !open.isEmpty else { continue }
-      var notice = Notice(kind: .ended, wall: wall)
-      notice.marks = Set(open.prefix(Limits.noticeActivations))
-      // Another device was faster: it looks again.
-      guard try relay.putNotice(board.seal(notice, number: last + 1, using: &random), board: board.name, number: last + 1) else { throw RelayError.changed }
-      hasEnded = true
+      while !open.isEmpty {
+        var notice = Notice(kind: .ended, wall: wall)
+        notice.marks = Set(open.sorted { $0.lexicographicallyPrecedes($1) }.prefix(Limits.noticeActivations))
+        last += 1
+        // Another device was faster: it is looked again.
+        guard try relay.putNotice(board.seal(notice, number: last, using: &random), board: board.name, number: last) else { throw RelayError.changed }
+        open.subtract(notice.marks)
+        hasEnded = true
+      }
     }
     return hasEnded
   }

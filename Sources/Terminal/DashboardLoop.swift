@@ -193,7 +193,10 @@ package struct DashboardLoop {
       case .crisis(let delivery): state.note(delivery)
       case .resolved(let words, let isOver): state.resolved(words, isOver: isOver)
       case .saved(let problem): state.saved(problem: problem)
-      case .problem(let text): state.lose(text)
+      case .problem(let text):
+        // What waits to be shown is of the store that went away.
+        _ = snapshots.take()
+        state.lose(text)
       case .found: state.found()
       }
     }
