@@ -169,13 +169,18 @@ package struct Ledger<Transaction: StoreTransaction> {
     let heads = try histories(of: stream)
     guard first > 0 else { return .gap }
     if let head = heads.first(where: { $0.batched + 1 == first && $0.hash == previous }) {
-      // Own operations that wait to be cut have these numbers already: both histories count.
-      return head.applied > head.batched ? .fork : .next(branch: head.branch)
+      guard head.applied > head.batched else { return .next(branch: head.branch) }
+      // Own operations that wait to be cut have these numbers already: both histories count, each once.
+      return try isLogged(first, hash, stream) ? .known : .fork
     }
     if heads.isEmpty { return first == 1 && previous == noPreviousHash ? .next(branch: 0) : .gap }
-    if try transaction.logged(of: stream, from: first, through: first).contains(where: { $0.hash == hash }) { return .known }
+    if try isLogged(first, hash, stream) { return .known }
     if first == 1 { return previous == noPreviousHash ? .fork : .gap }
     return try transaction.knows(StreamCursor(sequence: first - 1, hash: previous), in: stream) ? .fork : .gap
+  }
+
+  private func isLogged(_ first: UInt64, _ hash: [UInt8], _ stream: StreamKey) throws -> Bool {
+    try transaction.logged(of: stream, from: first, through: first).contains { $0.hash == hash }
   }
 
   /// What came of a batch.

@@ -74,6 +74,16 @@ struct StoreContractTests {
       #expect(try store.marks(key, at: 8) == [1] && store.marks(key, at: 21).isEmpty)
     }
   }
+
+  @Test("a frame that lies twice in a file is taken once, also where an own write waits with its number")
+  func twice() throws {
+    try both { store in
+      let key = StreamKey(try store.commit(drafts(1), by: Self.device)[0].id.stream)
+      let batch = StoredBatch(stream: key, first: 1, count: 1, hash: [UInt8](repeating: 7, count: 32), frame: [7], marks: [9])
+      #expect(try store.fileTwice(batch, previous: noPreviousHash) == 1)
+      #expect(try store.logged(key, from: 1, through: 1).count == 1)
+    }
+  }
 }
 
 protocol ContractStore {
@@ -89,6 +99,8 @@ protocol ContractStore {
   func recomputedHash(_ records: [RecordID]) throws -> StateHash
   func append(_ batches: [StoredBatch]) throws
   func batches(_ stream: StreamKey, after: UInt64, limit: Int) throws -> [StoredBatch]
+  /// Places a batch twice in one transaction, and files it where it is new.
+  func fileTwice(_ batch: StoredBatch, previous: [UInt8]) throws -> Int
 }
 
 struct Contract<Store: ReplicaStore>: ContractStore {
@@ -122,6 +134,20 @@ struct Contract<Store: ReplicaStore>: ContractStore {
   }
   func append(_ batches: [StoredBatch]) throws { try store.write { transaction in for batch in batches { try transaction.append(batch, isOwn: false) } } }
   func batches(_ stream: StreamKey, after: UInt64, limit: Int) throws -> [StoredBatch] { try store.read { try $0.batches(of: stream, after: after, limit: limit) } }
+  func fileTwice(_ batch: StoredBatch, previous: [UInt8]) throws -> Int {
+    try store.write { transaction in
+      try transaction.withLedger { ledger in
+        var filed = 0
+        for _ in 0..<2 {
+          let place = try ledger.place(first: batch.first, previous: previous, hash: batch.hash, in: batch.stream)
+          guard place != .known else { continue }
+          try ledger.file(batch, at: place, isOwn: true)
+          filed += 1
+        }
+        return filed
+      }
+    }
+  }
 }
 
 @Suite("Store on disk")
