@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -181,6 +183,19 @@ int fm_ping_clear(int fd) {
   int count = 0;
   while (recv(fd, &byte, 1, 0) > 0) count++;
   return count;
+}
+
+int fm_write_now(int fd, const char *bytes, size_t count) {
+#if defined(__linux__) && defined(RWF_NOWAIT)
+  struct stat status;
+  // Of a pipe so much is written at once or not at all.
+  if (count > PIPE_BUF || fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode)) return 0;
+  struct iovec part = {.iov_base = (void *)bytes, .iov_len = count};
+  return pwritev2(fd, &part, 1, -1, RWF_NOWAIT) == (ssize_t)count;
+#else
+  (void)fd; (void)bytes; (void)count;
+  return 0;
+#endif
 }
 
 int fm_wait(const int *descriptors, uint8_t *ready, int count, int timeout_ms) {

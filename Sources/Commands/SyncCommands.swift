@@ -242,13 +242,15 @@ struct AgentCommand: ParsableCommand {
   }
 }
 
-/// Writes events as JSON lines, from a thread of its own: who does not read holds nothing up. Identifiers only: no
-/// names, no values.
+/// Writes events as JSON lines: at once where that takes no waiting, otherwise from a thread of its own, so that who does
+/// not read holds nothing up. Identifiers only: no names, no values.
 private final class EventLines: Sendable {
   private struct Queue {
     var lines: [String] = []
     var dropped = 0
     var isOver = false
+    /// The thread has lines in hand that it has not written.
+    var isWriting = false
   }
   private let store: Store
   private let queue = Mutex(Queue())
@@ -276,21 +278,24 @@ private final class EventLines: Sendable {
       _ = ready.wait(60_000)
       ready.close()
       let (lines, dropped, isOver) = queue.withLock { queue in
-        defer { (queue.lines, queue.dropped) = ([], 0) }
+        defer { (queue.lines, queue.dropped, queue.isWriting) = ([], 0, true) }
         return (queue.lines, queue.dropped, queue.isOver)
       }
       var text = lines.joined()
       if dropped > 0 { text += "{\"event\":\"dropped\",\"count\":\(dropped),\"at_us\":\(SystemClock.wallMicroseconds)}\n" }
       if !text.isEmpty { Output.write(text) }
+      queue.withLock { $0.isWriting = false }
       if isOver { return written.open() }
     }
   }
 
   private func put(_ line: String) {
-    queue.withLock { queue in
+    let isWritten = queue.withLock { queue in
+      if queue.lines.isEmpty, queue.dropped == 0, !queue.isWriting, fm_write_now(STDOUT_FILENO, line, line.utf8.count) == 1 { return true }
       if queue.lines.count < Self.limit { queue.lines.append(line) } else { queue.dropped += 1 }
+      return false
     }
-    ready.open()
+    if !isWritten { ready.open() }
   }
 
   func print(_ report: ReplicaReport) {

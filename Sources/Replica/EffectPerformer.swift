@@ -20,7 +20,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
   package var adopting: (UInt64) throws -> Void = { _ in }
   let sealer: BatchSealer
   let cutter: BatchCutter
-  let ownTag: BlindTag
+  package let ownTag: BlindTag
   /// Entries in the store when the members were read.
   var entryCount: Int
 

@@ -17,6 +17,11 @@ final class DriverLoop {
   var random = SystemRandomNumberGenerator()
   var events: [ReplicaEvent] = [.timer]
   var watch: (any RelayWatch)?
+  var echoes = OwnEchoes()
+  /// What has changed on the relay and is no event yet.
+  var heard: [RelayChange] = []
+  /// Another process has said that it wrote.
+  var isPinged = false
   var (wakeAt, pollAt, lookAt): (UInt64, UInt64, UInt64) = (0, 0, 0)
   var isStopping = false
   var stopBy: UInt64 = .max
@@ -156,60 +161,6 @@ final class DriverLoop {
     case .copied: live.add(.notable, "this home was put back or copied since it was used last; what is written from now on begins a new life, and nothing is lost by it", now)
     case .noMark, .proved, nil: break
     }
-  }
-
-  func sleep() {
-    let now = SystemClock.now.uptime
-    var until = wakeAt
-    if !isLeader { until = peers.due }
-    // Without a socket (a path too long for one) nobody can ping: look at the data version instead.
-    if peers.ping < 0 { until = min(until, now + Self.blindPoll) }
-    if isBlind, isLeader { until = min(until, pollAt) }
-    if needsPublishing, observer.snapshot != nil { until = min(until, lastPublished + publishGap) }
-    if flush.isDirty { until = min(until, flush.due(inCrisis: live.isCrisisActive)) }
-    if isStopping { until = min(until, stopBy) }
-    if let due = live.due { until = min(until, due) }
-    if let journalDue { until = min(until, journalDue) }
-    if isLeader, let due = admissions.due { until = min(until, due) }
-    let milliseconds = until <= now ? 0 : Int32(min((until - now + 999_999) / 1_000_000, 60_000))
-    wait(milliseconds)
-    if isBlind, isLeader, SystemClock.now.uptime >= pollAt {
-      pollAt = SystemClock.now.uptime + Self.slowPoll
-      events.append(.listingChanged)
-    }
-    if isLeader, SystemClock.now.uptime >= wakeAt { events.append(.timer) }
-  }
-
-  /// Whether the relay tells of no changes, or not of all.
-  var isBlind: Bool { watch.map { !$0.isComplete } ?? true }
-
-  /// Waits for news, at most so long.
-  func wait(_ milliseconds: Int32) {
-    let descriptors = [driver.wake, peers.ping, watch?.descriptor ?? -1, driver.placeWatch].filter { $0 >= 0 }
-    var ready = [UInt8](repeating: 0, count: descriptors.count)
-    _ = fm_wait(descriptors, &ready, Int32(descriptors.count), milliseconds)
-    if driver.placeWatch >= 0, ready.last != 0 {
-      var news = [UInt8](repeating: 0, count: 4_096)
-      while fm_watch_read(driver.placeWatch, &news, news.count) > 0 {}
-      lookAt = 0
-    }
-  }
-
-  /// Collects what has happened: commands, commits of other processes, changes on the relay.
-  func drain(_ now: Moment) {
-    fm_wake_clear(driver.wake)
-    let commands = driver.shared.withLock { shared in
-      defer { shared.commands = [] }
-      return shared.commands
-    }
-    for command in commands { perform(command, now) }
-    if peers.wasPinged() {
-      journalDue = journalDue ?? now.uptime
-      _ = noticeCommits(now, wasPinged: true)
-    }
-    // Ahead of the answer that is there already: the replica must know of a crisis before it chooses
-    // what to do next, or the steps of a long catch-up would follow one another for seconds.
-    events.insert(contentsOf: (watch?.changes() ?? []).map(ReplicaEvent.init), at: 0)
   }
 
   func perform(_ command: ReplicaDriver.Command, _ now: Moment) {

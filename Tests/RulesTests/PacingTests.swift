@@ -10,6 +10,22 @@ struct PacingTests {
     Moment(wall: 20_000 * millisecondsPerDay + millisecondsPerDay / 2 + UInt64(seconds * 1_000), uptime: UInt64(seconds * 1e9) + 1)
   }
 
+  @Test("an echo of an own write waits for 5 ms, and then is news; what others wrote never waits")
+  func echoes() {
+    let (own, other) = (BlindTag(high: 0, low: 1), BlindTag(high: 0, low: 2))
+    let echo = RelayChange.stream(RelayStream(tag: own, channel: Channel(.ordinary)))
+    let news = RelayChange.stream(RelayStream(tag: other, channel: Channel(.crisis)))
+    var echoes = OwnEchoes()
+    #expect(echoes.take([echo, news, .unknown], own: own, now: 100) == [news, .unknown])
+    #expect(echoes.due == 100 + OwnEchoes.patience)
+    #expect(echoes.take([echo], own: own, now: 2_000_000).isEmpty && echoes.due == 100 + OwnEchoes.patience, "one that goes on is not put off for ever")
+    #expect(echoes.take([echo], own: own, now: 6_000_000) == [echo] && echoes.due == 6_000_000 + OwnEchoes.patience)
+    #expect(echoes.take([], own: own, now: 20_000_000) == [echo] && echoes.due == nil)
+    let crisis = RelayChange.stream(RelayStream(tag: own, channel: Channel(.crisis)))
+    #expect(echoes.take([echo], own: own, now: 20_000_000).isEmpty)
+    #expect(echoes.take([crisis], own: own, now: 20_000_001) == [echo, crisis] && echoes.due == nil, "about a crisis nothing is put off")
+  }
+
   @Test("an idle lane sends at once")
   func idle() {
     var pacing = Pacing(tier: .selfHosted)

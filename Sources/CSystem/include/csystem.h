@@ -29,6 +29,8 @@ void fm_ping_all(const char *folder, const char *except);
 // How many pings had come.
 int fm_ping_clear(int fd);
 
+// Writes at most 4 KiB to a pipe, all or nothing, if that can be done without waiting. 1 when it was.
+int fm_write_now(int fd, const char *bytes, size_t count);
 // Waits until a descriptor is ready; `ready` receives one byte each: 1 readable, 2 gone. timeout in ms, -1 for ever.
 int fm_wait(const int *descriptors, uint8_t *ready, int count, int timeout_ms);
 
