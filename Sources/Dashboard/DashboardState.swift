@@ -38,6 +38,8 @@ package struct DashboardState: Sendable {
   package var isInJournal = false
   /// What is being saved, in order: what was typed is kept until the store has it.
   private var saving: [(dialog: Dialog?, words: String)] = []
+  /// What was left half-written, by what it is about.
+  package internal(set) var unfinished: [String: Dialog] = [:]
   /// The relay that was named when the program was started.
   package var chosenRelay = ""
   package var traffic: [UInt64] = []
@@ -151,6 +153,7 @@ package struct DashboardState: Sendable {
   ///   - words: What is said once it is so.
   mutating func save(_ intent: Intent, from dialog: Dialog?, saying words: String) -> [Intent] {
     saving.append((dialog, words))
+    tell("Saving…")
     return [.save(intent)]
   }
 
@@ -168,8 +171,9 @@ package struct DashboardState: Sendable {
       dialog = .form(form)
     }
     if case .plan = dialog { dialogs.removeAll { if case .plan = $0 { true } else { false } } }
-    // Never above help.
-    dialogs.insert(dialog, at: dialogs.firstIndex(of: .crisis) ?? dialogs.endIndex)
+    // Never above help, nor under the fingers of somebody who writes something else by now.
+    let top = dialogs.last?.subject == nil ? dialogs.endIndex : dialogs.endIndex - 1
+    dialogs.insert(dialog, at: min(dialogs.firstIndex(of: .crisis) ?? top, top))
   }
 
   /// The store cannot be used: nothing that was known of it is shown as if it were so.

@@ -18,6 +18,7 @@ extension DashboardState {
         return replaceTop(.plan(editor))
       }
       dialogs.removeLast()
+      setAside(dialog)
       if case .invitation = dialog { return [.cancelInvitation] }
       if case .recoveryCode = dialog { return [.confirmStart(false)] }
       if case .form(let form) = dialog, form.purpose == .start { isFinished = snapshot == nil && dialogs.isEmpty }
@@ -162,12 +163,12 @@ extension DashboardState {
     }
     dialogs.removeLast()
     switch choice {
-    case 0...2: dialogs.append(.form(.checkIn(["morning", "midday", "evening"][choice])))
+    case 0...2: begin(.form(.checkIn(["morning", "midday", "evening"][choice])))
     case 3: return [.startPractice(Practice.breathing.name)]
     case 4: return [.startPractice(Practice.bodyScan.name)]
-    case 5: dialogs.append(.questionnaire(Questionnaire(.phq9, screening)))
-    case 6: dialogs.append(.questionnaire(Questionnaire(.gad7, screening)))
-    case 7: dialogs.append(.form(.journal))
+    case 5: begin(.questionnaire(Questionnaire(.phq9, screening)))
+    case 6: begin(.questionnaire(Questionnaire(.gad7, screening)))
+    case 7: begin(.form(.journal))
     default: dialogs.append(.plan(PlanEditor()))
     }
     return []
@@ -194,6 +195,22 @@ extension DashboardState {
     case .up, .backTab: return replaceTop(.palette(query: query, selected: max(0, selected - 1)))
     default: return replaceTop(.palette(query: Self.edited(query, key), selected: 0))
     }
+  }
+
+  // MARK: Unfinished
+
+  /// Opens what was left half-written, or a new one.
+  mutating func begin(_ dialog: Dialog) {
+    guard let key = dialog.subject, let left = unfinished.removeValue(forKey: key) else { return dialogs.append(dialog) }
+    dialogs.append(left)
+    tell("Here is what you had begun.")
+  }
+
+  /// Esc leaves what is half-written; it does not throw it away.
+  private mutating func setAside(_ dialog: Dialog) {
+    guard let key = dialog.subject, dialog.hasWords else { return }
+    unfinished[key] = dialog
+    tell("Not saved. What you have written so far stays here until this program ends: begin the same again to go on.")
   }
 
   // MARK: Typing
@@ -239,7 +256,7 @@ extension DashboardState {
     switch answer {
     case .edit(let words): return save(.editPlan(assignments: words), from: before, saying: "Saved here, in your plan.")
     case .removeContact(let id): return save(.remove(record: id.description), from: before, saying: "Taken out here.")
-    case .newContact: dialogs.append(.form(.contact))
+    case .newContact: begin(.form(.contact))
     case nil: break
     }
     return []

@@ -15,6 +15,8 @@ struct CrisisDuty: Sendable {
   private(set) var arrivals: [RecordID: CrisisOutreach.Arrival] = [:]
   private var nextReading: UInt64?
   private var shownElsewhere: OperationID?
+  /// Whether a crisis was active at the last look, and whether anybody had been told of it.
+  private var before = (isActive: false, isTold: false)
 
   /// How often the boards of contacts who were told are read.
   private static let readingGap: UInt64 = 2_000_000_000
@@ -59,6 +61,10 @@ struct CrisisDuty: Sendable {
       crisis, contacts: contacts, own: replica.device, others: replica.others,
       isHere: { replica.peers.state(of: $0, now: now.uptime) == .here }, now: now)
     var result = Result(isActive: crisis.isActive)
+    if before.isActive, !crisis.isActive, !before.isTold, contacts.contains(where: \.isInvited) {
+      result.news.append("the crisis is over; as far as this device knows, none of your contacts was told of it")
+    }
+    before = (crisis.isActive, crisis.isActive && !crisis.told.isEmpty)
     guard let relay else { return result }
     if crisis.isActive, let kept = try store.read({ try $0.crisisShown() }), kept != shownElsewhere {
       (shownElsewhere, result.shown) = (kept, kept)
@@ -85,6 +91,7 @@ struct CrisisDuty: Sendable {
       guard let contact = contacts.first(where: { $0.record == id }) else { return }
       let outcome = try outreach.tell(contact, of: crisis, wall: now.wall, using: &random)
       if outcome == .early { return watch.postpone(until: now.uptime + Self.retryGap) }
+      before.isTold = true
       guard try actions.noteTold(id, pinging: pingPath) else { return }
       result.hasWritten = true
       if outcome == .done { result.news.append("an alert lies at the link of \(contact.name)") }

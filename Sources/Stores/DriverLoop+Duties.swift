@@ -93,7 +93,10 @@ extension DriverLoop {
         let ended = try driver.watched(generation) { try AdmissionStep(store: store, relay: driver.relay).perform(step, &performer, now, &random) }
         guard ended ?? false else { continue }
         if case .finish(let admission) = step { admissions.didEnd(admission.device) }
-        if case .deliver(let admission) = step { admissions.didEnd(admission.device) }
+        if case .deliver(let admission) = step {
+          admissions.didEnd(admission.device)
+          live.add(.alarm, "\(names[admission.device] ?? "the new device") has refused, or its digits were not the same: it was not added. Let it in again, and compare the digits on both screens", now)
+        }
         learnMembers()
         committed(now)
       } catch {

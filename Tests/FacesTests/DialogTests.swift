@@ -253,6 +253,33 @@ struct DialogTests {
     #expect(state.dialogs.count == 2, "nothing waits any more")
   }
 
+  @Test("Esc leaves what is half-written and throws nothing away; what could not be saved does not come under the fingers")
+  func unfinished() {
+    var state = dashboard(100, 30, Snapshot.sample())
+    func press(_ keys: String) { for key in keys { _ = state.press(.character(key)) } }
+    press("n8rain")
+    _ = state.press(.escape)
+    #expect(state.dialogs.isEmpty && DashboardFrame.render(state).text.contains("Not saved. What you have written so far stays here"))
+    press("n612")
+    _ = state.press(.escape)
+    press("n8")
+    #expect(DashboardFrame.render(state).text.contains("rain"))
+    for _ in 0..<4 where state.dialogs.count == 1 { _ = state.press(.enter) }
+    #expect(DashboardFrame.render(state).text.contains("Saving…"))
+    press("n6")
+    #expect(DashboardFrame.render(state).text.contains("3 of 9"))
+    state.saved(problem: "The disk is full.")
+    press("2")
+    #expect(DashboardFrame.render(state).text.contains("4 of 9"), "the keys go on where they were")
+    _ = state.press(.escape)
+    #expect(DashboardFrame.render(state).text.contains("rain"))
+    // Nothing written, nothing kept.
+    _ = state.press(.escape)
+    press("n7")
+    _ = state.press(.escape)
+    #expect(state.unfinished.count == 2)
+  }
+
   @Test("a crisis that was raised here stays on the screen while the store does not show it; Enter acknowledges nothing")
   func raisedOverALock() {
     var state = dashboard(80, 24, Snapshot.sample())

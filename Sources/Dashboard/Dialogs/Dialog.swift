@@ -23,6 +23,27 @@ package enum Dialog: Sendable, Hashable {
   case confirmResolve
 }
 
+extension Dialog {
+  /// What a person writes in it that is worth keeping; `nil` where nothing is.
+  var subject: String? {
+    switch self {
+    case .form(let form):
+      if case .record(let kind, let fixed) = form.purpose { ([kind] + fixed.filter { !$0.hasPrefix("crisis=") }).joined(separator: " ") } else { nil }
+    case .questionnaire(let questionnaire): questionnaire.instrument.name
+    default: nil
+    }
+  }
+
+  /// Whether something was written.
+  var hasWords: Bool {
+    switch self {
+    case .form(let form): form.fields.contains { !$0.text.trimmingCharacters(in: .whitespaces).isEmpty }
+    case .questionnaire(let questionnaire): questionnaire.answers.contains { $0 != nil }
+    default: false
+    }
+  }
+}
+
 /// A few fields to fill in.
 package struct Form: Sendable, Hashable {
   package enum Purpose: Sendable, Hashable {
