@@ -259,7 +259,7 @@ class Sweep:
 
     def make_told(self, facts):
         done = self.must(self.run("crisis", "activate", "severe", "--now", *self.home("a")))
-        if "Told: Ben" not in done.out:
+        if "Ben: an alert lies at the link" not in done.out:
             raise SystemExit("a template cannot be made: " + done.out)
 
     def make_restored(self, facts):
@@ -583,8 +583,8 @@ class Sweep:
             facts = self.bring("followed")
             done = self.run("crisis", "activate", "severe", "--now", "--timeout", "3", *self.home("a"), fault=fault)
             _, heard = self.follow()
-            if "Told: Ben" in done.out and heard != 1:
-                raise Broken(f"activate said “Told: Ben”, and Ben hears {heard} alerts")
+            if "Ben: an alert lies" in done.out and heard != 1:
+                raise Broken(f"activate said that an alert lies at the link, and Ben hears {heard} alerts")
             if done.status == 0 and not heard and "Nobody could be told yet" not in done.out and "are told by" not in done.out:
                 self.notes.append(f"nobody told, and said: {done.out.strip().splitlines()[-1][:100]}")
             if self.crisis("a"):

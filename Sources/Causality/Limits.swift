@@ -66,6 +66,10 @@ package enum Limits {
   package static let noticeActivations = 12
   /// Characters of the name that a contact knows the person as.
   package static let personCharacters = 40
+  /// Numbers of a board.
+  package static let notices: UInt64 = 1 << 32
+  /// Bytes of a file on a relay that are looked through for frames, at most.
+  package static let searchedBytes = 256 * 1_024 * 1_024
   /// How often a notice is put up under the next number when others were faster: every device once.
   package static let noticeAttempts = 64
 

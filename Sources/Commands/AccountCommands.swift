@@ -34,6 +34,8 @@ struct InitCommand: ParsableCommand {
       let name = try DeviceName.checked(device)
       let (home, relay) = (location.homeFolder, try location.chosenRelay())
       try AccountSetup.check(home, replacing: replace)
+      // What lies aside is sent by nobody: a crisis that waits there goes first, where it can.
+      if replace { CrisisReport.sendJournal(home) }
       let choices = AccountSetup.Choices(
         deviceName: name, passphrase: try chosenPassphrase(), relay: relay, hasEmergencyKey: !noEmergencyKey)
       let (prepared, code) = try AccountSetup.found(at: home, choices)
@@ -153,6 +155,8 @@ struct JoinCommand: ParsableCommand {
       let name = try DeviceName.checked(device)
       let home = location.homeFolder
       try AccountSetup.check(home, replacing: replace)
+      // What lies aside is sent by nobody: a crisis that waits there goes first.
+      if replace, !CrisisReport.sendJournal(home) { throw CrisisWaits() }
       do { _ = try InvitationCode(code) } catch { throw EnrolmentError.badCode }
       guard let relay = try location.namedRelay() ?? (replace ? remembered(by: home) : nil) else { throw RelayNotNamed() }
       // Looked at before anybody is asked for a passphrase.

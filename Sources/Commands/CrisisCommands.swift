@@ -9,6 +9,14 @@ import Stores
 import Synchronization
 import Therapy
 
+/// A home that is to be replaced holds a crisis, or its end, that nobody else may have.
+struct CrisisWaits: ActionableError {
+  var code: String { "crisis.not-sent" }
+  var summary: String { "A crisis that was raised or taken back here has not reached the relay. Nothing was changed." }
+  var remedy: String { "Repeat this when the relay can be reached; on another device, `fullmind crisis activate` raises one at once." }
+  var exitStatus: ExitStatus { .temporary }
+}
+
 /// `fullmind crisis`: help, whatever else is broken.
 struct CrisisCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -328,6 +336,18 @@ struct CrisisReport: Encodable {
     } catch { Output.note("It could not be taken back: \(Output.actionable(error).summary)") }
   }
 
+  /// Sends what was raised, or taken back, past a store that cannot be opened: no other program may come to it.
+  ///
+  /// - Returns: Whether nothing of it is left to send.
+  @discardableResult
+  static func sendJournal(_ home: HomeFolder) -> Bool {
+    guard let journal = EmergencyJournal(home), let file = journal.file else { return true }
+    let frames = journal.lives().flatMap(\.frames)
+    guard !frames.isEmpty else { return true }
+    let attempt = Attempt { (try? journal.relay().deliver(frames, to: file)) != nil }
+    return attempt.answer(within: 2_000) ?? false
+  }
+
   /// - Parameter sent: Frames of this device's emergency journal that lie elsewhere.
   static func state(of store: Store, with sent: [[UInt8]] = []) throws -> CrisisState {
     let id = Actions(store).crisisRecord
@@ -336,7 +356,8 @@ struct CrisisReport: Encodable {
     return try store.read { transaction in
       var record = try transaction.record(id)
       // What lies in the journal counts, also while the store cannot take it over.
-      for operation in waiting where try !transaction.hasArrived(operation.id) {
+      // A journal of another account may lie there: nothing of it is about this one.
+      for operation in waiting where try operation.record == id && !transaction.hasArrived(operation.id) {
         var (state, hash) = (record ?? RecordState(id: id, kind: operation.kind), StateHash())
         state.apply(operation, hasArrived: { _ in true }, hash: &hash)
         record = state

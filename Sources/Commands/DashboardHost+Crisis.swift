@@ -32,10 +32,10 @@ extension DashboardHost {
     if let device = household?.devices[watched] {
       return CrisisRaiser(home: device.store.home, store: device.store, relay: { device.relay }, update: update)
     }
-    let location = location
-    return CrisisRaiser(home: location.homeFolder, store: store, relay: {
+    let (location, remembered) = (location, state.withLock { $0.journal })
+    return CrisisRaiser(home: location.homeFolder, store: store, remembered: remembered, relay: {
       let named = (try? location.namedRelay()) ?? nil
-      if let journal = EmergencyJournal(location.homeFolder) { return journal.relay(at: named) }
+      if let journal = EmergencyJournal(location.homeFolder) ?? remembered { return journal.relay(at: named) }
       return try? store.map { try location.openRelay($0) }
     }, update: update)
   }
@@ -101,7 +101,9 @@ extension DashboardHost {
       for old in recent { old.end() }
       let hasLanded = recent.contains { $0.delivery.disk.isDone || $0.delivery.relay.isDone }
       do {
-        guard try raiser.takeBack(recent) else { return notices.post(.resolved(nil, isOver: true)) }
+        guard try raiser.takeBack(recent) else {
+          return notices.post(.resolved(recent.isEmpty ? nil : "Taken back: nothing of it had been saved or sent.", isOver: true))
+        }
         let isAnotherActive = isActive(besides: recent.compactMap(\.operation))
         tellTakenBack(raiser, hasLanded, words + (isAnotherActive ? " Another crisis is still active." : ""), words)
         driver?.send(.noticeCommit)

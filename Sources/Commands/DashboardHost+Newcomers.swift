@@ -54,6 +54,7 @@ extension DashboardHost {
     let relay = try RelayLocation(place)
     let home = location.homeFolder
     try AccountSetup.check(home, replacing: false)
+    defer { notices.post(.closeInvitation) }
     var joining = try Joining(code: code, at: home, AccountSetup.Choices(deviceName: name, passphrase: nil, relay: relay))
     while true {
       switch try joining.step() {
@@ -62,7 +63,7 @@ extension DashboardHost {
         notices.post(
           .dialog(
             .note(
-              title: "Compare",
+              title: Dialog.compare,
               text: ["“\(CellText.clean(admittedBy))” must show the same digits:", "", "    \(digits)", "", "Say yes there only if they are the same."])))
       case .admitted(let prepared):
         try drive(try prepared.finish())
@@ -75,7 +76,11 @@ extension DashboardHost {
     guard let driver, state.withLock({ $0.household == nil }) else {
       return notices.post(.tell("In the demo nobody can be invited."))
     }
-    state.withLock { $0.invitation = .running }
+    // An earlier one ends by itself, and nothing that is said of this one is said of it.
+    let number = state.withLock { state in
+      state.invitation = (state.invitation.number + 1, .none)
+      return state.invitation.number
+    }
     slowly { [self] in
       let store = driver.store
       let relay = try location.openRelay(store)
@@ -86,7 +91,9 @@ extension DashboardHost {
       let code = invitation.code.description
       notices.post(.dialog(.invitation(code: code, relay: place.description, digits: nil, name: "")))
       while true {
-        switch state.withLock({ $0.invitation }) {
+        let current = state.withLock { $0.invitation }
+        guard current.number == number else { return invitation.cancel() }
+        switch current.answer {
         case .admit:
           let isSent = try invitation.admit(&performer)
           driver.send(.noticeCommit)
@@ -94,7 +101,7 @@ extension DashboardHost {
         case .cancel:
           invitation.cancel()
           return notices.post(.tell("Cancelled. No device was added."))
-        case .none, .running: break
+        case .none: break
         }
         do {
           if case .compare(let digits, let name) = try invitation.step() {

@@ -50,24 +50,30 @@ extension DashboardHost {
 
   /// Writes, and says what came of it: after it is so.
   func save(_ intent: Intent) {
-    guard state.withLock({ $0.problem != nil }) else { return saveNow(intent) }
-    // A store that went away may be back, or another one may lie in its place.
-    slowly {
-      self.reopen()
-      self.saveNow(intent)
+    // One after the other: what came of each is told in the order in which it was asked for.
+    saves.async { [self] in
+      // A store that went away may be back, or another one may lie in its place.
+      if state.withLock({ $0.problem != nil }) { reopen() }
+      saveNow(intent)
     }
   }
+
+  /// Milliseconds after which the next one has its turn although this one has not ended.
+  private static let longest = 15_000
 
   private func saveNow(_ intent: Intent) {
     let notices = notices
     if let problem = state.withLock({ $0.problem }) { return notices.post(.saved(problem: Self.words(problem))) }
     guard let write = write(for: intent) else { return notices.post(.saved(problem: "What was meant is not there any more.")) }
+    let done = Latch()
     send(.perform { actions in
+      defer { done.open() }
       do {
         try write(actions)
         notices.post(.saved(problem: nil))
       } catch { notices.post(.saved(problem: Self.words(error))) }
     })
+    _ = done.wait(Self.longest)
   }
 
   /// What happened, what was kept, what to do, and the code.

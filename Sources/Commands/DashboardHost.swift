@@ -27,15 +27,18 @@ final class DashboardHost: Sendable {
     var raisers: [(raiser: CrisisRaiser, pressed: UInt64)] = []
     /// The device of the household that is looked at.
     var watched = 0
-    var invitation: InvitationState = .none
+    /// The invitation that is on the screen, and what was said of it.
+    var invitation: (number: Int, answer: InvitationAnswer) = (0, .none)
     /// What was asked for before the driver was there.
     var early: [ReplicaDriver.Command] = []
     /// An account whose recovery code is on the screen.
     var prepared: AccountSetup.Prepared?
+    /// The way of the crisis past the store, as it was known last: the home may be moved away.
+    var journal: EmergencyJournal?
     /// Why there is no store.
     var problem: (any Error)?
   }
-  enum InvitationState: Sendable { case none, running, admit, cancel }
+  enum InvitationAnswer: Sendable { case none, admit, cancel }
 
   let location: Location
   let themeName: String
@@ -46,6 +49,8 @@ final class DashboardHost: Sendable {
   let state = Mutex(State())
   let queue = DispatchQueue(label: "dashboard.slow", attributes: .concurrent)
   let reopening = DispatchQueue(label: "dashboard.reopening")
+  /// Saves, in the order in which they were asked for.
+  let saves = DispatchQueue(label: "dashboard.saves")
   let crisisQueue = DispatchQueue(label: "crisis", qos: .userInteractive)
 
   init(location: Location, themeName: String, signals: Int32) {
@@ -60,7 +65,7 @@ final class DashboardHost: Sendable {
   /// - Throws: ``TerminalError`` when there is no screen; nothing was started then.
   func run(store: Store?, problem: (any Error)? = nil, mouse: Bool) throws(TerminalError) {
     let screen = try Screen(mouse: mouse)
-    state.withLock { $0.problem = problem }
+    state.withLock { ($0.problem, $0.journal) = (problem, EmergencyJournal(location.homeFolder)) }
     guard let store else { return show(screen, problem: problem) }
     do {
       // The first picture comes from the store alone: it waits neither for the relay nor for a thread.
@@ -117,6 +122,7 @@ final class DashboardHost: Sendable {
     }
     observer.failed = { [self] error in notices.post(.tell(Self.words(error))) }
     observer.ended = { [self] error in lose(error) }
+    if location.relay == nil { observer.moved = { [self] in slowly { try self.goOnElsewhere() } } }
     return observer
   }
 
@@ -134,6 +140,17 @@ final class DashboardHost: Sendable {
     // What it held of the home, its lock among it, is free for the next one.
     driver?.stop(waitingAtMost: 0)
     notices.post(.problem(Self.lines(problem)))
+  }
+
+  /// The devices meet elsewhere now: another driver goes on there, over the same store.
+  private func goOnElsewhere() throws {
+    try reopening.sync {
+      let (store, driver) = state.withLock { ($0.store, $0.driver) }
+      guard let store, let driver else { return }
+      driver.stop(waitingAtMost: 1_000)
+      try drive(store)
+      notices.post(.tell("Your devices meet elsewhere now; this program goes on there."))
+    }
   }
 
   /// Opens the store again. One that needs a passphrase cannot be asked for it from here.
@@ -158,8 +175,9 @@ final class DashboardHost: Sendable {
       store: store, relay: try location.openRelay(store), relayName: name, tier: .selfHosted, observer: observer(0))
     let location = location
     let courier = Courier { try location.openRelay(store) }
+    let journal = EmergencyJournal(store.home)
     let early = state.withLock { state in
-      (state.store, state.driver, state.courier) = (store, driver, courier)
+      (state.store, state.driver, state.courier, state.journal) = (store, driver, courier, journal)
       defer { state.early = [] }
       return state.early
     }
@@ -210,8 +228,8 @@ final class DashboardHost: Sendable {
     case .ask(let names, let person, let record, let field): ask(names, person, record, field)
     case .look(let record, let field): if let id = RecordID(record) { send(.look(id, field: field)) }
     case .invite: invite()
-    case .admit: state.withLock { $0.invitation = .admit }
-    case .cancelInvitation: state.withLock { $0.invitation = .cancel }
+    case .admit: state.withLock { $0.invitation.answer = .admit }
+    case .cancelInvitation: state.withLock { $0.invitation.answer = .cancel }
     case .start(let name): slowly { try self.start(name) }
     case .confirmStart(let isConfirmed): slowly { try self.finishStart(isConfirmed) }
     case .join(let code, let name, let relay): slowly { try self.join(code, name, relay) }

@@ -161,8 +161,10 @@ struct Examination {
       return (!isThere, isThere ? "\(home.emergencyKey) cannot be read: a crisis needs the store. Give it back to this user." : "there is no emergency key: a crisis needs the store, and its passphrase")
     }
     guard let store else { return (true, "a crisis can be raised without the store") }
+    if let place = try? store.read({ try $0.relayPlace() }), journal.kit.relayIdentity != place.identity {
+      return (false, "a crisis that is raised past the store would go to another relay than the store means. `fullmind relay move \(RelayLocation(kept: place.url, in: home))` mends it; a running dashboard or agent does so when it starts.")
+    }
     let waiting = try store.waitingInJournal()
-    _ = journal
     return (waiting == 0, waiting == 0 ? "a crisis can be raised without the store; the journal is in it" : "\(waiting) \(waiting == 1 ? "write" : "writes") of the emergency journal could not be taken into the store yet: it is tried again by every command")
   }
 

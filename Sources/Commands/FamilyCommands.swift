@@ -86,6 +86,9 @@ struct FamilyCommand: ParsableCommand {
         let consent = unanswered ? AlertConsent.unanswered : .prompt
         try location.actions(store).set(contact.record, ["links+=\(link)", "person=\(person)", "alert=\(consent.rawValue)"])
         Output.line("Once \(contact.name) follows this link, an alert says that \(person) asked for support, \(FamilyCommand.moment(consent)).")
+        if try CrisisReport.state(of: store).level >= .severe, consent == .prompt {
+          Output.line("A crisis is active now: whoever opens the link is told of it at once.")
+        }
         Output.line("On \(contact.name)'s machine, where the same relay can be reached:")
         Output.line("")
         Output.line("  fullmind family follow \(link) --relay \(try location.relayLocation(store))")

@@ -42,7 +42,11 @@ struct Location: ParsableArguments, Sendable {
 
   /// Opens the store; asks for the passphrase when it needs one and there is a terminal.
   func openStore() throws -> Store {
-    let store = try Store.open(at: homeFolder) { try passphrase(prompt: "Passphrase: ") }
+    let store: Store
+    do { store = try Store.open(at: homeFolder) { try passphrase(prompt: "Passphrase: ") } } catch {
+      CrisisReport.sendJournal(homeFolder)
+      throw error
+    }
     // A crisis that was raised past the store; a program that runs takes it over as well.
     _ = try? store.takeOverJournal(within: 50)
     return store

@@ -81,7 +81,7 @@ struct ExchangeOnce: Sendable {
       let now = SystemClock.now.uptime
       let current = state.withLock { $0 }
       if let error = current.failure { throw error }
-      if current.settledAt != nil, current.isComplete { return }
+      if current.settledAt != nil, current.isComplete, try status().damagedStreams == 0 { return }
       if let settledAt = current.settledAt, now >= min(deadline, settledAt + Self.missingPatience) {
         throw SyncMissing(try status().missing)
       }
@@ -184,13 +184,14 @@ struct AgentCommand: ParsableCommand {
     var trouble: (any Error)?
     var ended: (any Error)?
     var isElsewhere = false
+    /// The devices meet elsewhere now.
+    var isMoved = false
   }
 
   func run() throws {
     try Output.reporting {
       let signals = fm_signals_open()
       let store = try location.openStore()
-      let relay = try location.openRelay(store)
       let finished = fm_wake_open()
       let untilSynced = untilSynced
       let state = Mutex(State())
@@ -211,13 +212,26 @@ struct AgentCommand: ParsableCommand {
         state.withLock { $0.ended = error }
         fm_wake_signal(finished)
       }
-      let driver = try ReplicaDriver(
-        store: store, relay: relay, relayName: try location.relayLocation(store).description, tier: .selfHosted,
-        observer: observer)
-      driver.start()
-      var request = SyncRequest(store: store, relay: relay)
-      try wait(driver, signals, finished) { try untilSynced && state.withLock { $0.isElsewhere } && request.isComplete() }
-      driver.stop(waitingAtMost: 2_000)
+      if location.relay == nil {
+        observer.moved = {
+          state.withLock { $0.isMoved = true }
+          fm_wake_signal(finished)
+        }
+      }
+      var isEnding = false
+      repeat {
+        state.withLock { $0.isMoved = false }
+        fm_wake_clear(finished)
+        let relay = try location.openRelay(store)
+        let driver = try ReplicaDriver(
+          store: store, relay: relay, relayName: try location.relayLocation(store).description, tier: .selfHosted,
+          observer: observer)
+        driver.start()
+        var request = SyncRequest(store: store, relay: relay)
+        isEnding = try wait(driver, signals, finished) { try untilSynced && state.withLock { $0.isElsewhere } && request.isComplete() }
+        driver.stop(waitingAtMost: 2_000)
+        // Where the devices meet elsewhere it goes on there.
+      } while !isEnding && state.withLock { $0.isMoved }
       lines?.end()
       let last = state.withLock { $0 }
       if let ended = last.ended { throw ended }
@@ -225,14 +239,17 @@ struct AgentCommand: ParsableCommand {
     }
   }
 
-  private func wait(_ driver: ReplicaDriver, _ signals: Int32, _ finished: Int32, until isDone: () throws -> Bool) rethrows {
+  /// - Returns: Whether somebody wants the program to end.
+  private func wait(
+    _ driver: ReplicaDriver, _ signals: Int32, _ finished: Int32, until isDone: () throws -> Bool
+  ) rethrows -> Bool {
     while true {
       var ready: [UInt8] = [0, 0]
       let count = fm_wait([signals, finished], &ready, 2, untilSynced ? 20 : -1)
-      if try ready[1] != 0 || isDone() { return }
+      if try ready[1] != 0 || isDone() { return false }
       guard count > 0 else { continue }
       let number = fm_signal_next(signals)
-      if [SIGTERM, SIGINT, SIGHUP, SIGQUIT].contains(number) { return }
+      if [SIGTERM, SIGINT, SIGHUP, SIGQUIT].contains(number) { return true }
       guard number == SIGTSTP else { continue }
       // Another process of this device exchanges while this one is stopped.
       driver.suspend()

@@ -56,7 +56,7 @@ package enum DashboardFrame {
       if isCrisis { left += "  CRISIS: \(isShown ? snapshot.crisis.level.name : "raised here")" }
       if snapshot.conflictCount > 0, !isCrisis { left += "  \(snapshot.conflictCount) to decide" }
     } else if isCrisis {
-      left += "  CRISIS: raised here"
+      left += state.isRaisedHere ? "  CRISIS: raised here" : "  CRISIS: when the store was read last"
     }
     var right = state.isDemo ? "demo \(state.network)" : ""
     if state.pausedAt != nil, let shown = state.shown {

@@ -36,16 +36,20 @@ package struct DashboardState: Sendable {
   package var place = ""
   /// The emergency journal holds a crisis that was raised here; asked where there is no store to say so.
   package var isInJournal = false
+  /// A crisis was active when the store could be read last.
+  package private(set) var wasActive = false
   /// What is being saved, in order: what was typed is kept until the store has it.
   private var saving: [(dialog: Dialog?, words: String)] = []
   /// What was left half-written, by what it is about.
-  package internal(set) var unfinished: [String: Dialog] = [:]
+  package internal(set) var unfinished: [String: [Dialog]] = [:]
   /// The relay that was named when the program was started.
   package var chosenRelay = ""
   package var traffic: [UInt64] = []
   /// How far the crisis has come that was raised at this screen; `nil` where none was.
   package private(set) var delivery: CrisisDelivery?
   private var crisisRaised: UInt64?
+  /// Uptime at which it was said what leaving would leave open.
+  private var askedToQuit: UInt64?
   /// Moments of keys whose answers on the screen are to be timed.
   private var untimed: [GuaranteedOperation: UInt64] = [:]
   private var activationShown = ""
@@ -58,6 +62,8 @@ package struct DashboardState: Sendable {
 
   /// How long a crisis can be taken back. (DASHBOARD.md.)
   private static let undoNanoseconds: UInt64 = 10_000_000_000
+  /// How long a question whether to leave holds.
+  private static let quitNanoseconds: UInt64 = 8_000_000_000
   /// Snapshots kept to scroll back through: an hour, one every ten seconds.
   private static let keptSnapshots = 360
 
@@ -127,12 +133,7 @@ package struct DashboardState: Sendable {
 
   /// Whether somebody is still to be told, so that Enter says *now*.
   package var canTellNow: Bool {
-    snapshot?.crisis.tellings.contains { telling in
-      switch telling.state {
-      case .later, .now: true
-      case .unanswered, .told, .notInvited: false
-      }
-    } ?? false
+    snapshot?.crisis.tellings.contains(where: \.state.isDue) ?? false
   }
 
   /// Milliseconds that have passed since the snapshot was taken.
@@ -171,8 +172,8 @@ package struct DashboardState: Sendable {
       dialog = .form(form)
     }
     if case .plan = dialog { dialogs.removeAll { if case .plan = $0 { true } else { false } } }
-    // Never above help, nor under the fingers of somebody who writes something else by now.
-    let top = dialogs.last?.subject == nil ? dialogs.endIndex : dialogs.endIndex - 1
+    // Never above help, nor under the fingers of somebody who does something else by now.
+    let top = max(0, dialogs.count - 1)
     dialogs.insert(dialog, at: min(dialogs.firstIndex(of: .crisis) ?? top, top))
   }
 
@@ -181,18 +182,19 @@ package struct DashboardState: Sendable {
     self.problem = problem
     // What lies over the panels stays, and says why there is nothing beneath it.
     if snapshot != nil, !dialogs.isEmpty { tell("Your store cannot be used now; what you type is still here, and saving it opens the store again if it can be. \(problem.last ?? "")") }
+    wasActive = snapshot.map(\.crisis.isActive) ?? wasActive
     (snapshot, past, pausedAt, traffic) = (nil, [], nil, [])
   }
 
   /// The store was opened (again).
-  package mutating func found() { (problem, isInJournal) = ([], false) }
+  package mutating func found() { (problem, isInJournal, wasActive) = ([], false, false) }
 
   /// Whether a crisis was raised at this screen that nobody has ended, as far as is known: a store that is locked or full
   /// does not show it.
   package var isRaisedHere: Bool { delivery.map { $0.word != .noWay } ?? false || snapshot == nil && isInJournal }
 
   /// Whether a crisis is known to be active: from the store, or because it was raised here.
-  package var isCrisisKnown: Bool { snapshot?.crisis.isActive ?? false || isRaisedHere }
+  package var isCrisisKnown: Bool { snapshot?.crisis.isActive ?? wasActive || isRaisedHere }
 
   /// Something became known of a crisis that was raised here.
   package mutating func note(_ delivery: CrisisDelivery) { if self.delivery != nil { self.delivery = delivery } }
@@ -203,7 +205,7 @@ package struct DashboardState: Sendable {
   ///   - words: What came of it; `nil` where none was active.
   ///   - isOver: Whether it is; otherwise it is still being tried.
   package mutating func resolved(_ words: String?, isOver: Bool) {
-    if isOver { (delivery, isInJournal) = (nil, false) }
+    if isOver { (delivery, isInJournal, wasActive) = (nil, false, false) }
     tell(words ?? "No crisis was active here.")
   }
 
@@ -229,7 +231,7 @@ package struct DashboardState: Sendable {
   }
 
   package mutating func update(_ new: Snapshot) {
-    let hadCrisis = snapshot?.crisis.isActive ?? false
+    let (hadCrisis, latest) = (snapshot?.crisis.isActive ?? false, snapshot?.crisis.latest ?? "")
     snapshot = new
     if new.moment.uptime > now.uptime { now = new.moment }
     let total = new.sync.bytesUp + new.sync.bytesDown
@@ -237,7 +239,11 @@ package struct DashboardState: Sendable {
     if traffic.count > 240 { traffic.removeFirst() }
     lastTraffic = total
     keepForLater(new)
-    if new.crisis.isActive, !hadCrisis, !dialogs.contains(.crisis) { dialogs.append(.crisis) }
+    // Each cry is a new one, also while an earlier one is still open, and no screen stays dark for it.
+    if new.crisis.isActive, !hadCrisis || new.crisis.latest != latest {
+      (isBlank, crisisOffset) = (false, 0)
+      if !dialogs.contains(.crisis) { dialogs.append(.crisis) }
+    }
     if hadCrisis, !new.crisis.isActive {
       (crisisRaised, delivery) = (nil, nil)
       dialogs.removeAll { $0 == .crisis || $0 == .confirmResolve }
@@ -315,18 +321,37 @@ package struct DashboardState: Sendable {
   /// First the screen, then everything else.
   mutating func raiseCrisis(_ level: CrisisLevel = .severe, source: String = "person") -> [Intent] {
     isBlank = false
-    crisisOffset = 0
     crisisRaised = now.uptime
     untimed[.crisisScreen] = now.uptime
-    dialogs.removeAll { $0 == .crisis }
-    dialogs.append(.crisis)
+    showCrisis()
     delivery = CrisisDelivery()
     return [.activateCrisis(level: level, source: source)]
   }
 
+  /// Opens the crisis screen, at its beginning.
+  mutating func showCrisis() {
+    crisisOffset = 0
+    dialogs.removeAll { $0 == .crisis }
+    dialogs.append(.crisis)
+  }
+
   mutating func quit() -> [Intent] {
+    if let open = leavesOpen, askedToQuit.map({ now.uptime > $0 + Self.quitNanoseconds }) ?? true {
+      askedToQuit = now.uptime
+      tell("\(open) The same key again leaves all the same.")
+      return []
+    }
     isFinished = true
     return [.quit]
+  }
+
+  /// What would not be done, or would be lost, if the program ended now.
+  private var leavesOpen: String? {
+    if !saving.isEmpty { return "What you wrote is not saved yet." }
+    let waiting = snapshot?.crisis.tellings.filter(\.state.isDue).map { CellText.clean($0.name) } ?? []
+    if snapshot?.crisis.isActive ?? false, !waiting.isEmpty { return "\(waiting.joined(separator: ", ")) \(waiting.count == 1 ? "has" : "have") not been told yet; Enter on the crisis screen tells now." }
+    if let delivery, !delivery.isComplete, delivery.word != .noWay { return "The crisis has not reached \(delivery.relay.isDone ? "the disk" : "the relay") yet; it is still being tried." }
+    return unfinished.values.contains { !$0.isEmpty } ? "Something you began is not saved." : nil
   }
 
   private mutating func press(_ key: Key, inPanels: Void) -> [Intent] {

@@ -60,7 +60,7 @@ extension DashboardState {
   private mutating func crisis(_ key: Key) -> [Intent] {
     switch key {
     case .character("u") where canUndoCrisis: return takeBack()
-    case .down, .character("j"), .pageDown: crisisOffset = min(crisisOffset + 3, Limits.listEntries * 8)
+    case .down, .character("j"), .pageDown: crisisOffset = min(crisisOffset + 3, CrisisScreen.lastOffset(self))
     case .up, .character("k"), .pageUp: crisisOffset = max(0, crisisOffset - 3)
     case .character("p"):
       // A session is never interrupted by itself; its progress is kept, and Enter takes it up again.
@@ -201,7 +201,7 @@ extension DashboardState {
 
   /// Opens what was left half-written, or a new one.
   mutating func begin(_ dialog: Dialog) {
-    guard let key = dialog.subject, let left = unfinished.removeValue(forKey: key) else { return dialogs.append(dialog) }
+    guard let key = dialog.subject, let left = unfinished[key]?.popLast() else { return dialogs.append(dialog) }
     dialogs.append(left)
     tell("Here is what you had begun.")
   }
@@ -209,7 +209,7 @@ extension DashboardState {
   /// Esc leaves what is half-written; it does not throw it away.
   private mutating func setAside(_ dialog: Dialog) {
     guard let key = dialog.subject, dialog.hasWords else { return }
-    unfinished[key] = dialog
+    unfinished[key, default: []].append(dialog.detached)
     tell("Not saved. What you have written so far stays here until this program ends: begin the same again to go on.")
   }
 
@@ -308,7 +308,7 @@ extension DashboardState {
       _ = replaceTop(.questionnaire(questionnaire))
       guard isAccepted else { return [] }
       if offer.level > .none { return raiseCrisis(offer.level, source: "detection") }
-      dialogs.append(.crisis)
+      showCrisis()
       return []
     }
     if questionnaire.isComplete {

@@ -100,7 +100,7 @@ extension DashboardState {
       dialogs.append(.conflict(ConflictDialog(conflict)))
       return [.look(record: conflict.record.description, field: conflict.field)]
     case .sessions: dialogs.append(.practice)
-    case .crisis: dialogs.append(.crisis)
+    case .crisis: showCrisis()
     case .sync, .devices, .quota, .guarantees, .events: isZoomed.toggle()
     }
     return []

@@ -237,7 +237,7 @@ package final class FolderRelay: Relay {
       let chunk = try log(stream).read(from: position, isOwn: false).0
       frames += chunk.frames
       position = chunk.positions[chunk.frames.count]
-      if chunk.isAtEnd || chunk.frames.isEmpty { return frames }
+      if chunk.isAtEnd || chunk.frames.isEmpty || position.offset > Limits.searchedBytes { return frames }
     }
   }
 
@@ -353,7 +353,10 @@ package final class FolderRelay: Relay {
   package func notices(on board: String, after number: UInt64) throws(RelayError) -> [RelayNotice] {
     try check()
     let folder = root + "/boards/" + board
-    let numbers = (try names(in: folder) ?? []).compactMap { name in UInt64(name).flatMap { "\($0)" == name ? $0 : nil } }
+    // Anybody who may write there can make any name: a number that nobody counts up to is no notice.
+    let numbers = (try names(in: folder) ?? []).compactMap { name in
+      UInt64(name).flatMap { "\($0)" == name && $0 <= Limits.notices ? $0 : nil }
+    }
     var notices = [RelayNotice]()
     for number in numbers.filter({ $0 > number }).sorted() {
       guard let sealed = try contents(folder + "/\(number)", limit: Limits.frameBytes) else { continue }

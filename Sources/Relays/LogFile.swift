@@ -145,7 +145,33 @@ struct LogFile {
     guard let descriptor = try open(O_RDONLY) else { return [] }
     defer { close(descriptor) }
     var status = stat()
-    guard fstat(descriptor, &status) == 0, let bytes = Self.bytes(of: descriptor, at: 0, count: Int(status.st_size)) else { return [] }
+    guard fstat(descriptor, &status) == 0 else { return [] }
+    var (frames, at, left) = ([[UInt8]](), 0, Limits.searchedBytes)
+    // Somebody may have made it as large as they like, with nothing in it.
+    while at < Int(status.st_size), left > 0, let data = Self.data(in: descriptor, from: at) {
+      guard let bytes = Self.bytes(of: descriptor, at: max(0, data - 4), count: Self.window + Limits.frameBytes + 4), !bytes.isEmpty else { break }
+      frames += Self.frames(in: bytes, beginning: beginning, within: Self.window)
+      at = max(0, data - 4) + Self.window
+      left -= Self.window
+    }
+    return frames
+  }
+
+  private static let window = 8 * 1_024 * 1_024
+
+  /// Where the next bytes lie that somebody has written; holes are passed over where the file system tells of them.
+  private static func data(in descriptor: Int32, from offset: Int) -> Int? {
+    #if os(Linux)
+      let found = lseek(descriptor, off_t(offset), 3)  // SEEK_DATA
+      if found < 0 { return errno == ENXIO ? nil : offset }
+      return Int(found)
+    #else
+      return offset
+    #endif
+  }
+
+  /// - Parameter limit: Frames count that begin before it.
+  private static func frames(in bytes: [UInt8], beginning: [UInt8], within limit: Int) -> [[UInt8]] {
     var starts = [Int]()
     var at = 4
     while at + beginning.count <= bytes.count {
@@ -157,6 +183,7 @@ struct LogFile {
       at += beginning.count
     }
     return starts.enumerated().compactMap { index, start in
+      guard start - 4 < limit else { return nil }
       let length = Int(UInt32(bigEndianBytes: bytes[start - 4..<start]))
       // Where the next one begins inside of it, it was cut off.
       let end = index + 1 < starts.count ? starts[index + 1] - 4 : bytes.count

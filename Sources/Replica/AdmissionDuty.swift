@@ -33,6 +33,12 @@ package struct AdmissionDuty: Sendable {
     case deliver(Admission)
     /// The newcomer was heard of: the mailbox is done with.
     case finish(Admission)
+
+    package var admission: Admission {
+      switch self {
+      case .deliver(let admission), .finish(let admission): admission
+      }
+    }
   }
 
   private var waiting: [Admission] = []

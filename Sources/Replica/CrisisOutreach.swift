@@ -72,18 +72,25 @@ package struct CrisisOutreach {
     var notice = notice
     notice.marks = Set(activations.prefix(Limits.noticeActivations).map(board.mark))
     notice.about = NoticeSubject(device: ring.device, activations: activations).sealed(ring.account, using: &random)
-    var last: UInt64 = 0
+    var (last, told): (UInt64, [(device: DeviceID, marks: Set<[UInt8]>)]) = (0, [])
+    var ended = Set<[UInt8]>()
     for _ in 0..<Limits.noticeAttempts {
       for found in try relay.notices(on: board.name, after: last) {
         last = found.number
-        guard let other = board.open(found.sealed, number: found.number), other.kind == notice.kind,
-          other.stage == notice.stage, let subject = NoticeSubject(other.about, ring.account)
-        else { continue }
+        guard let other = board.open(found.sealed, number: found.number) else { continue }
+        if other.kind == .ended { ended.formUnion(other.marks) }
+        guard other.kind == notice.kind, other.stage == notice.stage, let subject = NoticeSubject(other.about, ring.account) else { continue }
         if !Set(subject.activations).isDisjoint(with: activations) {
-          return subject.device == ring.device ? .done : .doneElsewhere
+          told.append((subject.device, other.marks))
+          continue
         }
         if isPatient, try subject.activations.contains(where: { try !hasArrived($0) }) { return .early }
       }
+      // What was told there as over, by a device that knows more, is not what is told now.
+      told.removeAll { $0.marks.isSubset(of: ended) }
+      if let found = told.first { return found.device == ring.device ? .done : .doneElsewhere }
+      notice.marks.subtract(ended)
+      if notice.marks.isEmpty, !ended.isEmpty { return .doneElsewhere }
       let sealed = board.seal(notice, number: last + 1, using: &random)
       if try relay.putNotice(sealed, board: board.name, number: last + 1) { return .done }
     }
@@ -167,9 +174,10 @@ package struct CrisisOutreach {
   ) throws(RelayError) -> Arrival {
     var arrival = Arrival.unopened
     for board in contact.links.compactMap({ SecretLink($0).map { NoticeBoard($0) } }) {
-      let marks = Set((crisis?.activations ?? []).map { board.mark($0.id) })
-      for found in try relay.notices(on: board.name, after: 0) {
-        guard let notice = board.open(found.sealed, number: found.number) else { continue }
+      var marks = Set((crisis?.activations ?? []).map { board.mark($0.id) })
+      let notices = try relay.notices(on: board.name, after: 0).compactMap { board.open($0.sealed, number: $0.number) }
+      for notice in notices where notice.kind == .ended { marks.subtract(notice.marks) }
+      for notice in notices {
         let isAbout = !notice.marks.isDisjoint(with: marks)
         switch notice.kind {
         case .following: arrival.rise(to: .followed)

@@ -21,12 +21,22 @@ extension EffectPerformer {
     return .applied(stream, isAtEnd: chunk.isAtEnd && frames.count == chunk.frames.count, outcome)
   }
 
+  /// Authentic writes about the crisis in frames of a file, without the store: it may be locked.
+  ///
+  /// Where they belong in their streams is not looked at. An activation counts across a gap, and what takes one back
+  /// names it.
+  package func glance(_ frames: [[UInt8]], from file: RelayStream) -> [Operation] {
+    let intake = Intake<Store.Transaction>(
+      file: file, tags: tags, sealer: sealer, ring: ring, limit: 0, current: nil, members: members, outcome: ApplyOutcome(next: .start))
+    return frames.flatMap(intake.glance)
+  }
+
   /// Takes frames in, in one transaction; what cannot be taken is counted.
   ///
   /// - Parameter file: The file of the relay that they lie in, or would lie in.
   package mutating func take(_ frames: [[UInt8]], from file: RelayStream, limit: UInt64, _ outcome: inout ApplyOutcome) throws {
     let (sealer, ring, before, entryCount) = (sealer, ring, members, entryCount)
-    let (result, members, count) = try store.write { transaction -> (ApplyOutcome, Members, Int) in
+    let (result, members, count) = try store.write(within: file.channel.lane == .crisis ? Self.crisisPatience : Self.patience) { transaction -> (ApplyOutcome, Members, Int) in
       // Another part of this device may have admitted somebody since the members were read.
       let count = try transaction.membershipCount()
       let known = count == entryCount ? before : Members(rootKey: ring.account.rootKey, trusted: try transaction.membership())
@@ -83,6 +93,15 @@ private struct Intake<Transaction: StoreTransaction> {
     return file.isCarried || tag == file.tag ? tags[tag] : nil
   }
 
+  func glance(_ frame: [UInt8]) -> [Operation] {
+    guard let header = try? BatchHeader(frame: frame), let author = author(header), let keys = members.keys(of: author),
+      let stream = StreamKey(device: author, incarnation: header.incarnation, channel: file.channel).id,
+      let opened = try? sealer.open(frame, keys: keys), case .operations(let content) = opened.content,
+      let operations = try? OperationCodec.decode(content, .run(stream: stream, first: header.first))
+    else { return [] }
+    return operations.filter { $0.record == crisis && (!opened.isEmergency || mayBeSaidInEmergency($0)) }
+  }
+
   mutating func take(_ frame: [UInt8], _ ledger: inout Ledger<Transaction>) throws {
     guard let header = try? BatchHeader(frame: frame), let author = author(header), let keys = members.keys(of: author) else {
       outcome.bad += 1
@@ -128,6 +147,10 @@ private struct Intake<Transaction: StoreTransaction> {
   private mutating func take(
     _ opened: OpenedBatch, _ batch: StoredBatch, at place: Ledger<Transaction>.Place, _ ledger: inout Ledger<Transaction>
   ) throws {
+    guard batch.first > 0 else {
+      outcome.bad += 1
+      return
+    }
     guard batch.count > 0, batch.count <= UInt64(Limits.operationsPerBatch), batch.first < Limits.sequences else {
       outcome.newer += 1
       return

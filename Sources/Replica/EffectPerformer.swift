@@ -21,6 +21,10 @@ package struct EffectPerformer<Store: ReplicaStore> {
   let sealer: BatchSealer
   let cutter: BatchCutter
   package let ownTag: BlindTag
+  /// How long a lock of the store is waited for, in milliseconds: who exchanges also has to hear.
+  package static var patience: Int { 1_000 }
+  /// Of what is about a crisis; it is tried again at once, and shown meanwhile.
+  static var crisisPatience: Int { 200 }
   /// Entries in the store when the members were read.
   var entryCount: Int
 
@@ -97,7 +101,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
   package func cut(
     _ lane: Lane, counted: Bool, _ now: Moment, _ random: inout some RandomNumberGenerator
   ) throws -> ReplicaEvent {
-    let report = try store.write { transaction in
+    let report = try store.write(within: Self.patience) { transaction in
       let sealed = try cutter.cut(lane, in: &transaction, using: &random)
       if counted, sealed != nil { try transaction.countSyncOperation(onDay: now.wall / millisecondsPerDay) }
       return try transaction.ownReport(of: ring)
@@ -125,7 +129,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
   }
 
   private func release(_ limit: UInt64) throws -> ReplicaEvent {
-    try store.write { transaction in
+    try store.write(within: Self.patience) { transaction in
       let changes = try transaction.withLedger { try $0.releaseDue(wall: limit) }
       return .released(changes, nextDue: try transaction.nextDue())
     }
@@ -133,7 +137,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
 
   /// Signs that lives of this store are over, so that nobody has to be told any more how far they have come.
   private func closeLives(_ now: Moment, _ random: inout some RandomNumberGenerator) throws -> OwnReport {
-    try store.write { transaction in
+    try store.write(within: Self.patience) { transaction in
       guard let current = try transaction.incarnation() else { return try transaction.ownReport(of: ring) }
       // One that goes on after it was closed belongs to a copy that is alive: it is not closed again.
       let lives = try transaction.openLives(of: ring, except: current).filter { $0.value.state == .open }
@@ -213,7 +217,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
   private func lacks(of file: RelayStream, _ seen: SeenStreams) throws -> [Carriage.Lack] {
     guard let device = tags[file.tag] else { return [] }
     return try store.read { transaction in
-      let early = try transaction.early(of: device, file.channel).filter { !seen.holds($0.stream, $0.cursor) }
+      let early = try transaction.early(of: device, file.channel).filter { $0.first > 0 && !seen.holds($0.stream, $0.cursor) }
       return try early.map { Carriage.Lack(stream: $0.stream, after: $0.first - 1, isEarly: true) } + transaction.allHeads(of: device, channel: file.channel).flatMap { stream, heads in
         try heads.filter { $0.batched > 0 }.compactMap { head -> Carriage.Lack? in
           if seen.has(stream, head.cursor) { return nil }

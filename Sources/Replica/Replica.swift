@@ -85,6 +85,8 @@ package struct Replica: Sendable {
     package var nextDue: UInt64?
     package var tier = Tier.selfHosted
     package var usedToday = 0
+    /// The last presence that this run has written; 0 where it has written none.
+    package var counter: UInt64 = 0
 
     package init(members: [BlindTag: DeviceID], own: OwnReport, heads: [StreamKey: [StreamCursor]]) {
       (self.members, self.own, self.heads) = (members, own, heads)
@@ -108,7 +110,7 @@ package struct Replica: Sendable {
     pacing = Pacing(tier: beginning.tier)
     pacing.usedToday = beginning.usedToday
     // Another run of this device must not be taken for this one when its presence is echoed late.
-    presence.counter = now.wall
+    presence.counter = max(now.wall, beginning.counter)
   }
 
   /// A replica before this one was left behind in a call that does not return: the relay is asked again later, and
@@ -118,6 +120,9 @@ package struct Replica: Sendable {
     relay.retryAt = now.uptime &+ UInt64(1 << min(max(0, abandoned - 1), 6)) &* 1_000_000_000
     wantsSurvey = false
   }
+
+  /// The last presence that was written.
+  package var presenceCounter: UInt64 { presence.counter }
 
   /// Every other device.
   package var others: [DeviceID] { Set(tags.values).filter { $0 != device }.sorted() }

@@ -232,8 +232,15 @@ package protocol ReplicaStore: AnyObject {
   associatedtype Transaction: StoreTransaction
 
   /// Runs `body`; commits durably when it returns, rolls back when it throws.
-  func write<Result>(_ body: (inout Transaction) throws -> Result) throws -> Result
+  ///
+  /// - Parameter milliseconds: How long a lock of another program is waited for; `nil` for as long as a person waits.
+  func write<Result>(within milliseconds: Int?, _ body: (inout Transaction) throws -> Result) throws -> Result
   func read<Result>(_ body: (Transaction) throws -> Result) throws -> Result
+}
+
+extension ReplicaStore {
+  /// As ``write(within:_:)``, for who can wait.
+  package func write<Result>(_ body: (inout Transaction) throws -> Result) throws -> Result { try write(within: nil, body) }
 }
 
 extension StoreTransaction {

@@ -62,7 +62,7 @@ package final class MemoryStore: ReplicaStore {
     synced = contents
   }
 
-  package func write<Result>(_ body: (inout MemoryTransaction) throws -> Result) throws -> Result {
+  package func write<Result>(within milliseconds: Int?, _ body: (inout MemoryTransaction) throws -> Result) throws -> Result {
     if isFull { throw DiskFull() }
     var transaction = MemoryTransaction(contents: committed, mustBegin: mustBegin)
     let result = try body(&transaction)

@@ -69,7 +69,7 @@ extension StorageError: ActionableError {
     case .uncertain(let path):
       "The disk with \(path) failed while the change was being saved: it may be there, or not. Everything saved before is intact."
     case .locked(let path):
-      "The change was not saved: another program held \(path) for 10 seconds. Nothing was lost."
+      "The change was not saved: another program holds \(path). Nothing was lost."
     case .newerVersion(let path, let found, let supported):
       "\(path) has format \(found); this version reads up to \(supported). It was not changed."
     case .damaged(let path): "\(path) is damaged. It was not changed."

@@ -23,6 +23,8 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   private let isProved = Mutex(false)
   /// How long a lock of another program is waited for, in seconds.
   private static let patience: TimeInterval = 10
+  private static let millisecondsOfOneTry = 20
+  private static let pauseBetweenTries: Int32 = 3
 
   // MARK: Making
 
@@ -200,22 +202,29 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
   /// Runs a transaction that may write.
   ///
+  /// - Parameter milliseconds: How long a lock of another program is waited for; `nil` for ten seconds.
   /// - Throws: ``StorageError``, and what `body` throws; then nothing was changed.
-  package func write<Result>(_ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
-    try write(within: nil, body)
+  package func write<Result>(within milliseconds: Int?, _ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
+    let end = fm_uptime_ns() &+ UInt64(milliseconds ?? Int(Self.patience * 1_000)) * 1_000_000
+    while true {
+      var hasBegun = false
+      do { return try writeOnce { hasBegun = true; return try body(&$0) } } catch StorageError.locked(let path) {
+        // Between the tries other threads of this process read: a lock holds up who writes, and nobody else.
+        guard !hasBegun, fm_uptime_ns() < end else { throw StorageError.locked(path) }
+        fm_pause_ms(Self.pauseBetweenTries)
+      }
+    }
   }
 
-  /// As ``write(_:)``, for who cannot wait.
-  ///
-  /// - Parameter milliseconds: How long a lock of another program is waited for.
-  package func write<Result>(within milliseconds: Int?, _ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
+  /// One try, that waits for a lock of another program only for a moment.
+  private func writeOnce<Result>(_ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
     try Self.translating(home) {
       // IMMEDIATE: the write lock is taken before anything is read, so that sequence numbers are
       // drawn from what is really the end of the log, also with other processes at work.
       try queue.writeWithoutTransaction { database in
         guard isInPlace else { throw StorageError.replaced(home.path) }
-        let mustReset = try Self.wait(milliseconds, database)
-        defer { if mustReset { _ = try? Self.wait(Int(Self.patience * 1_000), database) } }
+        try Self.wait(Self.millisecondsOfOneTry, database)
+        defer { try? Self.wait(Int(Self.patience * 1_000), database) }
         var written: (life: Incarnation, operations: UInt64)?
         let result = try database.transaction("BEGIN IMMEDIATE") {
           let continuity = try continuity(database)
@@ -241,13 +250,9 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     return Continuity(mustBegin: !isProved)
   }
 
-  /// Sets how long a lock of another program is waited for.
-  ///
-  /// - Returns: Whether anything was set.
-  private static func wait(_ milliseconds: Int?, _ database: Database) throws -> Bool {
-    guard let milliseconds else { return false }
-    try database.execute(sql: "PRAGMA busy_timeout = \(milliseconds)")
-    return true
+  /// Sets how long SQLite waits for a lock of another program.
+  private static func wait(_ milliseconds: Int, _ database: Database) throws {
+    _ = try Int.fetchOne(database.cachedStatement(sql: "PRAGMA busy_timeout = \(milliseconds)"))
   }
 
   package func read<Result>(_ body: (SQLiteTransaction) throws -> Result) throws -> Result { try read(within: nil, body) }
@@ -256,8 +261,8 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   package func read<Result>(within milliseconds: Int?, _ body: (SQLiteTransaction) throws -> Result) throws -> Result {
     try Self.translating(home) {
       try queue.unsafeRead { database in
-        let mustReset = try Self.wait(milliseconds, database)
-        defer { if mustReset { _ = try? Self.wait(Int(Self.patience * 1_000), database) } }
+        if let milliseconds { try Self.wait(milliseconds, database) }
+        defer { if milliseconds != nil { try? Self.wait(Int(Self.patience * 1_000), database) } }
         return try database.transaction("BEGIN DEFERRED") {
           try body(SQLiteTransaction(database, seals, try continuity(database)))
         }

@@ -9,31 +9,38 @@ struct AdmissionStep {
   let store: Store
   let relay: any Relay
 
-  /// - Returns: Whether the admission has ended.
+  enum Outcome {
+    case waiting
+    case ended
+    /// It was refused there, and the newcomer is a member no more.
+    case refused
+  }
+
+  /// - Returns: What became of the admission.
   /// - Throws: ``RelayError``, ``StorageError``; it is tried again.
   func perform(
     _ step: AdmissionDuty.Step, _ performer: inout EffectPerformer<Store>, _ now: Moment,
     _ random: inout some RandomNumberGenerator
-  ) throws -> Bool {
+  ) throws -> Outcome {
     switch step {
     case .deliver(let admission):
       guard let code = try? InvitationCode(admission.code) else { return try end(admission, nil) }
       if let refusal = try relay.mail(in: code.mailbox, slot: EnrolmentSlot.refusal.rawValue), code.isRefusal(refusal, .refusal) {
-        _ = try performer.retract(admission.device, now: now, using: &random) { try $0.removeAdmission(of: admission.device) }
+        let isRetracted = try performer.retract(admission.device, now: now, using: &random) { try $0.removeAdmission(of: admission.device) }
         try? relay.removeMailbox(code.mailbox)
-        return true
+        return isRetracted ? .refused : .ended
       }
       do { try relay.putMail(admission.sealed, mailbox: code.mailbox, slot: EnrolmentSlot.admission.rawValue) } catch .taken {
         // Somebody who knows the code has put something else there: the newcomer sees that it does not open.
       }
-      return false
+      return .waiting
     case .finish(let admission): return try end(admission, try? InvitationCode(admission.code))
     }
   }
 
-  private func end(_ admission: Admission, _ code: InvitationCode?) throws -> Bool {
-    try store.write { try $0.removeAdmission(of: admission.device) }
+  private func end(_ admission: Admission, _ code: InvitationCode?) throws -> Outcome {
+    try store.write(within: DriverLoop.patience) { try $0.removeAdmission(of: admission.device) }
     if let code { try? relay.removeMailbox(code.mailbox) }
-    return true
+    return .ended
   }
 }

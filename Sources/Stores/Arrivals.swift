@@ -8,7 +8,7 @@ import Therapy
 enum Arrivals {
   /// - Returns: Whether something was written here.
   static func settle(_ changes: [AppliedChange], _ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState) throws -> Bool {
-    let actions = Actions(store)
+    let actions = Actions(store, patience: DriverLoop.patience)
     var hasWritten = false
     for id in Set(changes.filter { $0.kind == RecordCatalogue.session.kind }.map(\.record)).sorted() {
       guard let session = try actions.session(id) else { continue }

@@ -15,8 +15,10 @@ struct CrisisDuty: Sendable {
   private(set) var arrivals: [RecordID: CrisisOutreach.Arrival] = [:]
   private var nextReading: UInt64?
   private var shownElsewhere: OperationID?
-  /// Whether a crisis was active at the last look, and whether anybody had been told of it.
+  /// Whether a crisis was active at the last look, and whether anybody was told of it since it is.
   private var before = (isActive: false, isTold: false)
+  /// A crisis is over of which nobody was told, as far as is known; the boards are looked at before that is said.
+  private var hasToldNobody = false
 
   /// How often the boards of contacts who were told are read.
   private static let readingGap: UInt64 = 2_000_000_000
@@ -25,6 +27,11 @@ struct CrisisDuty: Sendable {
 
   /// Uptime at which there is something to do although nothing changes; `nil` while there is not.
   var due: UInt64? { [watch.due, nextReading, lookAt].compactMap { $0 }.min() }
+
+  /// Takes in what has come: what was told leaves the crisis together with its end.
+  mutating func note(_ changes: [AppliedChange]) {
+    if changes.contains(where: { $0.kind == RecordCatalogue.crisis.kind && $0.field == "told" }) { before.isTold = true }
+  }
 
   /// The crisis may be another one. What has to be done about it has seconds: the processor belongs to
   /// those who still have to draw it.
@@ -52,19 +59,17 @@ struct CrisisDuty: Sendable {
   /// - Parameter relay: `nil` where another process of this device exchanges: then it only looks.
   /// - Throws: ``StorageError``. A relay that does not answer is asked again later.
   mutating func perform(_ store: Store, _ replica: Replica, relay: (any Relay)?, pingPath: String, _ now: Moment) throws -> Result {
-    let actions = Actions(store)
+    let actions = Actions(store, patience: DriverLoop.patience)
     let (crisis, contacts) = try store.read { (CrisisState(try $0.record(actions.crisisRecord)), try SafetyPlan.contacts($0)) }
     lookAt = nil
     let kept = try watch.follow(crisis, now) { try store.read { try $0.crisisSeen() }.map(CrisisWatch.Kept.init) }
-    if let kept { try store.write { try $0.setCrisisSeen(kept.activation, wall: kept.wall) } }
+    if let kept { try store.write(within: DriverLoop.patience) { try $0.setCrisisSeen(kept.activation, wall: kept.wall) } }
     let duties = watch.look(
       crisis, contacts: contacts, own: replica.device, others: replica.others,
       isHere: { replica.peers.state(of: $0, now: now.uptime) == .here }, now: now)
     var result = Result(isActive: crisis.isActive)
-    if before.isActive, !crisis.isActive, !before.isTold, contacts.contains(where: \.isInvited) {
-      result.news.append("the crisis is over; as far as this device knows, none of your contacts was told of it")
-    }
-    before = (crisis.isActive, crisis.isActive && !crisis.told.isEmpty)
+    if before.isActive, !crisis.isActive { hasToldNobody = !before.isTold }
+    before = (crisis.isActive, crisis.isActive && (before.isTold || !crisis.told.isEmpty))
     guard let relay else { return result }
     if crisis.isActive, let kept = try store.read({ try $0.crisisShown() }), kept != shownElsewhere {
       (shownElsewhere, result.shown) = (kept, kept)
@@ -89,18 +94,22 @@ struct CrisisDuty: Sendable {
     switch duty {
     case .tell(let id):
       guard let contact = contacts.first(where: { $0.record == id }) else { return }
+      // Also where this fails one of their links may have been told.
+      before.isTold = true
       let outcome = try outreach.tell(contact, of: crisis, wall: now.wall, using: &random)
       if outcome == .early { return watch.postpone(until: now.uptime + Self.retryGap) }
-      before.isTold = true
       guard try actions.noteTold(id, pinging: pingPath) else { return }
       result.hasWritten = true
       if outcome == .done { result.news.append("an alert lies at the link of \(contact.name)") }
     case .end:
       for contact in contacts where contact.isInvited {
         guard try outreach.end(contact, in: crisis, wall: now.wall, using: &random) else { continue }
+        hasToldNobody = false
         result.news.append("that it is over lies at the link of \(contact.name)")
       }
       watch.didEnd()
+      if hasToldNobody { result.news.append("the crisis is over; as far as this device knows, none of your contacts was told of it") }
+      hasToldNobody = false
     case .take(let stage):
       switch try outreach.take(stage, of: crisis, wall: now.wall, using: &random) {
       case .early: watch.postpone(until: now.uptime + Self.retryGap)

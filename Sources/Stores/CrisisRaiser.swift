@@ -16,40 +16,48 @@ package final class CrisisRaiser: Sendable {
     var savedAt: UInt64?
     var operation: OperationID?
     var isOver = false
-    /// What this raiser carries.
+    /// What this raiser carries, and the journal that sealed it.
     var frames: [[UInt8]] = []
+    var journal: EmergencyJournal?
   }
   private let home: HomeFolder
   /// `nil` where the store cannot be opened, or not yet.
   private let store: Store?
   private let relay: @Sendable () -> (any Relay)?
+  /// As it was when the program began: a home may be moved away under it.
+  private let remembered: EmergencyJournal?
   private let state = Mutex(State())
   private let changed = Latch()
+  private let telling = Mutex(())
   private let update: @Sendable (CrisisDelivery) -> Void
 
   /// - Parameters:
+  ///   - remembered: The emergency journal as it was known before, should the home be gone.
   ///   - relay: The relay in whose crisis lane this device writes; asked for on a thread of its own.
   ///   - update: Is told of everything that becomes known, on any thread.
   package init(
-    home: HomeFolder, store: Store?, relay: (@Sendable () -> (any Relay)?)? = nil,
+    home: HomeFolder, store: Store?, remembered: EmergencyJournal? = nil, relay: (@Sendable () -> (any Relay)?)? = nil,
     update: @escaping @Sendable (CrisisDelivery) -> Void = { _ in }
   ) {
-    (self.home, self.store, self.update) = (home, store, update)
-    self.relay = relay ?? { EmergencyJournal(home)?.relay() }
+    (self.home, self.store, self.remembered, self.update) = (home, store, remembered, update)
+    self.relay = relay ?? { (EmergencyJournal(home) ?? remembered)?.relay() }
   }
+
+  private var journal: EmergencyJournal? { EmergencyJournal(home) ?? remembered }
 
   /// How far it has come.
   package var delivery: CrisisDelivery { state.withLock { $0.delivery } }
   /// Microseconds since 1970 at which it was durable here.
   package var savedAt: UInt64? { state.withLock { $0.savedAt } }
   package var operation: OperationID? { state.withLock { $0.operation } }
+  private var sealing: EmergencyJournal? { state.withLock { $0.journal } }
 
   /// Begins; returns at once.
   ///
   /// - Returns: Whether there is any way: without an emergency key and without a store only this screen knows.
   @discardableResult
   package func raise(_ level: CrisisLevel, source: String) -> Bool {
-    if let journal = EmergencyJournal(home), let entry = try? journal.activation(level, source: source, wall: SystemClock.now.wall) {
+    if let journal, let entry = try? journal.activation(level, source: source, wall: SystemClock.now.wall) {
       carry([entry], journal)
       return true
     }
@@ -66,7 +74,10 @@ package final class CrisisRaiser: Sendable {
         return relay
       }
       do {
-        let change = try Actions(store, courier: courier).activateCrisis(level, source: source)
+        let actions = Actions(store, courier: courier)
+        let change = try actions.activateCrisis(level, source: source)
+        // It was taken back while the store was waited for.
+        if self.isOver { _ = try actions.withdrawCrisis([change.operation.id]) }
         self.saved(change.operation.id, at: change.saved)
         self.note { $0.relay = change.isAtRelay ? .done : .failed(code: "relay.unreachable") }
       } catch {
@@ -103,7 +114,7 @@ package final class CrisisRaiser: Sendable {
   package func resolve(instead problem: (any Error)? = nil, raised: [[UInt8]] = []) throws -> Resolution {
     var problem = problem
     // What no disk took is known to this program, or to the relay, which is asked while the store is.
-    let lookup = Self.lookup(home, relay)
+    let lookup = Self.lookup(journal, relay)
     if let store {
       switch resolved(in: store) {
       case .success(let change?)?: return .resolved(change)
@@ -118,17 +129,17 @@ package final class CrisisRaiser: Sendable {
     return sent == nil ? .nothingHere : .nothing
   }
 
-  private static func lookup(_ home: HomeFolder, _ relay: @escaping @Sendable () -> (any Relay)?) -> Attempt<[[UInt8]]?> {
-    Attempt { EmergencyJournal(home).flatMap { journal in relay().flatMap { try? journal.sent($0) } } }
+  private static func lookup(_ journal: EmergencyJournal?, _ relay: @escaping @Sendable () -> (any Relay)?) -> Attempt<[[UInt8]]?> {
+    Attempt { journal.flatMap { journal in relay().flatMap { try? journal.sent($0) } } }
   }
 
   /// What this device sealed in an emergency and that lies on the relay; `nil` where it cannot be read now.
-  package func sent() -> [[UInt8]]? { Self.lookup(home, relay).answer(within: Self.relayMayTake) ?? nil }
+  package func sent() -> [[UInt8]]? { Self.lookup(journal, relay).answer(within: Self.relayMayTake) ?? nil }
 
   /// Resolves in the store, on a thread that may be left behind: a lock of another program may hold it for long.
   private func resolved(in store: Store) -> Result<Actions.CrisisChange?, any Error>? {
-    let (home, relay) = (home, relay)
-    let hasJournal = EmergencyJournal(home) != nil
+    let relay = relay
+    let hasJournal = journal != nil
     let attempt = Attempt {
       Result {
         try store.takeOverJournal(within: Self.patience)
@@ -153,7 +164,7 @@ package final class CrisisRaiser: Sendable {
   ///   - store: One that can be asked what has ended already.
   /// - Returns: Whether there was something.
   package func withdraw(_ more: [[UInt8]] = [], known store: Store? = nil) throws -> Bool {
-    guard let journal = EmergencyJournal(home) else { return false }
+    guard let journal else { return false }
     var entries = try journal.withdrawal(with: more, wall: SystemClock.now.wall)
     if let store {
       // What the store has taken over and resolved is over.
@@ -181,7 +192,8 @@ package final class CrisisRaiser: Sendable {
     }
     let open = ids.filter { !(ended ?? []).contains($0) }
     guard !open.isEmpty else { return false }
-    if let journal = EmergencyJournal(home) {
+    // Another home may lie in its place by now.
+    if let journal = raised.compactMap(\.sealing).last ?? journal {
       let entries = try journal.withdrawal(with: raised.flatMap(\.frames), wall: SystemClock.now.wall).filter { entry in
         entry.operation.replaces.contains(where: open.contains)
       }
@@ -202,7 +214,7 @@ package final class CrisisRaiser: Sendable {
   }
 
   private func carry(_ entries: [EmergencyJournal.Entry], _ journal: EmergencyJournal) {
-    state.withLock { ($0.operation, $0.frames) = (entries.first?.operation.id, entries.map(\.frame)) }
+    state.withLock { ($0.operation, $0.frames, $0.journal) = (entries.first?.operation.id, entries.map(\.frame), journal) }
     note { ($0.disk, $0.relay) = (.underWay, .underWay) }
     if journal.location.isPrivate(to: home) { note { $0.isRelayPrivate = true } }
     let (home, store, relay) = (home, store, relay)
@@ -287,12 +299,13 @@ package final class CrisisRaiser: Sendable {
   }
 
   private func note(_ change: (inout CrisisDelivery) -> Void) {
-    let (delivery, isNews) = state.withLock { state in
+    let isNews = state.withLock { state in
       let before = state.delivery
       change(&state.delivery)
-      return (state.delivery, state.delivery != before)
+      return state.delivery != before
     }
-    if isNews { update(delivery) }
+    // Told in order: the last that is told is how it stands.
+    if isNews { telling.withLock { _ in update(delivery) } }
     changed.open()
   }
 

@@ -13,6 +13,8 @@ extension ReplicaDriver {
     package var exchangedElsewhere: @Sendable () -> Void = {}
     /// The driver has ended by itself: its store is not there any more.
     package var ended: @Sendable (any Error) -> Void = { _ in }
+    /// The store means another relay than this driver uses: a person has said so, in another program.
+    package var moved: @Sendable () -> Void = {}
     package init() {}
   }
 

@@ -14,13 +14,23 @@ extension DriverLoop {
   /// The other devices learn that it is on a screen here, from whichever process exchanges.
   func show(_ activation: OperationID) throws {
     if isLeader { return events.insert(.shown(activation), at: 0) }
-    try store.write { try $0.setCrisisShown(activation) }
+    try store.write(within: Self.patience) { try $0.setCrisisShown(activation) }
     store.pingOthers(except: peers.path)
+  }
+
+  /// What the store could not take in about a crisis is shown all the same.
+  func glance(at effect: ReplicaEffect) {
+    guard case .apply(let stream, let chunk, _, _) = effect, stream.channel.lane == .crisis,
+      live.glimpse.take(performer.glance(chunk.frames, from: stream))
+    else { return }
+    (crisisIsNews, needsPublishing) = (true, true)
+    live.add(.alarm, "something about a crisis has come: it is shown, and this device saves it as soon as its store can be written", SystemClock.now)
   }
 
   func crisisChanged(_ changes: [AppliedChange]) {
     (crisisIsNews, needsPublishing) = (true, true)
     live.duty.change(SystemClock.now)
+    live.duty.note(changes)
     live.acknowledged(changes, SystemClock.now)
     if changes.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) }
   }
@@ -57,7 +67,6 @@ extension DriverLoop {
       if let shown = result.shown { events.insert(.shown(shown), at: 0) }
       if result.hasWritten { committed(now) }
     } catch {
-      driver.shared.withLock { $0.callSince = nil }
       live.duty.postpone(now)  // a full disk, for instance
       observer.failed(error)
     }
@@ -70,7 +79,6 @@ extension DriverLoop {
       let relay = isLeader ? performer.relay : nil
       if try driver.watched(generation, { try live.review(store, replica, relay, peers.path, now) }) ?? false { committed(now) }
     } catch {
-      driver.shared.withLock { $0.callSince = nil }
       observer.failed(error)
     }
     needsPublishing = true
@@ -90,18 +98,17 @@ extension DriverLoop {
     }
     for step in steps {
       do {
-        let ended = try driver.watched(generation) { try AdmissionStep(store: store, relay: driver.relay).perform(step, &performer, now, &random) }
-        guard ended ?? false else { continue }
-        if case .finish(let admission) = step { admissions.didEnd(admission.device) }
-        if case .deliver(let admission) = step {
-          admissions.didEnd(admission.device)
+        let outcome = try driver.watched(generation) { try AdmissionStep(store: store, relay: driver.relay).perform(step, &performer, now, &random) }
+        guard let outcome, outcome != .waiting else { continue }
+        let admission = step.admission
+        admissions.didEnd(admission.device)
+        if outcome == .refused {
           live.add(.alarm, "\(names[admission.device] ?? "the new device") has refused, or its digits were not the same: it was not added. Let it in again, and compare the digits on both screens", now)
         }
         learnMembers()
         committed(now)
       } catch {
-        driver.shared.withLock { $0.callSince = nil }
-        if !(error is RelayError) { observer.failed(error) }
+          if !(error is RelayError) { observer.failed(error) }
       }
     }
   }

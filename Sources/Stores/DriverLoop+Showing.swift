@@ -53,7 +53,7 @@ extension DriverLoop {
     let status = status(now)
     var tally = live.conflicts
     do {
-      try store.write { transaction in
+      try store.write(within: Self.patience) { transaction in
         for (device, presence) in presences.sorted(by: { $0.key < $1.key }) {
           try transaction.remember(
             presence, heard: known[device]?.heardWall ?? now.wall, roundTrip: known[device]?.roundTrip)

@@ -35,6 +35,7 @@ extension DriverLoop {
       let (now, end) = (SystemClock.now.uptime, min(end, echoes.due ?? .max))
       guard wait(end <= now ? 0 : Int32(min((end - now + 999_999) / 1_000_000, 60_000))) else { return }
       listen()
+      if now >= end { return }
       // Whoever pings beside an echo tells of what is on the relay already.
       if !heard.isEmpty || isPinged && echoes.due == nil { return }
     }
@@ -72,9 +73,10 @@ extension DriverLoop {
     }
     for command in commands { perform(command, now) }
     listen()
-    if isPinged, echoes.due == nil {
+    // What was raised past the store is told by a ping alone, and not put off.
+    if isPinged { journalDue = journalDue ?? now.uptime }
+    if isPinged, echoes.due == nil || !heard.isEmpty {
       isPinged = false
-      journalDue = journalDue ?? now.uptime
       _ = noticeCommits(now, wasPinged: true)
     }
     // Ahead of the answer that is there already: the replica must know of a crisis before it chooses

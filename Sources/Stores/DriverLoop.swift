@@ -20,6 +20,9 @@ final class DriverLoop {
   var echoes = OwnEchoes()
   /// What has changed on the relay and is no event yet.
   var heard: [RelayChange] = []
+  /// What the store refused with last, and how long that is not said again.
+  private var refusal: (code: String, until: UInt64)?
+  private static let refusalGap: UInt64 = 30_000_000_000
   /// Another process has said that it wrote.
   var isPinged = false
   var (wakeAt, pollAt, lookAt): (UInt64, UInt64, UInt64) = (0, 0, 0)
@@ -55,6 +58,8 @@ final class DriverLoop {
   static let slowPoll: UInt64 = 2_000_000_000
   /// How often it is looked whether the store is still in its place.
   static let placeGap: UInt64 = 200_000_000
+  /// How long a lock of the store is waited for, in milliseconds: others have to be heard meanwhile.
+  static let patience = EffectPerformer<Store>.patience
   /// How long the journal waits before it is tried again to take it over.
   static let journalGap: UInt64 = 200_000_000
 
@@ -65,7 +70,10 @@ final class DriverLoop {
     var random = SystemRandomNumberGenerator()
     var performer = try EffectPerformer(store: store, relay: driver.relay, ring: store.ring, run: random.next())
     let name = driver.relayName
-    performer.adopting = { identity in try store.write { try $0.setRelayPlace(name, identity: identity) } }
+    performer.adopting = { identity in
+      try store.write { try $0.setRelayPlace(name, identity: identity) }
+      store.renewEmergencyPlace()
+    }
     self.performer = performer
     let now = SystemClock.now
     live = try store.read { try LiveState(tier: driver.tier, $0) }
@@ -78,9 +86,13 @@ final class DriverLoop {
   }
 
   /// A replica that knows what the store knows.
-  private static func replica(of driver: ReplicaDriver, _ performer: EffectPerformer<Store>, _ now: Moment) throws -> Replica {
+  ///
+  /// - Parameter before: The one of this run that it follows.
+  private static func replica(
+    of driver: ReplicaDriver, _ performer: EffectPerformer<Store>, after before: Replica? = nil, _ now: Moment
+  ) throws -> Replica {
     var beginning = try performer.beginning()
-    beginning.tier = driver.tier
+    (beginning.tier, beginning.counter) = (driver.tier, before?.presenceCounter ?? 0)
     (beginning.remembered, beginning.usedToday) = try driver.store.read { transaction in
       // An old round trip is no measurement of this run.
       let remembered = try SnapshotBuilder.peers(transaction.rememberedPeers()).mapValues { peer in
@@ -111,6 +123,9 @@ final class DriverLoop {
           givingWay.end()
           continue
         }
+        // Nor do they wait for the end of a long catch-up.
+        takeOverJournal(now)
+        doCrisisDuty(now)
         step(events.removeFirst(), SystemClock.now)
         continue
       }
@@ -121,6 +136,8 @@ final class DriverLoop {
       doCrisisDuty(now)
       if !live.isCrisisActive { doReviews(now) }
       doAdmissions(now)
+      // One that was left behind in one of these changes nothing, and takes no news from the one that goes on.
+      guard driver.isCurrent(generation) else { return }
       completeRequests(now)
       // What was just written leaves at once.
       if isLeader, !events.isEmpty { continue }
@@ -151,6 +168,7 @@ final class DriverLoop {
   /// Says once what was found when the store was opened.
   func greet() {
     let now = SystemClock.now
+    store.renewEmergencyPlace()
     if !performer.members.devices.contains(store.ring.device) {
       live.add(.alarm, "this device does not belong to the account: its admission was taken back. What it has stays here; join again to share it", now)
     }
@@ -229,7 +247,8 @@ final class DriverLoop {
       driver.relay.adopt(place.identity)
       events.append(.syncRequested)
     } else {
-      live.add(.alarm, "the devices meet elsewhere now (`fullmind relay show`): start this program again, so that it uses the new relay", now)
+      live.add(.alarm, "the devices meet elsewhere now (`fullmind relay show`)", now)
+      observer.moved()
     }
   }
 
@@ -260,7 +279,8 @@ final class DriverLoop {
       guard let answer else { return }
       givingWay.note(effect, inCrisis: live.isCrisisActive, began: began.uptime, now: SystemClock.now.uptime)
       guard let event = answer else { return }
-      if case .applied(_, let isAtEnd, let outcome) = event {
+      if case .applied(let stream, let isAtEnd, let outcome) = event {
+        if stream.channel.lane == .crisis { live.glimpse.forget() }
         try live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime, in: store)
         // What has come is told in this very turn where nothing more of its file waits; in a long catch-up it is first
         // looked whether a crisis has come.
@@ -271,12 +291,20 @@ final class DriverLoop {
       // The store refused (a full disk, a lock held for too long): nothing was half done. The replica waits and
       // tries again; the relay has nothing to do with it.
       guard driver.isCurrent(generation) else { return }
-      driver.shared.withLock { $0.callSince = nil }
-      observer.failed(error)
-      log.error("store refused", metadata: ["code": "\((error as? any ActionableError)?.code ?? "unexpected")"])
-      live.add(.warning, (error as? any ActionableError)?.summary ?? "the store could not be used; it is tried again", SystemClock.now)
+      glance(at: effect)
+      refused(error)
       events.insert(.storeFailed, at: 0)
     }
+  }
+
+  /// Says that the store refused: once, and again when it is something else, or still so after a while.
+  private func refused(_ error: any Error) {
+    let (now, code) = (SystemClock.now, (error as? any ActionableError)?.code ?? "unexpected")
+    if let refusal, refusal.code == code, now.uptime < refusal.until { return }
+    refusal = (code, now.uptime + Self.refusalGap)
+    observer.failed(error)
+    log.error("store refused", metadata: ["code": "\(code)"])
+    live.add(.warning, "\((error as? any ActionableError)?.summary ?? "The store could not be used.") It is tried again", now)
   }
 
   func tell(_ report: ReplicaReport, _ now: Moment) {
@@ -324,7 +352,7 @@ final class DriverLoop {
     }
     watch = driver.watched(generation) { performer.relay.watch() } ?? nil
     // Another process has exchanged meanwhile: what is in the store is further than what was known here.
-    if hasLooked { do { replica = try Self.replica(of: driver, performer, now) } catch { observer.failed(error) } }
+    if hasLooked { do { replica = try Self.replica(of: driver, performer, after: replica, now) } catch { observer.failed(error) } }
     events = [.timer, .syncRequested] + (isStopping ? [.stopping] : [])
     committed(now)
   }

@@ -212,6 +212,14 @@ package struct EmergencyJournal: Sendable {
 }
 
 extension Store {
+  /// The way of a crisis past the store leads to the relay that the store means; it is told apart by nobody else.
+  func renewEmergencyPlace() {
+    guard let journal = EmergencyJournal(home), let place = try? read({ try $0.relayPlace() }),
+      journal.kit.relayIdentity != place.identity || journal.kit.relay != place.url
+    else { return }
+    try? journal.remember(RelayLocation(kept: place.url, in: home), place.identity)
+  }
+
   /// Writes of the emergency journal that are not in this store.
   package func waitingInJournal() throws -> Int {
     let frames = EmergencyJournal(home)?.lives().flatMap(\.frames) ?? []
@@ -246,7 +254,9 @@ private final class HurriedStore: ReplicaStore {
 
   init(_ store: Store, _ milliseconds: Int?) { (self.store, self.milliseconds) = (store, milliseconds) }
 
-  func write<Result>(_ body: (inout SQLiteTransaction) throws -> Result) throws -> Result { try store.write(within: milliseconds, body) }
+  func write<Result>(within _: Int?, _ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
+    try store.write(within: milliseconds, body)
+  }
   func read<Result>(_ body: (SQLiteTransaction) throws -> Result) throws -> Result { try store.read(within: milliseconds, body) }
 }
 

@@ -145,7 +145,7 @@ package struct Invitation {
   ///
   /// - Returns: Whether it lies on the relay already.
   package func admit(_ performer: inout EffectPerformer<Store>) throws -> Bool {
-    guard let newcomer = side.newcomer else { preconditionFailure("admission comes after the request") }
+    guard let newcomer = side.newcomer else { throw EnrolmentError.interrupted }
     var random = SystemRandomNumberGenerator()
     let account = performer.ring.account
     var admission: Admission?

@@ -32,6 +32,8 @@ package struct HomeLog: LogHandler {
 
   private func write(_ line: String) {
     // Not where there is no home: a log makes none.
+    // Nothing is made in a home that somebody is deleting, or that holds no store.
+    guard access(home.database, F_OK) == 0 else { return }
     let descriptor = open(home.log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
     guard descriptor >= 0 else { return }
     defer { close(descriptor) }

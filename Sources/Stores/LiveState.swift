@@ -26,6 +26,8 @@ struct LiveState: Sendable {
   /// How long after the key the crisis was drawn on a screen of each device, in nanoseconds.
   var shown: [DeviceID: UInt64] = [:]
   var duty = CrisisDuty()
+  /// What was heard about the crisis and is not in the store.
+  var glimpse = CrisisGlimpse()
   var reviews = ReviewDuty()
   /// What became of decisions, and the bytes it was read from.
   private(set) var decisions: (report: DecisionTally.Report, sealed: [UInt8]?) = (DecisionTally.Report(), nil)
@@ -264,6 +266,8 @@ struct LiveState: Sendable {
   }
 
   mutating func add(_ weight: Snapshot.Event.Weight, _ text: String, _ now: Moment) {
+    // What is tried again and again is said once a minute.
+    if weight == .warning, events.suffix(20).contains(where: { $0.text == text && $0.wall + 60_000 > now.wall && $0.wall <= now.wall }) { return }
     eventNumber += 1
     events.append(Snapshot.Event(number: eventNumber, wall: now.wall, weight: weight, text: text))
     if events.count > Limits.keptEvents { events.removeFirst(events.count - Limits.keptEvents) }

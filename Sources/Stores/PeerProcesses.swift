@@ -82,9 +82,9 @@ final class PeerProcesses: Sendable {
     state.withLock { state in
       state.isYielding = true
       let now = fm_uptime_ns()
-      perform(state.election.yield(now: now), nil, now, &state)
       // Whoever looks next need not wait until this process is missed.
-      unlink(store.home.leader)
+      if state.election.role == .leader, state.election.isOurs(readBeat()) { unlink(store.home.leader) }
+      perform(state.election.yield(now: now), nil, now, &state)
     }
     store.pingOthers(except: path)
   }

@@ -155,19 +155,18 @@ package final class ReplicaDriver: Sendable {
   ///
   /// - Returns: `nil` when the thread was left behind meanwhile.
   func watched<Result>(_ generation: Int, _ body: () throws -> Result) rethrows -> Result? {
-    let mustWatch = shared.withLock { shared in
+    let mustWatch = shared.withLock { shared -> Bool? in
+      guard shared.generation == generation else { return nil }
       shared.callSince = fm_uptime_ns()
       defer { shared.isWatched = true }
       return !shared.isWatched
     }
+    // A thread that was left behind calls nobody any more.
+    guard let mustWatch else { return nil }
     if mustWatch { startWatchdog() }
+    defer { shared.withLock { if $0.generation == generation { $0.callSince = nil } } }
     let result = try body()
-    let isCurrent = shared.withLock { shared in
-      guard shared.generation == generation else { return false }
-      shared.callSince = nil
-      return true
-    }
-    return isCurrent ? result : nil
+    return isCurrent(generation) ? result : nil
   }
 
   /// A thread that looks once a second while calls to the relay are made, and ends when none was for a while.
@@ -199,6 +198,8 @@ package final class ReplicaDriver: Sendable {
     let (since, next) = shared.withLock { shared -> (UInt64?, Int?) in
       guard let since = shared.callSince, !shared.isOver else { return (nil, nil) }
       guard now > since, now - since >= Self.callLimit else { return (since, nil) }
+      // So many hang that another one would hang as well: it is waited until one comes back.
+      guard shared.abandoned < Self.abandonedLimit else { return (since, nil) }
       (shared.callSince, shared.generation) = (nil, shared.generation + 1)
       shared.abandoned += 1
       return (since, shared.generation)

@@ -122,7 +122,7 @@ struct ReviewDuty: Sendable {
     var (news, hasWritten) = ([String](), false)
     for review in open where review.asker.map({ !present.contains($0) }) ?? true {
       guard let (answers, isNews) = try look(review, store, relay), isNews else { continue }
-      let outcome = try Actions(store).take(answers, to: review, pinging: pingPath)
+      let outcome = try Actions(store, patience: DriverLoop.patience).take(answers, to: review, pinging: pingPath)
       guard outcome.hasWritten else { continue }
       switch outcome.verdict {
       case .waiting: news += answers.map { "\($0.reviewer.name) has answered what you asked" }

@@ -54,12 +54,16 @@ package struct Snapshot: Sendable, Hashable {
     package var source: String
     /// The activation that counts, as check-ins name it.
     package var activation = ""
+    /// The last activation that is active.
+    package var latest = ""
     /// Devices that have the latest activation: how long after it was raised here, in nanoseconds,
     /// where this process has seen it.
     package var receipts: [Receipt]
     /// Devices at which somebody has seen it, with the milliseconds after it was raised by the stamps of both.
     package var acknowledgements: [Acknowledgement] = []
     package var isAcknowledgedHere = false
+    /// Whether the store of this device has all of it; otherwise it was heard and could not be written yet.
+    package var isSaved = true
     /// What happens next by itself.
     package var step = CrisisEscalation.Step.notNeeded
     /// Whether the contacts belong on every screen.
@@ -82,6 +86,14 @@ package struct Snapshot: Sendable, Hashable {
         case told(UInt64, CrisisOutreach.Arrival?)
         /// The person agreed, but never gave the contact a link.
         case notInvited
+
+        /// Whether it goes out by itself, soon.
+        package var isDue: Bool {
+          switch self {
+          case .later, .now: true
+          case .unanswered, .told, .notInvited: false
+          }
+        }
       }
       package var name: String
       package var phone: String

@@ -63,7 +63,8 @@ package struct SnapshotBuilder {
     let peers = try replica?.peers.all ?? Self.peers(transaction.rememberedPeers())
     let state = try Held(transaction, own: ring.device)
     let hash = state.hash
-    let crisis = CrisisState(try transaction.record(CrisisState.record(ofAccount: ring.account.account)))
+    let record = try transaction.record(CrisisState.record(ofAccount: ring.account.account))
+    let crisis = CrisisState(try live.glimpse.over(record, hasArrived: transaction.hasArrived))
     let plan = try SafetyPlan(transaction)
     let open = try transaction.openRecords(limit: Limits.listedConflicts)
     let found = Self.reviewed(open.flatMap { Self.conflicts($0, names) }, live.reviews.open)
@@ -243,14 +244,14 @@ package struct SnapshotBuilder {
     }
     return Snapshot.CrisisStatus(
       level: crisis.level, since: crisis.since, source: latest.flatMap { names[$0.id.stream.device] } ?? "",
-      activation: crisis.leading?.id.name ?? "",
+      activation: crisis.leading?.id.name ?? "", latest: latest?.id.name ?? "",
       receipts: crisis.isActive ? receipts.sorted { $0.device < $1.device } : [],
       acknowledgements: crisis.acknowledgements.map { entry in
         let raised = crisis.activations.first { $0.id == entry.activation }?.timestamp.milliseconds ?? 0
         return Snapshot.CrisisStatus.Acknowledgement(
           device: names[entry.device] ?? "device", after: max(raised, entry.timestamp.milliseconds) - raised)
       }, isAcknowledgedHere: crisis.acknowledgements.contains { $0.device == ring.device },
-      step: live.duty.watch.step, showsContacts: crisis.stages.contains(.contacts),
+      isSaved: live.glimpse.operations.isEmpty, step: live.duty.watch.step, showsContacts: crisis.stages.contains(.contacts),
       tellings: contacts.compactMap { contact in
         Self.telling(contact, crisis, live.duty).map {
           Snapshot.CrisisStatus.Telling(name: contact.name, phone: contact.phone, state: $0)

@@ -27,9 +27,9 @@ struct SyncRequests {
   /// - Returns: Whether another process wants everything exchanged from now on.
   mutating func takeRequests(_ store: Store) throws -> Bool {
     guard mayHaveRequests else { return false }
-    mayHaveRequests = false
     let made: UInt64
     (made, completed) = try store.read { try $0.syncRequests() }
+    mayHaveRequests = false
     guard made > max(completed, taken) else { return false }
     (taken, isSettled) = (made, false)
     return true
@@ -37,9 +37,10 @@ struct SyncRequests {
 
   /// Completes the requests that were taken.
   mutating func complete(_ store: Store) throws {
+    if taken > completed {
+      try store.write(within: DriverLoop.patience) { try $0.completeSyncRequests(through: taken) }
+      completed = taken
+    }
     isSettled = false
-    guard taken > completed else { return }
-    try store.write { try $0.completeSyncRequests(through: taken) }
-    completed = taken
   }
 }

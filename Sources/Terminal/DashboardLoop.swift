@@ -49,6 +49,14 @@ package final class Notices: Sendable {
     case problem([String])
     /// It was opened.
     case found
+
+    /// Whether the screen waits for it.
+    fileprivate var isAnswer: Bool {
+      switch self {
+      case .saved, .resolved, .problem, .found: true
+      case .tell, .dialog, .closeInvitation, .network, .isDemo, .crisis: false
+      }
+    }
   }
   private let queue = Mutex<[Notice]>([])
   private let wake: Int32
@@ -57,7 +65,7 @@ package final class Notices: Sendable {
 
   package func post(_ notice: Notice) {
     // A screen that hangs must not make this grow without limit.
-    queue.withLock { if $0.count < Limits.keptEvents { $0.append(notice) } }
+    queue.withLock { if $0.count < Limits.keptEvents || notice.isAnswer { $0.append(notice) } }
     fm_wake_signal(wake)
   }
 
@@ -206,7 +214,7 @@ package struct DashboardLoop {
   }
 
   private mutating func closeInvitation() {
-    state.dialogs.removeAll { if case .invitation = $0 { true } else { false } }
+    state.dialogs.removeAll(where: \.isEnrolment)
   }
 
   private mutating func draw() {

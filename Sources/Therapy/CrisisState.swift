@@ -27,7 +27,7 @@ package struct CrisisState: Sendable, Hashable {
   }
   /// Not resolved yet, oldest first.
   package var activations: [Activation]
-  /// Of active activations, oldest first, each device once.
+  /// Of the last active activation, oldest first, each device once.
   package var acknowledgements: [Acknowledgement] = []
   /// Stages that some device has taken.
   package var stages: Set<EscalationStage> = []
@@ -48,8 +48,10 @@ package struct CrisisState: Sendable, Hashable {
         return (dot, id, rest)
       }
     }
+    // A cry that comes after somebody has seen an earlier one is a new one.
+    let latest = activations.last?.id
     var seen = Set<DeviceID>()
-    acknowledgements = about("acknowledged")
+    acknowledgements = about("acknowledged").filter { $0.activation == latest }
       .map { Acknowledgement(activation: $0.activation, device: $0.dot.id.stream.device, timestamp: $0.dot.timestamp) }
       .sorted { ($0.timestamp, $0.device) < ($1.timestamp, $1.device) }
       .filter { seen.insert($0.device).inserted }
@@ -97,10 +99,10 @@ package struct CrisisState: Sendable, Hashable {
     }
   }
 
-  /// Says that somebody at this device has seen the crisis; `nil` when nothing is active or it has.
+  /// Says that somebody at this device has seen the last activation; `nil` when nothing is active or it has.
   package func acknowledgement(by device: DeviceID, record: RecordID) -> Draft? {
-    guard let leading, !acknowledgements.contains(where: { $0.device == device }) else { return nil }
-    return Self.draft("acknowledged", .add(.text(CrisisEntry.text(leading.id, "seen"))), record, replaces: [])
+    guard let latest = activations.last, !acknowledgements.contains(where: { $0.device == device }) else { return nil }
+    return Self.draft("acknowledged", .add(.text(CrisisEntry.text(latest.id, "seen"))), record, replaces: [])
   }
 
   /// Says that a device took a stage, for every activation that is active: who resolves one of them must

@@ -80,6 +80,30 @@ struct AlertTests {
     #expect(try read(&reader).isEmpty)
   }
 
+  @Test("a name that anybody can make on a board stops nobody from being told")
+  func hugeNumber() throws {
+    let folder = sandbox.relayPath + "/boards/" + NoticeBoard(link).name
+    for number in [UInt64.max, .max - 1, 1 << 40] { try Data("x".utf8).write(to: URL(fileURLWithPath: "\(folder)/\(number)")) }
+    #expect(try tell(one, crisis([activation(one)])) == .done)
+    var reader = AlertReader(link)
+    #expect(try read(&reader).count == 1)
+  }
+
+  @Test("a signed frame that begins with number 0 is refused, and kept nowhere")
+  func numberZero() throws {
+    var random = SystemRandomNumberGenerator()
+    let (operation, lane) = (activation(two), Channel(.crisis))
+    let frame = try two.ring.account.sealer.seal(
+      .operations(OperationCodec.encode([operation], .run(stream: operation.id.stream, first: 0))), channel: lane.rawValue,
+      incarnation: operation.id.stream.incarnation, first: 0, count: 1, previous: noPreviousHash, headsDigest: [], from: two.ring.device,
+      keys: two.ring.keys, using: &random)
+    var performer = try EffectPerformer(store: one, relay: relay, ring: one.ring, run: 1)
+    var outcome = ApplyOutcome(next: .start)
+    try performer.take([frame], from: RelayStream(tag: BlindTag(of: two.ring.device, one.ring.account.sealer), channel: lane), limit: 2_000, &outcome)
+    #expect(outcome.bad == 1 && outcome.changes.isEmpty)
+    #expect(try one.read { try $0.early(of: two.ring.device, lane) }.isEmpty)
+  }
+
   @Test("two that raised it apart: the second waits until it knows of the first, but not for ever")
   func apart() throws {
     #expect(try tell(one, crisis([activation(one)])) == .done)
@@ -182,6 +206,21 @@ struct AlertTests {
     try CrisisOutreach.close(link, on: relay, wall: 10, using: &random)
     guard case .closed? = try reader.read(relay).last else { throw RelayError.changed }
     #expect(reader.isClosed)
+  }
+
+  @Test("who does not know that it was resolved elsewhere tells of a new crisis, and not again of the one that is over")
+  func overElsewhere() throws {
+    var (reader, random) = (AlertReader(link), SystemRandomNumberGenerator())
+    let first = activation(one)
+    #expect(try tell(one, crisis([first])) == .done)
+    try reader.follow(on: relay, wall: 6, using: &random)
+    try reader.confirm(try #require(try read(&reader).first), as: .shown, on: relay, wall: 66, using: &random)
+    _ = try CrisisOutreach(ring: two.ring, relay: relay, isPublished: true, isPatient: true) { _ in true }.end(try contact(), in: crisis([]), wall: 9, using: &random)
+    #expect(try tell(one, crisis([first])) == .doneElsewhere && read(&reader).isEmpty, "it is over")
+    let both = crisis([first, activation(one, 2, at: 9_000)])
+    #expect(try tell(one, both) == .done)
+    #expect(try arrival(both) == .followed, "what a screen showed was the one that is over")
+    #expect(try read(&reader).count == 1)
   }
 
   @Test("saying now tells at once and notes it; only from severe upward, and not of what was taken back")

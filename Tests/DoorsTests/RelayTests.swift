@@ -43,6 +43,25 @@ struct RelayContractTests {
     }
   }
 
+  @Test("an own file that somebody made a terabyte long is looked through all the same")
+  func sparse() throws {
+    let sandbox = try Sandbox()
+    _ = try FolderRelay.make(at: sandbox.relayPath)
+    let account = [UInt8](repeating: 3, count: 16)
+    let relay = FolderRelay(path: sandbox.relayPath, account: account, ownTag: Self.tag)
+    let beginning = RelayFrames.beginning(stream.channel, account: account, device: Self.tag.bytes)
+    let frames = frames(0..<5).map { beginning + $0 }
+    try relay.append(Array(frames[..<3]), to: stream)
+    let file = try #require(try FileManager.default.subpathsOfDirectory(atPath: sandbox.relayPath).first { $0.hasSuffix("3.log") })
+    let handle = try FileHandle(forUpdating: URL(fileURLWithPath: sandbox.relayPath + "/" + file))
+    // Far behind a hole lies one more, across the edge of what is read at once.
+    try handle.seek(toOffset: 3 * 8 * 1_024 * 1_024 - 100)
+    try handle.write(contentsOf: Data([0, 0, UInt8(frames[3].count >> 8), UInt8(frames[3].count & 0xFF)] + frames[3]))
+    try handle.truncate(atOffset: 1 << 40)
+    try handle.close()
+    #expect(try relay.salvage(stream) == Array(frames[..<4]))
+  }
+
   @Test("a stream written anew is read from its start, whatever the position")
   func replace() throws {
     try both { relay in

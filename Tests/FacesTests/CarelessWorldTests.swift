@@ -12,6 +12,45 @@ struct CarelessWorldTests {
 
   // MARK: Clocks
 
+  @Test("the devices meet elsewhere: an agent that runs goes on there, and hears")
+  func movedUnderAgent() throws {
+    let meeting = try Meeting.pair()
+    let (agent, _) = try meeting.agent("a")
+    Thread.sleep(forTimeInterval: 0.5)
+    let other = "folder:\(meeting.path)/other"
+    #expect(try meeting.run("b", "relay", "make", other).status == 0)
+    #expect(try meeting.run("a", "relay", "move", other).status == 0)
+    #expect(try meeting.run("b", "crisis", "activate", "severe").status == 0)
+    #expect(try eventually { try meeting.crisis("a")["active"] as? Bool == true })
+    agent.terminate()
+    #expect(eventuallyEnded(agent) && agent.terminationStatus == 0)
+  }
+
+  @Test("a crisis that was raised past a store that cannot be opened goes to the relay with the next command; nothing traps over another account's journal")
+  func journalOfALockedStore() throws {
+    let meeting = try Meeting()
+    let words = meeting.path + "/words"
+    try Data("a passphrase\n".utf8).write(to: URL(fileURLWithPath: words))
+    #expect(try Program.run("init", "--device", "a", "--passphrase-file", words, "--home", meeting.home("a"), "--relay", meeting.url).status == 0)
+    let (inviting, out, _) = try Program.start(["devices", "invite", "--yes", "--home", meeting.home("a"), "--passphrase-file", words])
+    let code = String(decoding: out.fileHandleForReading.availableData, as: UTF8.self).split(separator: "\n").first.map(String.init) ?? ""
+    #expect(try Program.run("join", code, "--device", "b", "--no-passphrase", "--yes", "--home", meeting.home("b"), "--relay", meeting.url).status == 0)
+    inviting.waitUntilExit()
+    try meeting.move("relay", "away")
+    #expect(try meeting.run("a", "crisis", "activate", "severe").out.contains("cannot be reached"))
+    try meeting.move("away", "relay")
+    #expect(try meeting.run("a", "sync").status == 77)
+    #expect(try meeting.run("b", "sync").status == 0 && meeting.crisis("b")["active"] as? Bool == true)
+    #expect(try meeting.run("a", "crisis", "resolve").status == 0)
+    #expect(try meeting.run("b", "sync").status == 0 && meeting.crisis("b")["active"] as? Bool == false)
+    let stranger = try Meeting()
+    try stranger.found("c")
+    #expect(try stranger.run("c", "crisis", "activate").status == 0)
+    try? FileManager.default.removeItem(atPath: meeting.home("b") + "/emergency")
+    try FileManager.default.copyItem(atPath: stranger.home("c") + "/emergency", toPath: meeting.home("b") + "/emergency")
+    #expect(try meeting.run("b", "crisis", "status").status == 0 && meeting.run("b", "crisis", "resolve").status == 0)
+  }
+
   @Test("a write with the clock ahead hides nothing that was written after it was put right, and is confirmed by nobody", arguments: [3_600, 93_600, 315_360_000])
   func ahead(seconds: Int) throws {
     let meeting = try Meeting.pair()

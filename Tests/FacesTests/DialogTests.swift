@@ -273,6 +273,10 @@ struct DialogTests {
     #expect(DashboardFrame.render(state).text.contains("4 of 9"), "the keys go on where they were")
     _ = state.press(.escape)
     #expect(DashboardFrame.render(state).text.contains("rain"))
+    // A second one does not take the place of the first, and what followed a crisis is an ordinary one later.
+    press("n8")
+    #expect(DashboardFrame.render(state).text.contains("rain"))
+    _ = state.press(.escape)
     // Nothing written, nothing kept.
     _ = state.press(.escape)
     press("n7")

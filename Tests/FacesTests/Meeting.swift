@@ -82,9 +82,24 @@ final class Meeting {
     try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any] ?? [:]
   }
 
+  /// A process that holds the write lock of a store without knowing anything of this program.
+  func hold(_ name: String, seconds: Int) throws -> Process {
+    let (holder, held) = (Process(), Pipe())
+    holder.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    holder.arguments = [
+      "python3", "-c",
+      "import sqlite3,time; c=sqlite3.connect('\(home(name))/store.db'); c.execute('BEGIN IMMEDIATE'); print('held', flush=True); time.sleep(\(seconds))",
+    ]
+    holder.standardOutput = held
+    try holder.run()
+    _ = held.fileHandleForReading.readData(ofLength: 4)
+    return holder
+  }
+
   func keep(_ name: String) throws { try copy(name, name + ".kept") }
   func copy(_ from: String, _ to: String) throws {
-    try? FileManager.default.removeItem(atPath: home(to))
+    // A program that runs there may still write a file while its folder is emptied.
+    _ = eventually { try? FileManager.default.removeItem(atPath: home(to)); return !FileManager.default.fileExists(atPath: home(to)) }
     // As a backup does it: sockets of processes are copied along.
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/bin/cp")

@@ -344,19 +344,8 @@ struct ReliabilityTests {
   @Test("a crisis goes through while another program holds the store")
   func lockedStore() throws {
     let meeting = try Meeting.pair()
-    // A process that holds the lock without knowing anything of this program.
-    let (holder, input) = (Process(), Pipe())
-    holder.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    holder.arguments = [
-      "python3", "-c",
-      "import sqlite3,sys,time; c=sqlite3.connect('\(meeting.home("a"))/store.db'); c.execute('BEGIN IMMEDIATE'); print('held', flush=True); time.sleep(8)",
-    ]
-    let held = Pipe()
-    holder.standardOutput = held
-    holder.standardInput = input
-    try holder.run()
+    let holder = try meeting.hold("a", seconds: 8)
     defer { holder.terminate() }
-    _ = held.fileHandleForReading.readData(ofLength: 4)
     let raised = try meeting.json(try meeting.run("a", "crisis", "activate", "severe", "--now", "--json").out)
     #expect(holder.isRunning, "it took as long as the lock")
     #expect(raised["atRelay"] as? Bool == true)

@@ -70,6 +70,27 @@ struct ScreenTests {
     #expect(try !meeting.run("a", "doctor").out.contains("never heard of"))
   }
 
+  @Test("a crisis of another device is shown, and its end, while another program holds the store; then it is saved")
+  func heardOverALock() throws {
+    let meeting = try Meeting.pair()
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    let holder = try meeting.hold("a", seconds: 40)
+    defer { holder.terminate() }
+    #expect(try meeting.run("b", "crisis", "activate", "severe").status == 0)
+    #expect(screen.shows("You are not alone"))
+    screen.press("\u{1B}")
+    #expect(screen.shows("not saved here yet"))
+    let mark = screen.text.count
+    #expect(try meeting.run("b", "crisis", "resolve").status == 0)
+    #expect(screen.shows("none", after: mark) && holder.isRunning, "the lock was waited for")
+    #expect(!screen.text.contains("does not answer"))
+    kill(holder.processIdentifier, SIGKILL)
+    _ = try meeting.run("b", "crisis", "activate", "mild")
+    #expect(try eventually(within: 20) { try meeting.crisis("a")["level"] as? String == "mild" })
+    screen.quit()
+  }
+
   @Test("a home that is put back under a dashboard is not shown as up to date; Enter opens what is there")
   func putBackUnderneath() throws {
     let meeting = try Meeting.pair()

@@ -9,6 +9,11 @@ enum CrisisScreen {
     frame.clear(rect)
     frame.box(rect, title: "You are not alone", isFocused: true, role: .crisis)
     let inside = CellRect(row: rect.row + 1, column: 2, rows: rect.rows - 2, columns: max(1, rect.columns - 4))
+    let all = lines(state)
+    frame.draw(Array(all.dropFirst(max(0, min(state.crisisOffset, all.count - inside.rows)))), in: inside)
+  }
+
+  private static func lines(_ state: DashboardState) -> [Line] {
     var lines = state.crisisLines.map { Line($0, $0.first?.isLetter ?? false ? .strong : .text) }
     lines += [.empty] + told(state)
     if let session = state.ownSession {
@@ -16,15 +21,17 @@ enum CrisisScreen {
     }
     let plan = state.snapshot?.plan.lines ?? state.planLines
     if !plan.isEmpty { lines += [.empty, Line("YOUR PLAN", .strong)] + plan.map { Line("  " + CellText.clean($0)) } }
-    let all = lines.flatMap { wrapped($0, inside.columns) }
-    frame.draw(Array(all.dropFirst(max(0, min(state.crisisOffset, all.count - inside.rows)))), in: inside)
+    return lines.flatMap { wrapped($0, max(1, state.size.columns - 4)) }
   }
+
+  /// How far it can be scrolled.
+  static func lastOffset(_ state: DashboardState) -> Int { max(0, lines(state).count - max(0, state.size.rows - 4)) }
 
   private static func told(_ state: DashboardState) -> [Line] {
     let delivery = state.delivery.map { Line($0.text, $0.word == .savedAndSent ? .good : .waiting) }
     guard let snapshot = state.snapshot else {
       guard !state.problem.isEmpty else { return [delivery ?? Line("There is no store on this device, so nothing was sent to other devices.", .dim)] }
-      var lines = [delivery ?? Line(state.isInJournal ? "A crisis is active that was raised on this device." : "Whether a crisis is active is not known: the store cannot be used now.", state.isInJournal ? .strong : .dim)]
+      var lines = [delivery ?? Line(state.isInJournal ? "A crisis is active that was raised on this device." : state.wasActive ? "A crisis was active when your store could be read last." : "Whether a crisis is active is not known: the store cannot be used now.", state.isInJournal ? .strong : .dim)]
       if state.isCrisisKnown, state.delivery?.word != .noWay {
         lines.append(Line("Which devices have it is not known here. Contacts are told by another device of yours, or by this one once its store can be used.", .dim))
       }
@@ -113,7 +120,7 @@ enum CrisisScreen {
       let follows = stage == .contacts ? !snapshot.plan.contacts.isEmpty : waits
       guard follows else { return "Nobody else is told by itself. The help lines above are always there." }
       return "Next, in \((milliseconds - min(milliseconds, since) + 999) / 1_000) s, unless you acknowledge: \(stage.meaning)."
-    case .stopped: return "Acknowledged on half of your devices: nothing follows by itself."
+    case .stopped: return "Acknowledged on at least half of your devices: nothing follows by itself."
     case .take, .complete, .notNeeded: return nil
     }
   }

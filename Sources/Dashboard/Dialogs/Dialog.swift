@@ -24,6 +24,17 @@ package enum Dialog: Sendable, Hashable {
 }
 
 extension Dialog {
+  /// The title of the note that shows a newcomer its digits.
+  package static let compare = "Compare"
+
+  /// Whether it is about letting a device in.
+  package var isEnrolment: Bool {
+    switch self {
+    case .invitation, .note(title: Self.compare, _): true
+    default: false
+    }
+  }
+
   /// What a person writes in it that is worth keeping; `nil` where nothing is.
   var subject: String? {
     switch self {
@@ -32,6 +43,13 @@ extension Dialog {
     case .questionnaire(let questionnaire): questionnaire.instrument.name
     default: nil
     }
+  }
+
+  /// As it is begun again: what followed a crisis is an ordinary one then.
+  var detached: Dialog {
+    guard case .form(var form) = self, case .record(let kind, let fixed) = form.purpose else { return self }
+    form.purpose = .record(kind: kind, fixed: fixed.filter { !$0.hasPrefix("crisis=") })
+    return .form(form)
   }
 
   /// Whether something was written.

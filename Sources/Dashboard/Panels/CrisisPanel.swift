@@ -28,6 +28,7 @@ enum CrisisPanel {
     return [
       Line([Span(" \(crisis.level.name.uppercased()) ", .crisis), Span(" raised \(since) on \(CellText.clean(crisis.source))")])
     ]
+      + (crisis.isSaved ? [] : [Line("not saved here yet: the store cannot be written", .waiting)])
       + crisis.receipts.map { receipt in
         let after = receipt.after.map { " after \(Wording.duration(nanoseconds: $0))" } ?? ""
         return Line(

@@ -1,0 +1,34 @@
+import Causality
+import ConflictResolution
+import Replica
+import Therapy
+
+/// Writes about the crisis that were read on the relay and that the store could not take: it is locked, or the disk is
+/// full. They count on the screen until it has them.
+struct CrisisGlimpse: Sendable {
+  private(set) var operations: [Operation] = []
+
+  /// - Returns: Whether there is anything new among them.
+  mutating func take(_ found: [Operation]) -> Bool {
+    let known = Set(operations.map(\.id))
+    let new = found.filter { !known.contains($0.id) }
+    operations = (operations + new).sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }
+    return !new.isEmpty
+  }
+
+  /// The store has them.
+  mutating func forget() { operations = [] }
+
+  /// The crisis as it is with them.
+  ///
+  /// - Parameter record: As the store has it.
+  func over(_ record: RecordState?, hasArrived: (OperationID) throws -> Bool) rethrows -> RecordState? {
+    var record = record
+    for operation in operations where try !hasArrived(operation.id) {
+      var (state, hash) = (record ?? RecordState(id: operation.record, kind: operation.kind), StateHash())
+      state.apply(operation, hasArrived: { _ in true }, hash: &hash)
+      record = state
+    }
+    return record
+  }
+}
