@@ -216,7 +216,7 @@ struct CrisisCommand: ParsableCommand {
         var state: CrisisState
         do {
           let store = try location.openStore()
-          state = try CrisisReport.state(of: store)
+          state = try CrisisReport.state(of: store, heard: CrisisReport.heard(location, store))
           // What this disk could not take may have been taken back at the relay.
           if state.isActive, let sent = CrisisReport.raiser(location, store).sent() { state = try CrisisReport.state(of: store, with: sent) }
         } catch {
@@ -336,6 +336,21 @@ struct CrisisReport: Encodable {
     } catch { Output.note("It could not be taken back: \(Output.actionable(error).summary)") }
   }
 
+  /// What other devices have written about the crisis, as it lies on the relay: nothing here may be able to take it in.
+  static func heard(_ location: Location, _ store: Store) -> [Causality.Operation] {
+    let attempt = Attempt<[Causality.Operation]> {
+      guard let relay = try? location.openRelay(store), let performer = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
+      else { return [] }
+      return performer.tags.keys.flatMap { tag in
+        [false, true].flatMap { isCarried in
+          let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
+          return performer.glance((try? relay.frames(in: file)) ?? [], from: file)
+        }
+      }
+    }
+    return attempt.answer(within: 1_000) ?? []
+  }
+
   /// Sends what was raised, or taken back, past a store that cannot be opened: no other program may come to it.
   ///
   /// - Returns: Whether nothing of it is left to send.
@@ -349,10 +364,12 @@ struct CrisisReport: Encodable {
   }
 
   /// - Parameter sent: Frames of this device's emergency journal that lie elsewhere.
-  static func state(of store: Store, with sent: [[UInt8]] = []) throws -> CrisisState {
+  /// - Parameter heard: Writes of other devices that lie on the relay.
+  static func state(of store: Store, with sent: [[UInt8]] = [], heard: [Causality.Operation] = []) throws -> CrisisState {
     let id = Actions(store).crisisRecord
     let journal = EmergencyJournal(store.home)
-    let waiting = (journal?.operations ?? []) + sent.flatMap { journal?.operations(in: $0) ?? [] }
+    let waiting = ((journal?.operations ?? []) + sent.flatMap { journal?.operations(in: $0) ?? [] } + heard)
+      .sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }
     return try store.read { transaction in
       var record = try transaction.record(id)
       // What lies in the journal counts, also while the store cannot take it over.

@@ -76,7 +76,9 @@ extension DashboardHost {
       do {
         switch try raiser.resolve(raised: raised) {
         case .nothing, .nothingHere: notices.post(.resolved(nil, isOver: true))
-        case .resolved: notices.post(.resolved(words, isOver: true))
+        case .resolved(let change):
+          let away = "Resolved here; your other devices learn of it when the relay can be reached. Be kind to yourself today."
+          notices.post(.resolved(change.isAtRelay || state.withLock { $0.household != nil } ? words : away, isOver: true))
         case .takenBack: tellTakenBack(raiser, hasLanded, "\(words) What was raised here is taken back; other devices may show another one.", words)
         }
         driver?.send(.noticeCommit)

@@ -87,7 +87,7 @@ struct RelayCommand: ParsableCommand {
         try place.remember(identity, in: store)
         store.pingOthers(except: nil)
         Output.line("Your devices meet in \(place) from now on: name it on the others as well.")
-        Output.note("A dashboard or agent that runs on this device takes it when it is started again.")
+        Output.note("A dashboard or agent that runs on this device goes on there by itself; one that was started with --relay stays where it is.")
       }
     }
   }

@@ -8,6 +8,7 @@ enum CrisisPanel {
     if !snapshot.devices.contains(where: { !$0.isThisOne && $0.isHeardOf }) { return "no other device was heard of yet" }
     return switch snapshot.sync.state {
     case .offline, .strange: "your other devices would know when the relay is back"
+    case .waiting where !snapshot.sync.status.sendingProblem.isEmpty: "your other devices would know when the relay can be written"
     case .starting: "whether your other devices can be reached is not known yet"
     default: "and all your devices know at once"
     }
