@@ -1,0 +1,151 @@
+import ArgumentParser
+import Causality
+import ConflictResolution
+import Crisis
+import Foundation
+import Replica
+import Storage
+import Stores
+import Synchronization
+import Therapy
+
+/// What the crisis commands print.
+struct CrisisReport: Encodable {
+  var level: String
+  var active: Bool
+  var since: UInt64?
+  var savedAt_us: UInt64?
+  var atRelay: Bool?
+  /// How far it has come; see ``CrisisDelivery/Word``.
+  var word: String?
+  var acknowledgedBy: [String]?
+  var stages: [Int]?
+
+  /// Says what answers call for, to whoever has just given them.
+  static func note(_ offer: CrisisOffer?) {
+    guard let offer else { return }
+    Output.note("Because \(offer.reason.text): `fullmind crisis card` shows help lines; `fullmind crisis activate` tells your devices.")
+  }
+
+  /// The same for fields of a record that were written by another door than the questionnaire's.
+  static func noteOffer(of id: RecordID, _ fields: [String], _ actions: Actions) throws {
+    if fields.contains(where: RecordState.isAnswer) { note(try actions.offer(of: id)) }
+  }
+
+  /// Raises and resolves for this home; at the relay that was named, if one was.
+  static func raiser(_ location: Location, _ store: Store?) -> CrisisRaiser {
+    CrisisRaiser(home: location.homeFolder, store: store, relay: {
+      let named = (try? location.namedRelay()) ?? nil
+      if let journal = EmergencyJournal(location.homeFolder) { return journal.relay(at: named) }
+      return try? store.map { try location.openRelay($0) }
+    })
+  }
+
+  /// Somebody who cannot think of the passphrase now asked for help.
+  static func raiseAtPrompt(_ location: Location) {
+    printCard(home: location.homeFolder)
+    let raiser = raiser(location, nil)
+    guard raiser.raise(.severe, source: "person") else {
+      Output.note("Nothing can be sent from here: this home has no emergency key.")
+      return
+    }
+    Output.note(raiser.outcome(within: 1_000).text)
+    guard let answer = getpass("Enter goes on; u takes it back: "), String(cString: answer) == "u" else { return }
+    do {
+      guard case .takenBack = try raiser.resolve() else { return }
+      Output.note(raiser.outcome(within: 1_000).disk.isDone ? "Taken back." : "It could not be taken back here yet: `fullmind crisis resolve`, on any device.")
+    } catch { Output.note("It could not be taken back: \(Output.actionable(error).summary)") }
+  }
+
+  /// What other devices have written about the crisis, as it lies on the relay: nothing here may be able to take it in.
+  static func heard(_ location: Location, _ store: Store) -> [Causality.Operation] {
+    let attempt = Attempt<[Causality.Operation]> {
+      guard let relay = try? location.openRelay(store), let performer = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
+      else { return [] }
+      return performer.tags.keys.flatMap { tag in
+        [false, true].flatMap { isCarried in
+          let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
+          return performer.glance((try? relay.frames(in: file)) ?? [], from: file)
+        }
+      }
+    }
+    return attempt.answer(within: 1_000) ?? []
+  }
+
+  /// Sends what was raised, or taken back, past a store that cannot be opened: no other program may come to it.
+  ///
+  /// - Returns: Whether nothing of it is left to send.
+  @discardableResult
+  static func sendJournal(_ home: HomeFolder) -> Bool {
+    guard let journal = EmergencyJournal(home), let file = journal.file else { return true }
+    let frames = journal.lives().flatMap(\.frames)
+    guard !frames.isEmpty else { return true }
+    let attempt = Attempt { (try? journal.relay().deliver(frames, to: file)) != nil }
+    return attempt.answer(within: 2_000) ?? false
+  }
+
+  /// - Parameter sent: Frames of this device's emergency journal that lie elsewhere.
+  /// - Parameter heard: Writes of other devices that lie on the relay.
+  static func state(of store: Store, with sent: [[UInt8]] = [], heard: [Causality.Operation] = []) throws -> CrisisState {
+    let id = Actions(store).crisisRecord
+    let journal = EmergencyJournal(store.home)
+    let waiting = ((journal?.operations ?? []) + sent.flatMap { journal?.operations(in: $0) ?? [] } + heard)
+      .sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }
+    return try store.read { transaction in
+      var record = try transaction.record(id)
+      // What lies in the journal counts, also while the store cannot take it over.
+      // A journal of another account may lie there: nothing of it is about this one.
+      for operation in waiting where try operation.record == id && !transaction.hasArrived(operation.id) {
+        var (state, hash) = (record ?? RecordState(id: id, kind: operation.kind), StateHash())
+        state.apply(operation, hasArrived: { _ in true }, hash: &hash)
+        record = state
+      }
+      return CrisisState(record)
+    }
+  }
+
+  static func history(of store: Store) throws -> (CrisisHistory, [DeviceID: String]) {
+    let writes = try RecordHistory(store).writes(of: Actions(store).crisisRecord)
+    return (CrisisHistory(writes, wall: SystemClock.now.wall), try SnapshotBuilder.names(of: store))
+  }
+
+  static func lines(_ history: CrisisHistory, _ names: [DeviceID: String]) -> [String] {
+    if history.entries.isEmpty { return ["None in the last \(CrisisHistory.days) days."] }
+    let formatter = DateFormatter()
+    formatter.dateFormat = "yyyy-MM-dd HH:mm"
+    return history.entries.map { entry in
+      let raised = formatter.string(from: Date(timeIntervalSince1970: Double(entry.raised) / 1_000))
+      let minutes = entry.resolved.map { ($0.at > entry.raised ? $0.at - entry.raised : 0) / 60_000 }
+      let end = minutes.map { $0 == 0 ? "resolved within a minute" : "resolved after \($0) min" } ?? "not resolved"
+      let told = entry.told.isEmpty ? "" : ", an alert for \(entry.told.count)"
+      return "\(raised)  \(entry.level.name) (\(entry.source)) on \(names[entry.activation.stream.device] ?? "a device"), acknowledged on \(entry.acknowledged.count), \(end)\(told)"
+    }
+  }
+
+  /// The lines of the crisis screen in the dashboard.
+  static func screenLines() -> [String] { CrisisCard.helpLines(for: region()) + [""] + CrisisCard.steps }
+
+  /// The card for the region that was named, that the environment names, or that the locale suggests.
+  ///
+  /// - Parameter home: Where the plan lies, if the person keeps it readable. It is looked for after the card
+  ///   is on the screen, and for 100 ms at most: a disk that hangs keeps nobody.
+  static func printCard(region: String? = nil, home: HomeFolder? = nil) {
+    Output.write(CrisisCard.text(for: Self.region(named: region)))
+    guard let home else { return }
+    let found = Mutex<[String]>([])
+    let done = Latch()
+    Thread {
+      let lines = PlanCard.lines(home)
+      found.withLock { $0 = lines }
+      done.open()
+    }.start()
+    guard done.wait(100) else { return }
+    let lines = found.withLock { $0 }.filter { !$0.isEmpty }
+    if !lines.isEmpty { Output.write("\nYOUR PLAN\n" + lines.map { "  \($0)\n" }.joined()) }
+  }
+
+  private static func region(named region: String? = nil) -> HelpRegion? {
+    let locale = Environment["LC_ALL"] ?? Environment["LC_MESSAGES"] ?? Environment["LANG"] ?? ""
+    return HelpLines.region(named: region ?? Environment["FULLMIND_REGION"] ?? "") ?? HelpLines.region(ofLocale: locale)
+  }
+}
