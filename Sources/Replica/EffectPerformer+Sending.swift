@@ -49,6 +49,7 @@ extension EffectPerformer {
       if chunk.isAtEnd { break }
     }
     comparison.sent.end = position
+    if from == .start, channel.lane == .crisis { comparison.early = try early(channel).filter { !comparison.lost.contains($0) } }
     return try conclude(comparison, channel, stream, now)
   }
 
@@ -59,6 +60,8 @@ extension EffectPerformer {
     var ahead: [[UInt8]: (position: UInt64, count: UInt64)] = [:]
     /// Frames that this device sealed, and that its log does not have.
     var lost: [[UInt8]] = []
+    /// Own frames that were applied across a gap, and that the relay has lost: they are in nobody's log.
+    var early: [[UInt8]] = []
     var isDamaged = false
     var counted = SentBatches()
   }
@@ -90,6 +93,10 @@ extension EffectPerformer {
     }
   }
 
+  private func early(_ channel: Channel) throws -> [[UInt8]] {
+    try store.read { try $0.early(of: ring.device, channel) }.filter { $0.first > 0 }.map(\.frame)
+  }
+
   private func isLogged(_ frame: [UInt8], _ channel: Channel) throws -> Bool {
     guard let header = try? BatchHeader(frame: frame), header.first > 0 else { return false }
     let key = StreamKey(device: ring.device, incarnation: header.incarnation, channel: channel)
@@ -108,7 +115,7 @@ extension EffectPerformer {
   private mutating func conclude(
     _ comparison: Comparison, _ channel: Channel, _ stream: RelayStream, _ now: Moment
   ) throws -> ReplicaEvent {
-    guard comparison.isDamaged || !comparison.lost.isEmpty else {
+    guard comparison.isDamaged || !comparison.lost.isEmpty || !comparison.early.isEmpty else {
       return .reconciled(channel, comparison.sent, healed: false, sent: comparison.counted, taken: nil)
     }
     var lost = comparison.lost
@@ -125,10 +132,10 @@ extension EffectPerformer {
       }
       taken = outcome
     }
-    guard comparison.isDamaged else {
+    guard comparison.isDamaged || !comparison.early.isEmpty else {
       return .reconciled(channel, comparison.sent, healed: false, sent: comparison.counted, taken: taken)
     }
-    let kept = try lost.filter { try !isLogged($0, channel) }
+    let kept = try (lost + comparison.early).filter { try !isLogged($0, channel) }
     return try rewrite(channel, stream, keeping: kept, taken: taken)
   }
 
