@@ -320,8 +320,10 @@ package struct Ledger<Transaction: StoreTransaction> {
   package mutating func close(_ closing: Closing, of device: DeviceID, at wall: UInt64) throws {
     for (key, ends) in closing.ends(of: device).sorted(by: { $0.key < $1.key }) {
       try transaction.setClosing(ends, at: wall, of: key)
-      // One of which nothing has come yet is told as that: as missing.
-      if try histories(of: key).isEmpty { set(StreamHead(), of: key) } else { changedHeads[key, default: []].formUnion([]) }
+      // One of which nothing has come yet is told as that: as missing. One that was folded is open again where a copy of
+      // the device says that it ended elsewhere as well.
+      let histories = try histories(of: key)
+      if histories.isEmpty { set(StreamHead(), of: key) } else { changedHeads[key, default: []].formUnion(histories.map(\.branch)) }
     }
   }
 
