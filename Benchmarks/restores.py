@@ -102,10 +102,11 @@ class Account:
         subprocess.run(["cp", "-a", self.path(name), os.path.join(folder, name)], check=True)
 
     def bring(self, folder, name):
-        # At once: a program that runs may be writing there.
+        # At once: a program that runs may be writing there, also while it is copied.
+        subprocess.run(["cp", "-a", os.path.join(folder, name), self.path("coming")], check=True)
         if os.path.exists(self.path(name)):
             os.rename(self.path(name), self.path("gone"))
-        subprocess.run(["cp", "-a", os.path.join(folder, name), self.path(name)], check=True)
+        os.rename(self.path("coming"), self.path(name))
         shutil.rmtree(self.path("gone"), ignore_errors=True)
 
     def remove(self):

@@ -60,6 +60,8 @@ final class DriverLoop {
   static let placeGap: UInt64 = 200_000_000
   /// How long a lock of the store is waited for, in milliseconds: others have to be heard meanwhile.
   static let patience = EffectPerformer<Store>.patience
+  /// How much later than its time a duty of a crisis is done in a long catch-up: what is shown goes first.
+  static let dutyPatience: UInt64 = 1_000_000_000
   /// How long the journal waits before it is tried again to take it over.
   static let journalGap: UInt64 = 200_000_000
 
@@ -125,7 +127,7 @@ final class DriverLoop {
         }
         // Nor do they wait for the end of a long catch-up.
         takeOverJournal(now)
-        doCrisisDuty(now)
+        if let due = live.duty.due, due &+ Self.dutyPatience <= now.uptime { doCrisisDuty(now) }
         step(events.removeFirst(), SystemClock.now)
         continue
       }
