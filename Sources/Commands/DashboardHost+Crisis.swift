@@ -59,7 +59,11 @@ extension DashboardHost {
     }
     box.withLock { $0 = raiser }
     state.withLock { $0.raisers.append((raiser, pressed)) }
-    raiser.raise(level, source: source)
+    // Sealing takes milliseconds, and the screen comes first. Ended before it begins, it does nothing.
+    let thread = Thread { raiser.raise(level, source: source) }
+    thread.name = "crisis"
+    thread.qualityOfService = .userInteractive
+    thread.start()
   }
 
   /// - Parameter words: What is said once it is so.
@@ -104,13 +108,17 @@ extension DashboardHost {
       let hasLanded = recent.contains { $0.delivery.disk.isDone || $0.delivery.relay.isDone }
       do {
         guard try raiser.takeBack(recent) else {
-          return notices.post(.resolved(recent.isEmpty ? nil : "Taken back: nothing of it had been saved or sent.", isOver: true))
+          let nothing = "Taken back: nothing of it had been saved or sent.\(another(besides: recent))"
+          return notices.post(.resolved(recent.isEmpty ? nil : nothing, isOver: true))
         }
-        let isAnotherActive = isActive(besides: recent.compactMap(\.operation))
-        tellTakenBack(raiser, hasLanded, words + (isAnotherActive ? " Another crisis is still active." : ""), words)
+        tellTakenBack(raiser, hasLanded, words + another(besides: recent), words)
         driver?.send(.noticeCommit)
       } catch { couldNotTakeBack(error) }
     }
+  }
+
+  private func another(besides taken: [CrisisRaiser]) -> String {
+    isActive(besides: taken.compactMap(\.operation)) ? " Another crisis is still active." : ""
   }
 
   /// Whether the store knows of a crisis that is none of these. One that another program holds is not waited for.
