@@ -89,19 +89,11 @@ struct CrisisReport: Encodable {
   static func state(of store: Store, with sent: [[UInt8]] = [], heard: [Causality.Operation] = []) throws -> CrisisState {
     let id = Actions(store).crisisRecord
     let journal = EmergencyJournal(store.home)
-    let waiting = ((journal?.operations ?? []) + sent.flatMap { journal?.operations(in: $0) ?? [] } + heard)
-      .sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }
-    return try store.read { transaction in
-      var record = try transaction.record(id)
-      // What lies in the journal counts, also while the store cannot take it over.
-      // A journal of another account may lie there: nothing of it is about this one.
-      for operation in waiting where try operation.record == id && !transaction.hasArrived(operation.id) {
-        var (state, hash) = (record ?? RecordState(id: id, kind: operation.kind), StateHash())
-        state.apply(operation, hasArrived: { _ in true }, hash: &hash)
-        record = state
-      }
-      return CrisisState(record)
-    }
+    let waiting = (journal?.operations ?? []) + sent.flatMap { journal?.operations(in: $0) ?? [] } + heard
+    // What lies in the journal counts, also while the store cannot take it over. One of another account may lie there:
+    // nothing of it is about this one.
+    let glimpse = CrisisGlimpse(waiting.filter { $0.record == id })
+    return try store.read { CrisisState(try glimpse.over($0.record(id), hasArrived: $0.hasArrived)) }
   }
 
   static func history(of store: Store) throws -> (CrisisHistory, [DeviceID: String]) {

@@ -5,8 +5,10 @@ import Therapy
 
 /// Writes about the crisis that were read on the relay and that the store could not take: it is locked, or the disk is
 /// full. They count on the screen until it has them.
-struct CrisisGlimpse: Sendable {
+package struct CrisisGlimpse: Sendable {
   private(set) var operations: [Operation] = []
+
+  package init(_ found: [Operation] = []) { _ = take(found) }
 
   /// - Returns: Whether there is anything new among them.
   mutating func take(_ found: [Operation]) -> Bool {
@@ -22,7 +24,7 @@ struct CrisisGlimpse: Sendable {
   /// The crisis as it is with them.
   ///
   /// - Parameter record: As the store has it.
-  func over(_ record: RecordState?, hasArrived: (OperationID) throws -> Bool) rethrows -> RecordState? {
+  package func over(_ record: RecordState?, hasArrived: (OperationID) throws -> Bool) rethrows -> RecordState? {
     var record = record
     for operation in operations where try !hasArrived(operation.id) {
       var (state, hash) = (record ?? RecordState(id: operation.record, kind: operation.kind), StateHash())

@@ -57,6 +57,8 @@ package final class CrisisRaiser: Sendable {
   /// - Returns: Whether there is any way: without an emergency key and without a store only this screen knows.
   @discardableResult
   package func raise(_ level: CrisisLevel, source: String) -> Bool {
+    // It was taken back before it began.
+    guard !isOver else { return false }
     if let journal, let entry = try? journal.activation(level, source: source, wall: SystemClock.now.wall) {
       carry([entry], journal)
       return true
