@@ -90,9 +90,13 @@ extension SQLiteTransaction {
   }
 
   func number(of stream: StreamKey) throws -> Int64? {
-    try Int64.fetchOne(
+    let writer = Writer(stream)
+    if let number = writers.numbers[writer] { return number }
+    let number = try Int64.fetchOne(
       database.cachedStatement(sql: "SELECT number FROM writers WHERE device = ? AND incarnation = ?"),
       arguments: [Data(stream.device.bytes), Int64(bitPattern: stream.incarnation.rawValue)])
+    if let number { writers.numbers[writer] = number }
+    return number
   }
 
   func assignedNumber(of stream: StreamKey) throws -> Int64 {
@@ -100,7 +104,9 @@ extension SQLiteTransaction {
     try database.run(
       "INSERT INTO writers (device, incarnation) VALUES (?, ?)",
       [Data(stream.device.bytes), Int64(bitPattern: stream.incarnation.rawValue)])
-    return database.lastInsertedRowID
+    let number = database.lastInsertedRowID
+    writers.numbers[Writer(stream)] = number
+    return number
   }
 
   // MARK: Streams that are closed
@@ -199,4 +205,17 @@ extension SQLiteTransaction {
         [writer, stream.channel.rawValue, Int64(bitPattern: end.sequence), Int64(bitPattern: end.hash), Int64(bitPattern: wall)])
     }
   }
+}
+
+/// The numbers of writers that a transaction has looked up: each of its rows asks for one, and none changes or goes.
+final class WriterNumbers {
+  var numbers: [Writer: Int64] = [:]
+}
+
+/// A life of a device, whatever the channel.
+struct Writer: Hashable {
+  let device: DeviceID
+  let incarnation: Incarnation
+
+  init(_ stream: StreamKey) { (device, incarnation) = (stream.device, stream.incarnation) }
 }

@@ -15,6 +15,7 @@ package struct SQLiteTransaction: StoreTransaction {
   let seals: Seals
   /// Whether this store follows what it has said.
   let continuity: Continuity
+  let writers = WriterNumbers()
 
   init(_ database: Database, _ seals: Seals, _ continuity: Continuity) {
     self.database = database
@@ -302,7 +303,9 @@ package struct SQLiteTransaction: StoreTransaction {
   }
 
   package func hasEarly(_ operation: OperationID) throws -> Bool {
-    try Int.fetchOne(
+    // Nothing else is applied across a gap, and a catch-up asks this of every operation.
+    guard operation.stream.lane == .crisis else { return false }
+    return try Int.fetchOne(
       database.cachedStatement(sql: "SELECT 1 FROM early WHERE operation = ?"), arguments: [Data(operation.bytes)]) != nil
   }
 

@@ -16,6 +16,8 @@ final class DriverLoop {
   var replica: Replica
   var random = SystemRandomNumberGenerator()
   var events: [ReplicaEvent] = [.timer]
+  /// What came in the middle of a long catch-up: a thousand changes take milliseconds to tell.
+  private var untold: [ReplicaReport] = []
   var watch: (any RelayWatch)?
   var echoes = OwnEchoes()
   /// What has changed on the relay and is no event yet.
@@ -132,6 +134,7 @@ final class DriverLoop {
         continue
       }
       if !isLeader { events = [] }
+      tellRest(now)
       // A ping that got lost is made up for here, where nothing waits.
       if noticeCommits(now, wasPinged: false) { continue }
       takeOverJournal(now)
@@ -263,10 +266,12 @@ final class DriverLoop {
     for effect in effects {
       switch effect {
       case .wake(let at): wakeAt = at
+      case .report(let report) where event.isAmidOthers: untold.append(report)
       case .report(let report): tell(report, now)
       default:
         // What was just learned of a crisis is on the screen before anything else is done.
         if crisisIsNews { publishIfDue(SystemClock.now) }
+        if effect.isOrdinary { tellRest(now) }
         perform(effect)
       }
     }
@@ -307,6 +312,13 @@ final class DriverLoop {
     observer.failed(error)
     log.error("store refused", metadata: ["code": "\(code)"])
     live.add(.warning, "\((error as? any ActionableError)?.summary ?? "The store could not be used.") It is tried again", now)
+  }
+
+  /// Tells what has waited until it was looked whether a crisis has come.
+  private func tellRest(_ now: Moment) {
+    let reports = untold
+    untold = []
+    for report in reports { tell(report, now) }
   }
 
   func tell(_ report: ReplicaReport, _ now: Moment) {

@@ -37,6 +37,14 @@ extension ReplicaEffect {
   }
 }
 
+extension ReplicaEvent {
+  /// Whether it brings ordinary changes, and more of the same file follows.
+  var isAmidOthers: Bool {
+    guard case .applied(let stream, isAtEnd: false, _) = self else { return false }
+    return stream.channel.isOrdinary
+  }
+}
+
 extension Channel {
   fileprivate var isOrdinary: Bool { lane.map { $0 != .crisis } ?? false }
 }
