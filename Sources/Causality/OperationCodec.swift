@@ -1,3 +1,4 @@
+import Foundation
 import SwiftProtobuf
 import WireFormat
 
@@ -44,9 +45,53 @@ private struct Writer: Hashable {
   var incarnation: Incarnation
 }
 
+/// The columns by themselves: a message with so many of them keeps them in a box, and every element that is read or
+/// written there costs an access to it.
+private struct Columns {
+  var writers = Data()
+  var records = Data()
+  var recordKinds: [UInt32] = []
+  var names: [String] = []
+  var record: [UInt32] = []
+  var field: [UInt32] = []
+  var timestampDelta: [Int64] = []
+  var action: [UInt32] = []
+  var value: [WireValue] = []
+  var replacesCount: [UInt32] = []
+  var replaces: [UInt64] = []
+  var replacesMarks: [UInt64] = []
+  var origin: [UInt64] = []
+  var originMarks: [UInt64] = []
+  var awaited: [UInt64] = []
+  var awaitedMarks: [UInt64] = []
+  var decisions: [WireDecision] = []
+}
+
+extension Columns {
+  init(_ message: WireOperations) {
+    (writers, records, recordKinds, names) = (message.writers, message.records, message.recordKinds, message.names)
+    (record, field, timestampDelta) = (message.record, message.field, message.timestampDelta)
+    (action, value, decisions) = (message.action, message.value, message.decisions)
+    (replacesCount, replaces, replacesMarks) = (message.replacesCount, message.replaces, message.replacesMarks)
+    (origin, originMarks) = (message.origin, message.originMarks)
+    (awaited, awaitedMarks) = (message.awaited, message.awaitedMarks)
+  }
+
+  var message: WireOperations {
+    var message = WireOperations()
+    (message.writers, message.records, message.recordKinds, message.names) = (writers, records, recordKinds, names)
+    (message.record, message.field, message.timestampDelta) = (record, field, timestampDelta)
+    (message.action, message.value, message.decisions) = (action, value, decisions)
+    (message.replacesCount, message.replaces, message.replacesMarks) = (replacesCount, replaces, replacesMarks)
+    (message.origin, message.originMarks) = (origin, originMarks)
+    (message.awaited, message.awaitedMarks) = (awaited, awaitedMarks)
+    return message
+  }
+}
+
 /// Collects operations into columns.
 package struct ColumnWriter {
-  private var message = WireOperations()
+  private var columns = Columns()
   private var writers: [Writer: UInt64] = [:]
   private var records: [RecordID: UInt32] = [:]
   private var names: [String: UInt32] = [:]
@@ -58,45 +103,45 @@ package struct ColumnWriter {
   package mutating func append(record: RecordID, kind: String) { _ = index(of: record, kind: kind) }
 
   package mutating func append(_ operation: Operation) {
-    message.record.append(index(of: operation.record, kind: operation.kind))
-    message.field.append(index(of: operation.field))
-    message.timestampDelta.append(Int64(bitPattern: operation.timestamp.rawValue &- previous))
+    columns.record.append(index(of: operation.record, kind: operation.kind))
+    columns.field.append(index(of: operation.field))
+    columns.timestampDelta.append(Int64(bitPattern: operation.timestamp.rawValue &- previous))
     previous = operation.timestamp.rawValue
-    message.action.append(operation.mutation.action)
-    message.value.append(operation.mutation.wireValue)
-    message.replacesCount.append(UInt32(operation.replaces.count))
+    columns.action.append(operation.mutation.action)
+    columns.value.append(operation.mutation.wireValue)
+    columns.replacesCount.append(UInt32(operation.replaces.count))
     for id in operation.replaces {
-      message.replaces += pair(id)
-      message.replacesMarks.append(id.mark)
+      columns.replaces += pair(id)
+      columns.replacesMarks.append(id.mark)
     }
     if let decision = operation.decision {
       var wire = WireDecision(decision)
-      wire.operation = UInt32(message.record.count - 1)
+      wire.operation = UInt32(columns.record.count - 1)
       if let version = decision.recommended {
         wire.recommended = pair(version)
         wire.recommendedMark = version.mark
       }
-      message.decisions.append(wire)
+      columns.decisions.append(wire)
     }
   }
 
   package mutating func appendOrigins(_ operations: [Operation]) {
     for operation in operations {
-      message.origin += pair(operation.id)
-      message.originMarks.append(operation.id.mark)
+      columns.origin += pair(operation.id)
+      columns.originMarks.append(operation.id.mark)
     }
   }
 
   /// Notes replaced operations that have not arrived; only at rest.
   package mutating func appendAwaited(_ id: OperationID, field: String) {
-    message.awaited.append(UInt64(index(of: field)))
-    message.awaited += pair(id)
-    message.awaitedMarks.append(id.mark)
+    columns.awaited.append(UInt64(index(of: field)))
+    columns.awaited += pair(id)
+    columns.awaitedMarks.append(id.mark)
   }
 
   package func bytes() -> [UInt8] {
     // Only a missing required field can make this fail, and proto3 has none.
-    guard let bytes: [UInt8] = try? message.serializedBytes() else {
+    guard let bytes: [UInt8] = try? columns.message.serializedBytes() else {
       preconditionFailure("a proto3 message always serializes")
     }
     return bytes
@@ -106,7 +151,7 @@ package struct ColumnWriter {
     let writer = Writer(device: id.stream.device, incarnation: id.stream.incarnation)
     let index = writers[writer] ?? UInt64(writers.count)
     if writers.updateValue(index, forKey: writer) == nil {
-      message.writers.append(contentsOf: writer.device.bytes + writer.incarnation.rawValue.bigEndianBytes)
+      columns.writers.append(contentsOf: writer.device.bytes + writer.incarnation.rawValue.bigEndianBytes)
     }
     return [index << 3 | UInt64(id.stream.lane.rawValue), id.sequence]
   }
@@ -115,8 +160,8 @@ package struct ColumnWriter {
     if let index = records[record] { return index }
     let index = UInt32(records.count)
     records[record] = index
-    message.records.append(contentsOf: record.bytes)
-    message.recordKinds.append(self.index(of: kind))
+    columns.records.append(contentsOf: record.bytes)
+    columns.recordKinds.append(self.index(of: kind))
     return index
   }
 
@@ -124,53 +169,53 @@ package struct ColumnWriter {
     if let index = names[name] { return index }
     let index = UInt32(names.count)
     names[name] = index
-    message.names.append(name)
+    columns.names.append(name)
     return index
   }
 }
 
 /// Reads columns; checks every index and length before it is used.
 package struct ColumnReader {
-  private let message: WireOperations
+  private let columns: Columns
   private let writers: [Writer]
   private let records: [RecordID]
 
   package init(_ message: WireOperations) throws(CodecError) {
-    self.message = message
-    writers = try Self.writers(in: message.writers)
-    records = try Self.identifiers(in: message.records)
-    let count = message.record.count
+    columns = Columns(message)
+    writers = try Self.writers(in: columns.writers)
+    records = try Self.identifiers(in: columns.records)
+    let count = columns.record.count
     guard
-      message.field.count == count, message.timestampDelta.count == count, message.action.count == count,
-      message.value.count == count, message.replacesCount.count == count,
-      message.recordKinds.count == records.count, message.replacesMarks.count * 2 == message.replaces.count
+      columns.field.count == count, columns.timestampDelta.count == count, columns.action.count == count,
+      columns.value.count == count, columns.replacesCount.count == count,
+      columns.recordKinds.count == records.count, columns.replacesMarks.count * 2 == columns.replaces.count
     else { throw .columnsDisagree }
-    guard message.names.allSatisfy(WriteLimits.isReadable(name:)) else { throw .tooLarge }
+    guard columns.names.allSatisfy(WriteLimits.isReadable(name:)) else { throw .tooLarge }
     // Each belongs to one operation, in their order.
-    guard zip(message.decisions, message.decisions.dropFirst()).allSatisfy({ $0.operation < $1.operation }),
-      message.decisions.last.map({ $0.operation < count }) ?? true
+    guard zip(columns.decisions, columns.decisions.dropFirst()).allSatisfy({ $0.operation < $1.operation }),
+      columns.decisions.last.map({ $0.operation < count }) ?? true
     else { throw .indexOutOfRange }
   }
 
   package func operations(_ identities: OperationCodec.Identities) throws(CodecError) -> [Operation] {
     var operations = [Operation]()
-    operations.reserveCapacity(message.record.count)
+    operations.reserveCapacity(columns.record.count)
     var timestamp: UInt64 = 0
     var next = 0
-    var decisions = message.decisions[...]
-    for index in message.record.indices {
-      timestamp &+= UInt64(bitPattern: message.timestampDelta[index])
-      let record = Int(message.record[index])
+    var decisions = columns.decisions[...]
+    for index in columns.record.indices {
+      timestamp &+= UInt64(bitPattern: columns.timestampDelta[index])
+      let record = Int(columns.record[index])
       guard record < records.count else { throw .indexOutOfRange }
       var decision: Decision?
       if let wire = decisions.first, wire.operation == index { decision = try self.decision(decisions.removeFirst()) }
       operations.append(
         try operation(
           index, identities, at: Timestamp(rawValue: timestamp), record: records[record],
-          kind: try name(message.recordKinds[record]), replaces: try replaces(message.replacesCount[index], from: &next),
+          kind: try name(columns.recordKinds[record]), replaces: try replaces(columns.replacesCount[index], from: &next),
           decision: decision))
     }
-    guard next == message.replacesMarks.count else { throw .columnsDisagree }
+    guard next == columns.replacesMarks.count else { throw .columnsDisagree }
     return operations
   }
 
@@ -178,8 +223,8 @@ package struct ColumnReader {
     _ index: Int, _ identities: OperationCodec.Identities, at timestamp: Timestamp, record: RecordID, kind: String,
     replaces: [OperationID], decision: Decision?
   ) throws(CodecError) -> Operation {
-    let field = try name(message.field[index])
-    let mutation = try Mutation(action: message.action[index], message.value[index])
+    let field = try name(columns.field[index])
+    let mutation = try Mutation(action: columns.action[index], columns.value[index])
     switch identities {
     case .run(let stream, let first):
       let (sequence, overflows) = first.addingReportingOverflow(UInt64(index))
@@ -188,9 +233,9 @@ package struct ColumnReader {
         stream: stream, sequence: sequence, timestamp: timestamp, record: record, kind: kind, field: field,
         mutation: mutation, replaces: replaces, decision: decision)
     case .explicit:
-      let count = message.record.count
-      guard message.origin.count == count * 2, message.originMarks.count == count else { throw .columnsDisagree }
-      let id = try id(message.origin[index * 2], message.origin[index * 2 + 1], message.originMarks[index])
+      let count = columns.record.count
+      guard columns.origin.count == count * 2, columns.originMarks.count == count else { throw .columnsDisagree }
+      let id = try id(columns.origin[index * 2], columns.origin[index * 2 + 1], columns.originMarks[index])
       return Operation(
         id: id, timestamp: timestamp, record: record, kind: kind, field: field, mutation: mutation, replaces: replaces,
         decision: decision)
@@ -199,18 +244,18 @@ package struct ColumnReader {
 
   /// The kind of the first record; only at rest, where there is exactly one.
   package func firstKind() throws(CodecError) -> String {
-    guard let index = message.recordKinds.first else { throw .columnsDisagree }
+    guard let index = columns.recordKinds.first else { throw .columnsDisagree }
     return try name(index)
   }
 
   /// The awaited operations by field; only at rest.
   package func awaited() throws(CodecError) -> [(field: String, id: OperationID)] {
-    guard message.awaited.count == message.awaitedMarks.count * 3 else { throw .columnsDisagree }
+    guard columns.awaited.count == columns.awaitedMarks.count * 3 else { throw .columnsDisagree }
     var awaited: [(String, OperationID)] = []
-    for (place, mark) in message.awaitedMarks.enumerated() {
+    for (place, mark) in columns.awaitedMarks.enumerated() {
       let start = place * 3
-      guard let index = UInt32(exactly: message.awaited[start]) else { throw .indexOutOfRange }
-      awaited.append((try name(index), try id(message.awaited[start + 1], message.awaited[start + 2], mark)))
+      guard let index = UInt32(exactly: columns.awaited[start]) else { throw .indexOutOfRange }
+      awaited.append((try name(index), try id(columns.awaited[start + 1], columns.awaited[start + 2], mark)))
     }
     return awaited
   }
@@ -219,11 +264,11 @@ package struct ColumnReader {
   private func replaces(_ count: UInt32, from next: inout Int) throws(CodecError) -> [OperationID] {
     guard count > 0 else { return [] }
     guard WriteLimits.isReadable(replaced: Int(count)) else { throw .tooLarge }
-    guard next + Int(count) <= message.replacesMarks.count else { throw .columnsDisagree }
+    guard next + Int(count) <= columns.replacesMarks.count else { throw .columnsDisagree }
     var ids = [OperationID]()
     ids.reserveCapacity(Int(count))
     for _ in 0..<count {
-      ids.append(try id(message.replaces[next * 2], message.replaces[next * 2 + 1], message.replacesMarks[next]))
+      ids.append(try id(columns.replaces[next * 2], columns.replaces[next * 2 + 1], columns.replacesMarks[next]))
       next += 1
     }
     return ids
@@ -248,8 +293,8 @@ package struct ColumnReader {
   }
 
   private func name(_ index: UInt32) throws(CodecError) -> String {
-    guard index < message.names.count else { throw .indexOutOfRange }
-    return message.names[Int(index)]
+    guard index < columns.names.count else { throw .indexOutOfRange }
+    return columns.names[Int(index)]
   }
 
   private static func identifiers<Tag>(in bytes: some RandomAccessCollection<UInt8>) throws(CodecError)

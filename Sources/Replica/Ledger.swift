@@ -205,8 +205,11 @@ package struct Ledger<Transaction: StoreTransaction> {
     let known = try known(operations, in: batch.stream)
     var head = try file(batch, at: place, isOwn: isOwn, applied: batch.first - 1)
     if isOwn { try noteOutlived(batch.stream, at: operations.map(\.timestamp.milliseconds).max()) }
-    let early = try operations.map(\.id).filter { try transaction.hasEarly($0) }
+    let early = try batch.stream.channel.lane == .crisis ? operations.map(\.id).filter { try transaction.hasEarly($0) } : []
+    accepted.changes.reserveCapacity(operations.count)
     for operation in operations {
+      // What it replaces may stand just before it.
+      if !operation.replaces.isEmpty { set(head, of: batch.stream) }
       head.applied = operation.id.sequence
       if known.contains(operation.id) || early.contains(operation.id) { continue }
       if try admit(operation, wall: wall) {
@@ -214,7 +217,6 @@ package struct Ledger<Transaction: StoreTransaction> {
       } else {
         accepted.quarantined += 1
       }
-      set(head, of: batch.stream)
     }
     head.applied = batch.last
     set(head, of: batch.stream)

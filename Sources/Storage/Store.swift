@@ -318,7 +318,7 @@ extension HomeFolder {
 }
 
 /// The sealers of the tables, derived once.
-struct Seals: Sendable {
+final class Seals: Sendable {
   let cells: CellSealer
   let meta, records, pending, quarantine, membership, peers, admissions: TableSealer
 
