@@ -157,7 +157,7 @@ int fm_ping_open(const char *path) {
   return fd;
 }
 
-void fm_ping_all(const char *folder, const char *except) {
+void fm_ping_all(const char *folder, const char *except, const uint8_t *message, size_t count) {
   DIR *listing = opendir(folder);
   if (!listing) return;
   int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
@@ -171,18 +171,18 @@ void fm_ping_all(const char *folder, const char *except) {
     struct sockaddr_un address;
     if ((except && strcmp(path, except) == 0) || address_of(path, &address) != 0) continue;
     // A full queue means that the other process has a wake-up coming anyway.
-    if (sendto(fd, "!", 1, 0, (struct sockaddr *)&address, sizeof address) < 0 && errno == ECONNREFUSED)
+    if (sendto(fd, message, count, 0, (struct sockaddr *)&address, sizeof address) < 0 && errno == ECONNREFUSED)
       unlink(path);
   }
   if (fd >= 0) close(fd);
   closedir(listing);
 }
 
-int fm_ping_clear(int fd) {
-  char byte;
-  int count = 0;
-  while (recv(fd, &byte, 1, 0) > 0) count++;
-  return count;
+ssize_t fm_ping_next(int fd, uint8_t *message, size_t capacity) {
+  ssize_t length;
+  do length = recv(fd, message, capacity, 0);
+  while (length < 0 && errno == EINTR);
+  return length;
 }
 
 int fm_write_now(int fd, const char *bytes, size_t count) {

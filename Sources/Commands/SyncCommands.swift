@@ -202,6 +202,7 @@ struct AgentCommand: ParsableCommand {
         lines?.print(report)
         if untilSynced, case .idle(settled: true, _) = report { fm_wake_signal(finished) }
       }
+      observer.crisis = { state, isSaved in lines?.crisis(state, isSaved: isSaved) }
       observer.failed = { error in
         lines?.trouble(Output.actionable(error).code)
         state.withLock { $0.trouble = error }
@@ -353,17 +354,18 @@ private final class EventLines: Sendable {
         "applied", at,
         "\"record\":\"\(change.record)\",\"kind\":\"\(change.kind.jsonEscaped)\",\"field\":\"\(change.field.jsonEscaped)\",\"device\":\"\((device ?? change.id.stream.device))\"")
     }
-    if changes.contains(where: { $0.kind == RecordCatalogue.crisis.kind }) { crisis() }
+    if changes.contains(where: { $0.kind == RecordCatalogue.crisis.kind }), let state = try? CrisisReport.state(of: store) {
+      crisis(state, isSaved: true)
+    }
   }
 
   func trouble(_ code: String) { line("trouble", SystemClock.wallMicroseconds, "\"code\":\"\(code)\"") }
   func ended(_ code: String) { line("ended", SystemClock.wallMicroseconds, "\"code\":\"\(code)\"") }
 
-  private func crisis() {
-    guard let state = try? CrisisReport.state(of: store) else { return }
+  func crisis(_ state: CrisisState, isSaved: Bool) {
     line(
       "crisis", SystemClock.wallMicroseconds,
-      "\"level\":\"\(state.level.name)\",\"active\":\(state.isActive)")
+      "\"level\":\"\(state.level.name)\",\"active\":\(state.isActive),\"saved\":\(isSaved)")
   }
 
   private func line(_ event: String, _ at: UInt64, _ rest: String?) {

@@ -314,7 +314,10 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
 extension HomeFolder {
   /// Tells the processes of a home that something has changed. Needs no store.
-  package func pingOthers(except own: String?) { fm_ping_all(sockets, own) }
+  package func pingOthers(except own: String?) { tellOthers([UInt8(ascii: "!")], except: own) }
+
+  /// As ``pingOthers(except:)``, with a message of theirs.
+  package func tellOthers(_ message: [UInt8], except own: String?) { fm_ping_all(sockets, own, message, message.count) }
 }
 
 /// The sealers of the tables, derived once.

@@ -21,6 +21,11 @@ package struct CrisisGlimpse: Sendable {
   /// The store has them.
   mutating func forget() { operations = [] }
 
+  /// Another process has written: the store may have some of them.
+  mutating func forget(where hasArrived: (OperationID) throws -> Bool) rethrows {
+    operations = try operations.filter { try !hasArrived($0.id) }
+  }
+
   /// The crisis as it is with them.
   ///
   /// - Parameter record: As the store has it.

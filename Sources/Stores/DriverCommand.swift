@@ -7,6 +7,9 @@ extension ReplicaDriver {
   /// What the driver tells. Called on its thread; must return quickly.
   package struct Observer: Sendable {
     package var report: @Sendable (ReplicaReport, Moment) -> Void = { _, _ in }
+    /// How the crisis stands now, and whether that is saved here: where no report says it, because another process of this
+    /// device has taken it in, or because the store cannot.
+    package var crisis: @Sendable (CrisisState, _ isSaved: Bool) -> Void = { _, _ in }
     package var snapshot: (@Sendable (Snapshot) -> Void)?
     package var failed: @Sendable (any Error) -> Void = { _ in }
     /// Another process of this device exchanges, so that nothing is reported here.

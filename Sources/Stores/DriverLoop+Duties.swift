@@ -20,11 +20,28 @@ extension DriverLoop {
 
   /// What the store could not take in about a crisis is shown all the same.
   func glance(at effect: ReplicaEffect) {
-    guard case .apply(let stream, let chunk, _, _) = effect, stream.channel.lane == .crisis,
-      live.glimpse.take(performer.glance(chunk.frames, from: stream))
-    else { return }
+    guard case .apply(let stream, let chunk, _, _) = effect, stream.channel.lane == .crisis else { return }
+    glance(at: chunk.frames, from: stream)
+    // At every attempt: one of them may have begun meanwhile.
+    peers.passOn(chunk.frames, from: stream)
+  }
+
+  func glance(at frames: [[UInt8]], from file: RelayStream) {
+    guard live.glimpse.take(performer.glance(frames, from: file)) else { return }
     (crisisIsNews, needsPublishing) = (true, true)
+    followCrisis()
     live.add(.alarm, "something about a crisis has come: it is shown, and this device saves it as soon as its store can be written", SystemClock.now)
+  }
+
+  /// Tells how the crisis stands where no report does: another process has written it, or the store cannot.
+  func followCrisis() {
+    do {
+      let (glimpse, record) = (live.glimpse, CrisisState.record(ofAccount: store.ring.account.account))
+      let state = try store.read { CrisisState(try glimpse.over($0.record(record), hasArrived: $0.hasArrived)) }
+      let isSaved = glimpse.operations.isEmpty
+      defer { followed = (state, isSaved) }
+      if let followed, followed.state != state || followed.isSaved != isSaved { observer.crisis(state, isSaved) }
+    } catch { observer.failed(error) }
   }
 
   func crisisChanged(_ changes: [AppliedChange]) {

@@ -60,7 +60,9 @@ extension DriverLoop {
 
   /// Hears what has changed on the relay, and whether another process has said that it wrote.
   private func listen() {
-    if peers.wasPinged() { isPinged = true }
+    let (isPinged, told) = peers.hear()
+    if isPinged { self.isPinged = true }
+    for (file, frames) in Dictionary(grouping: told, by: \.file) { glance(at: frames.map(\.frame), from: file) }
     heard += echoes.take(watch?.changes() ?? [], own: performer.ownTag, now: SystemClock.now.uptime)
   }
 

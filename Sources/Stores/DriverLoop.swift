@@ -41,6 +41,8 @@ final class DriverLoop {
   /// Uptime at which the emergency journal is taken over; `nil` when it is in the store.
   var journalDue: UInt64? = 0
   var deliveredJournal = Set<[UInt8]>()
+  /// How the crisis stood when it was looked last.
+  var followed: (state: CrisisState, isSaved: Bool)?
   var knownNames: [DeviceID: String]?
   let log: Logger
   /// Whether it was looked who leads.
@@ -87,6 +89,7 @@ final class DriverLoop {
       replica.isUnanswered(problem, abandoned: driver.shared.withLock { $0.abandoned }, now: now)
     }
     follow(try store.read { try $0.admissions() }.map(\.bytes), now)
+    followCrisis()
   }
 
   /// A replica that knows what the store knows.
@@ -228,9 +231,13 @@ final class DriverLoop {
     needsPublishing = true
     requests.disturb()
     do {
+      var glimpse = live.glimpse
       let (membership, admissions, report, place) = try store.read {
-        (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring), try $0.relayPlace())
+        try glimpse.forget(where: $0.hasArrived)
+        return (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring), try $0.relayPlace())
       }
+      live.glimpse = glimpse
+      if !isLeader { followCrisis() }
       follow(place, now)
       if let membership {
         performer.take(membership)

@@ -110,10 +110,25 @@ final class PeerProcesses: Sendable {
     if state.election.role == .leader, state.lock < 0 { state.lock = fm_lock(store.home.exchangeLock, 0) }
   }
 
-  /// Whether somebody has pinged since the last call.
-  func wasPinged() -> Bool {
+  /// What the others have said since the last call.
+  func hear() -> (isPinged: Bool, heard: [HeardFrame]) {
     let ping = ping
-    return ping >= 0 && fm_ping_clear(ping) > 0
+    var (isPinged, heard) = (false, [HeardFrame]())
+    var message = [UInt8](repeating: 0, count: HeardFrame.longest)
+    while ping >= 0 {
+      let length = fm_ping_next(ping, &message, message.count)
+      guard length > 0 else { break }
+      if let frame = HeardFrame(bytes: message[..<length]) { heard.append(frame) } else { isPinged = true }
+    }
+    return (isPinged, heard)
+  }
+
+  /// The other processes show what was read on the relay although the store cannot take it.
+  func passOn(_ frames: [[UInt8]], from file: RelayStream) {
+    for frame in frames {
+      guard let bytes = HeardFrame(file: file, frame: frame).bytes else { continue }
+      store.home.tellOthers(bytes, except: path)
+    }
   }
 
   /// Whether another process has committed since the last call.

@@ -1,5 +1,6 @@
 import CSystem
 import Foundation
+import Synchronization
 import Testing
 
 /// Homes of one account that meet in a folder, each with what real processes do to it.
@@ -136,4 +137,19 @@ func eventually(within seconds: Double = 30, _ condition: () throws -> Bool) ret
     Thread.sleep(forTimeInterval: 0.05)
   }
   return false
+}
+
+/// What a program prints, as it comes.
+final class Heard: Sendable {
+  private let text = Mutex("")
+
+  init(_ out: FileHandle) {
+    out.readabilityHandler = { [weak self] out in
+      let data = out.availableData
+      if data.isEmpty { out.readabilityHandler = nil }
+      self?.text.withLock { $0 += String(decoding: data, as: UTF8.self) }
+    }
+  }
+
+  func hears(_ words: String) -> Bool { eventually { text.withLock { $0.contains(words) } } }
 }

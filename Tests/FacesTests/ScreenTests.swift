@@ -91,6 +91,31 @@ struct ScreenTests {
     screen.quit()
   }
 
+  @Test("a crisis that the store cannot take is shown by every process of the device, and told to who listens")
+  func heardByAll() throws {
+    let meeting = try Meeting.pair()
+    let (leader, first) = try meeting.agent("a")
+    let leads = Heard(first)
+    #expect(leads.hears("\"event\":\"relay\""))
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    let (standby, second) = try meeting.agent("a")
+    let listens = Heard(second)
+    // It hears from when it listens.
+    let live = meeting.home("a") + "/live"
+    #expect(try eventually { try FileManager.default.contentsOfDirectory(atPath: live).filter { $0.hasSuffix(".sock") }.count == 3 })
+    let holder = try meeting.hold("a", seconds: 40)
+    defer { holder.terminate() }
+    #expect(try meeting.run("b", "crisis", "activate", "severe").status == 0)
+    #expect(screen.shows("You are not alone") && holder.isRunning)
+    let raised = "\"level\":\"severe\",\"active\":true,\"saved\":"
+    #expect(leads.hears(raised + "false") && listens.hears(raised + "false"))
+    kill(holder.processIdentifier, SIGKILL)
+    #expect(leads.hears(raised + "true") && listens.hears(raised + "true"))
+    screen.quit()
+    for agent in [leader, standby] { agent.terminate() }
+  }
+
   @Test("a home that is put back under a dashboard is not shown as up to date; Enter opens what is there")
   func putBackUnderneath() throws {
     let meeting = try Meeting.pair()

@@ -2,6 +2,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 // A descriptor that wakes a thread sleeping in poll. -1 on failure.
 int fm_wake_open(void);
@@ -24,10 +25,10 @@ int fm_watch_mask_lost(uint32_t mask);  // the folder itself went away, or the q
 
 // A datagram socket that other processes ping after a commit; the path ends with .sock. -1 on failure.
 int fm_ping_open(const char *path);
-// Pings every `*.sock` in a folder but `except` (may be NULL); removes those nobody listens at.
-void fm_ping_all(const char *folder, const char *except);
-// How many pings had come.
-int fm_ping_clear(int fd);
+// Sends a message to every `*.sock` in a folder but `except` (may be NULL); removes those nobody listens at.
+void fm_ping_all(const char *folder, const char *except, const uint8_t *message, size_t count);
+// The length of the next message that has come, cut to the capacity; -1 when none has.
+ssize_t fm_ping_next(int fd, uint8_t *message, size_t capacity);
 
 // Writes at most 4 KiB to a pipe, all or nothing, if that can be done without waiting. 1 when it was.
 int fm_write_now(int fd, const char *bytes, size_t count);
