@@ -225,7 +225,7 @@ struct CrisisCommand: ParsableCommand {
             journal.isActive(with: CrisisReport.raiser(location, nil).sent() ?? [])
           else { throw error }
           if output.json { return try Output.json(CrisisReport(level: "unknown", active: true, since: nil)) }
-          Output.line("A crisis is active that was raised on this device. The store cannot be opened, so nothing else is known.")
+          Output.line("A crisis was raised on this device. The store cannot be opened, so whether it is over is not known.")
           return
         }
         if output.json {

@@ -40,7 +40,7 @@ package struct HomeFolder: Sendable, Hashable {
     case nothing
     /// Both files of a store.
     case store
-    /// One of the two files of a store is gone or empty: what it needs is named.
+    /// A file of a store is gone or empty, or both are and what lay beside them is there: what it needs is named.
     case incomplete(missing: String)
     /// Files of somebody else.
     case foreign
@@ -50,6 +50,7 @@ package struct HomeFolder: Sendable, Hashable {
     let (key, data) = (Self.size(dataKey), Self.size(database))
     if let key, let data, key > 0, data > 0 { return .store }
     if key == nil, data == nil {
+      if access(mark, F_OK) == 0 || access(emergencyKey, F_OK) == 0 { return .incomplete(missing: database) }
       let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
       // What a contact's side keeps is no store, and is not in the way of one.
       return names.allSatisfy { $0 == "following" } ? .nothing : .foreign
@@ -170,10 +171,14 @@ package struct HomeDraft: Sendable {
     switch place.content {
     case .store, .incomplete:
       guard isReplacing else { throw .storeExists(place.path) }
-      aside = try moveAside()
-    case .foreign:
-      guard isReplacing, place.content != .foreign else { throw .notEmpty(place.path) }
-    case .nothing: try keepFollowing()
+      let old = try moveAside()
+      aside = old
+      do { try keepFollowing(of: HomeFolder(path: old)) } catch {
+        _ = rename(old, place.path)
+        throw error
+      }
+    case .foreign: throw .notEmpty(place.path)
+    case .nothing: try keepFollowing(of: place)
     }
     guard rename(folder.path, place.path) == 0 else {
       let reason = errno
@@ -193,11 +198,10 @@ package struct HomeDraft: Sendable {
   }
 
   /// Whom this machine follows as a contact stays.
-  private func keepFollowing() throws(StorageError) {
-    let following = place.path + "/following"
+  private func keepFollowing(of home: HomeFolder) throws(StorageError) {
+    let following = home.path + "/following"
     guard access(following, F_OK) == 0 else { return }
     guard rename(following, folder.path + "/following") == 0 else { throw .unreadable(following, "it cannot be moved") }
-    rmdir(place.path)
   }
 
   /// Removes it; nothing of it was ever announced.

@@ -12,6 +12,24 @@ struct CarelessWorldTests {
 
   // MARK: Clocks
 
+  @Test("where only the emergency key of a home is left it is said that there was a store, and what is named then works")
+  func onlyEmergencyLeft() throws {
+    let meeting = try Meeting.pair()
+    _ = try meeting.write("b", "before")
+    try meeting.settle("a", "b")
+    let home = meeting.home("b")
+    for name in try FileManager.default.contentsOfDirectory(atPath: home) where name != "emergency" {
+      try FileManager.default.removeItem(atPath: home + "/" + name)
+    }
+    let said = try meeting.run("b", "status")
+    #expect(said.status == 65 && said.err.contains("There was a store") && said.err.contains("join CODE --device NAME --relay folder:PATH --replace"))
+    let code = try meeting.invite("a")
+    let joined = try meeting.run("b", "join", code, "--device", "b", "--no-passphrase", "--yes", "--relay", meeting.url, "--replace")
+    #expect(joined.status == 0 && joined.err.contains("What was there lies in"), "\(joined)")
+    try meeting.settle("a", "b")
+    #expect(try meeting.titles("b") == ["before"])
+  }
+
   @Test("the devices meet elsewhere: an agent that runs goes on there, and hears")
   func movedUnderAgent() throws {
     let meeting = try Meeting.pair()
