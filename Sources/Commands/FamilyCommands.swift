@@ -127,14 +127,16 @@ struct FamilyCommand: ParsableCommand {
       try Output.reporting {
         let store = try location.openStore()
         let contact = try FamilyCommand.contact(contact, in: store)
-        try location.actions(store).set(contact.record, contact.links.map { "links-=\($0)" } + ["alert=no"])
+        let actions = location.actions(store)
+        try actions.set(contact.record, contact.links.flatMap { ["links-=\($0)", "withdrawn+=\($0)"] } + ["alert=no"])
         Output.line("\(contact.name) learns nothing any more. The contact stays in your plan.")
         var random = SystemRandomNumberGenerator()
+        let withdrawn = try FamilyCommand.contact(contact.record.description, in: store)
         do {
-          let relay = try location.openRelay(store)
-          for link in contact.links.compactMap({ SecretLink($0) }) { try CrisisOutreach.close(link, on: relay, wall: SystemClock.now.wall, using: &random) }
+          try CrisisOutreach.close(withdrawn, on: try location.openRelay(store), wall: SystemClock.now.wall, using: &random)
+          try actions.noteClosed(withdrawn, pinging: nil)
         } catch is RelayError {
-          Output.note("The relay cannot be used now, so whoever follows the link is not told that it was taken back.")
+          Output.note("The relay cannot be used now: whoever follows the link does not know yet that it was taken back. The first of your devices that reaches the relay says it there.")
         }
       }
     }

@@ -107,11 +107,16 @@ package struct CrisisOutreach {
     _ = try relay.putNotice(board.seal(notice, number: 1, using: &random), board: board.name, number: 1)
   }
 
-  /// Says that the link is good for nothing any more.
+  /// Says at the links of a contact that were taken back that they are good for nothing any more, where it does not stand
+  /// there.
   package static func close(
-    _ link: SecretLink, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
+    _ contact: SafetyPlan.Contact, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
   ) throws(RelayError) {
-    try Self.append(Notice(kind: .closed, wall: wall), to: NoticeBoard(link), on: relay, using: &random)
+    for board in contact.withdrawn.compactMap({ SecretLink($0).map { NoticeBoard($0) } }) {
+      let notices = try relay.notices(on: board.name, after: 0)
+      guard !notices.contains(where: { board.open($0.sealed, number: $0.number)?.kind == .closed }) else { continue }
+      try append(Notice(kind: .closed, wall: wall), to: board, after: notices.last?.number ?? 0, on: relay, using: &random)
+    }
   }
 
   /// Tells a contact that what it was told of is over. Says nothing where that was said, or where it is not over.

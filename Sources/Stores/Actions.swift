@@ -97,6 +97,14 @@ package struct Actions: Sendable {
     return saved
   }
 
+  /// As ``saving(pinging:_:)``: what is written is decided by what the same transaction reads.
+  private func deciding(pinging own: String? = nil, _ drafts: (SQLiteTransaction) throws -> [Draft]) throws -> Saved {
+    try saving(pinging: own) { transaction in
+      let drafts = try drafts(transaction)
+      return drafts.isEmpty ? Saved(operations: []) : try save(drafts, in: &transaction)
+    }
+  }
+
   package func newRecordID() -> RecordID {
     var random = SystemRandomNumberGenerator()
     return RecordID(using: &random)
@@ -121,10 +129,10 @@ package struct Actions: Sendable {
 
   /// Changes a record; what it held is read in the same transaction that writes.
   package func set(_ id: RecordID, _ assignments: [String]) throws {
-    _ = try saving { transaction in
+    _ = try deciding { transaction in
       guard let record = try transaction.record(id) else { throw InputError.unknownRecord }
       guard let schema = RecordCatalogue[record.kind] else { throw InputError.unknownKind(record.kind) }
-      return try save(try schema.drafts(from: assignments, record: id, current: record), in: &transaction)
+      return try schema.drafts(from: assignments, record: id, current: record)
     }
   }
 
@@ -139,10 +147,7 @@ package struct Actions: Sendable {
   /// Changes the account's safety plan; the first change makes it.
   package func editPlan(_ assignments: [String]) throws {
     let id = SafetyPlan.record(ofAccount: store.ring.account.account)
-    _ = try saving { transaction in
-      let current = try transaction.record(id)
-      return try save(try RecordCatalogue.plan.drafts(from: assignments, record: id, current: current), in: &transaction)
-    }
+    _ = try deciding { try RecordCatalogue.plan.drafts(from: assignments, record: id, current: try $0.record(id)) }
   }
 
   package func remove(_ id: RecordID) throws {
@@ -166,20 +171,19 @@ package struct Actions: Sendable {
 
   /// Raises a crisis: durable first, then on the relay from this very process, whoever else is busy.
   package func activateCrisis(_ level: CrisisLevel, source: String) throws -> CrisisChange {
-    try crisis([CrisisState.activation(level, source: source, record: crisisRecord)])
+    let saved = try saving { try save([CrisisState.activation(level, source: source, record: crisisRecord)], in: &$0) }
+    guard let change = CrisisChange(saved) else { preconditionFailure("a draft makes an operation") }
+    return change
   }
 
   /// Resolves every activation that this device has seen; `nil` when there is none.
   package func resolveCrisis() throws -> CrisisChange? {
-    let state = try crisisState()
-    guard state.isActive else { return nil }
-    return try crisis(state.resolution(record: crisisRecord))
+    try changeCrisis { $0.isActive ? $0.resolution(record: crisisRecord) : [] }
   }
 
   /// Says that the person has seen the crisis at this device; `nil` when there is nothing to say.
   package func acknowledgeCrisis() throws -> CrisisChange? {
-    let state = try crisisState()
-    return try state.acknowledgement(by: device, record: crisisRecord).map { try crisis([$0]) }
+    try changeCrisis { $0.acknowledgement(by: device, record: crisisRecord).map { [$0] } ?? [] }
   }
 
   package func crisisState() throws -> CrisisState { CrisisState(try store.read { try $0.record(crisisRecord) }) }
@@ -188,10 +192,8 @@ package struct Actions: Sendable {
   ///
   /// - Returns: Whether it was taken here.
   package func escalate(to stage: EscalationStage, pinging own: String?) throws -> Bool {
-    try !saving(pinging: own) { transaction in
-      let state = CrisisState(try transaction.record(crisisRecord))
-      let drafts = state.escalation(to: stage, record: crisisRecord)
-      return drafts.isEmpty ? Saved(operations: []) : try save(drafts, in: &transaction)
+    try !deciding(pinging: own) {
+      CrisisState(try $0.record(crisisRecord)).escalation(to: stage, record: crisisRecord)
     }.operations.isEmpty
   }
 
@@ -199,10 +201,18 @@ package struct Actions: Sendable {
   ///
   /// - Returns: Whether there was something to note.
   package func noteTold(_ contact: RecordID, pinging own: String?) throws -> Bool {
-    try !saving(pinging: own) { transaction in
-      let drafts = CrisisState(try transaction.record(crisisRecord)).telling(contact, record: crisisRecord)
-      return drafts.isEmpty ? Saved(operations: []) : try save(drafts, in: &transaction)
+    try !deciding(pinging: own) {
+      CrisisState(try $0.record(crisisRecord)).telling(contact, record: crisisRecord)
     }.operations.isEmpty
+  }
+
+  /// At links that were taken back stands now that they are.
+  package func noteClosed(_ contact: SafetyPlan.Contact, pinging own: String?) throws {
+    _ = try deciding(pinging: own) { transaction in
+      guard let record = try transaction.record(contact.record) else { return [] }
+      return try RecordCatalogue.contact.drafts(
+        from: contact.withdrawn.map { "withdrawn-=\($0)" }, record: contact.record, current: record)
+    }
   }
 
   /// Tells whom the person agreed on, without waiting until it can no longer be taken back.
@@ -231,8 +241,10 @@ package struct Actions: Sendable {
 
   /// Takes back activations, and nothing else.
   package func withdrawCrisis(_ activations: [OperationID]) throws -> CrisisChange? {
-    let active = try crisisState().activations.map(\.id).filter(activations.contains)
-    return active.isEmpty ? nil : try crisis([CrisisState.withdrawal(of: active, record: crisisRecord)])
+    try changeCrisis { state in
+      let active = state.activations.map(\.id).filter(activations.contains)
+      return active.isEmpty ? [] : [CrisisState.withdrawal(of: active, record: crisisRecord)]
+    }
   }
 
   /// Tells those who were told of a crisis that it is over.
@@ -258,14 +270,18 @@ package struct Actions: Sendable {
     package var saved: UInt64
     /// Whether it lies on the relay; otherwise the exchanging process takes it there.
     package var isAtRelay: Bool
+
+    fileprivate init?(_ saved: Saved) {
+      guard let operation = saved.operations.first else { return nil }
+      (self.operation, self.saved, isAtRelay) = (operation, saved.at, false)
+      if case .delivered = saved.outcome { isAtRelay = true }
+    }
   }
 
-  private func crisis(_ drafts: [Draft]) throws -> CrisisChange {
-    let saved = try saving { try save(drafts, in: &$0) }
-    guard let operation = saved.operations.first else { preconditionFailure("a draft makes an operation") }
-    var isAtRelay = false
-    if case .delivered = saved.outcome { isAtRelay = true }
-    return CrisisChange(operation: operation, saved: saved.at, isAtRelay: isAtRelay)
+  /// Where there is nothing to change no lock is waited for; whether there is, is decided where it is written.
+  private func changeCrisis(_ drafts: (CrisisState) -> [Draft]) throws -> CrisisChange? {
+    guard try !drafts(crisisState()).isEmpty else { return nil }
+    return CrisisChange(try deciding { drafts(CrisisState(try $0.record(crisisRecord))) })
   }
 
   // MARK: Sessions
@@ -282,20 +298,36 @@ package struct Actions: Sendable {
 
   /// Notes how far a session has come. Writes nothing when another device owns it by now.
   package func progress(_ id: RecordID, to elapsed: Double, phase: SessionState.Phase? = nil) throws -> Bool {
-    guard let session = try session(id), session.owner == device else { return false }
-    let drafts = session.progressed(to: elapsed, phase: phase)
-    if !drafts.isEmpty { _ = try commit(drafts) }
-    return true
+    var isOwn = false
+    _ = try deciding { transaction in
+      guard let session = try transaction.record(id).flatMap(SessionState.init), session.owner == device else { return [] }
+      isOwn = true
+      return session.progressed(to: elapsed, phase: phase)
+    }
+    return isOwn
   }
 
   package func offer(_ id: RecordID, to target: DeviceID, elapsed: Double?) throws {
-    guard let session = try session(id) else { throw InputError.unknownRecord }
-    guard session.owner == device, session.isOpen else {
-      throw InputError.invalid(
-        "This session does not run on this device. Nothing was changed.",
-        remedy: "Hand it off from the device that `fullmind sessions list` names.")
+    _ = try deciding { transaction in
+      guard let session = try transaction.record(id).flatMap(SessionState.init) else { throw InputError.unknownRecord }
+      guard session.owner == device, session.isOpen else {
+        throw InputError.invalid(
+          "This session does not run on this device. Nothing was changed.",
+          remedy: "Hand it off from the device that `fullmind sessions list` names.")
+      }
+      return session.offering(to: target, elapsed: elapsed ?? session.elapsed)
     }
-    _ = try commit(session.offering(to: target, elapsed: elapsed ?? session.elapsed))
+  }
+
+  /// Takes up a session that was handed to this device.
+  ///
+  /// - Parameter wall: Now, by the clock that stamped the offer.
+  /// - Returns: Whether it was still offered.
+  func take(_ id: RecordID, wall: UInt64, pinging own: String?) throws -> Bool {
+    try !deciding(pinging: own) { transaction in
+      guard let session = try transaction.record(id).flatMap(SessionState.init), session.isOffered(to: device, wall: wall) else { return [] }
+      return session.taking(by: device)
+    }.operations.isEmpty
   }
 
   package func session(_ id: RecordID) throws -> SessionState? {

@@ -15,8 +15,7 @@ enum Arrivals {
       live.sessionChanged(session, own: store.ring.device)
       // The age of an offer is counted by the clock that stamped it.
       let wall = clocks.wall(of: session.offer?.writer, SystemClock.now.wall)
-      guard session.isOffered(to: store.ring.device, wall: wall) else { continue }
-      _ = try actions.commit(session.taking(by: store.ring.device), pinging: pingPath)
+      guard session.isOffered(to: store.ring.device, wall: wall), try actions.take(id, wall: wall, pinging: pingPath) else { continue }
       hasWritten = true
     }
     // Merging texts is a feature of a tier; keeping both versions is not.

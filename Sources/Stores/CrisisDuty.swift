@@ -14,6 +14,8 @@ struct CrisisDuty: Sendable {
   /// How far the alerts have come with those to whom one was put up, as their side says.
   private(set) var arrivals: [RecordID: CrisisOutreach.Arrival] = [:]
   private var nextReading: UInt64?
+  /// When it is tried again to say that links were taken back; `nil` when none waits for that.
+  private var nextClosing: UInt64?
   private var shownElsewhere: OperationID?
   /// Whether a crisis was active at the last look, and whether anybody was told of it since it is.
   private var before = (isActive: false, isTold: false)
@@ -24,9 +26,10 @@ struct CrisisDuty: Sendable {
   private static let readingGap: UInt64 = 2_000_000_000
   /// How long a duty that could not be done waits.
   private static let retryGap: UInt64 = 1_000_000_000
+  private static let closingGap: UInt64 = 5_000_000_000
 
   /// Uptime at which there is something to do although nothing changes; `nil` while there is not.
-  var due: UInt64? { [watch.due, nextReading, lookAt].compactMap { $0 }.min() }
+  var due: UInt64? { [watch.due, nextReading, nextClosing, lookAt].compactMap { $0 }.min() }
 
   /// Takes in what has come: what was told leaves the crisis together with its end.
   mutating func note(_ changes: [AppliedChange]) {
@@ -43,6 +46,7 @@ struct CrisisDuty: Sendable {
     lookAt = now.uptime + Self.retryGap
     watch.postpone(until: now.uptime + Self.retryGap)
     if nextReading != nil { nextReading = now.uptime + Self.readingGap }
+    if nextClosing != nil { nextClosing = now.uptime + Self.closingGap }
   }
 
   struct Result {
@@ -83,6 +87,7 @@ struct CrisisDuty: Sendable {
       }
     }
     read(contacts, crisis, relay, now, &result)
+    try close(contacts, relay, actions, pingPath, now, &result)
     return result
   }
 
@@ -141,6 +146,23 @@ struct CrisisDuty: Sendable {
       guard let arrival = try? CrisisOutreach.arrival(with: contact, of: crisis, on: relay), arrival != arrivals[contact.record] else { continue }
       arrivals[contact.record] = arrival
       result.news.append(Self.words(arrival, contact.name))
+    }
+  }
+
+  /// Says at links that were taken back that they are: whoever follows one would wait for nothing.
+  private mutating func close(
+    _ contacts: [SafetyPlan.Contact], _ relay: any Relay, _ actions: Actions, _ pingPath: String, _ now: Moment, _ result: inout Result
+  ) throws {
+    let waiting = contacts.filter { !$0.withdrawn.isEmpty }
+    guard !waiting.isEmpty else { return nextClosing = nil }
+    guard now.uptime >= nextClosing ?? 0 else { return }
+    nextClosing = now.uptime + Self.closingGap
+    var random = SystemRandomNumberGenerator()
+    for contact in waiting {
+      do { try CrisisOutreach.close(contact, on: relay, wall: now.wall, using: &random) } catch { continue }
+      try actions.noteClosed(contact, pinging: pingPath)
+      result.hasWritten = true
+      result.news.append("the link of \(contact.name) was taken back; that stands there now")
     }
   }
 

@@ -79,7 +79,7 @@ package struct ConflictRule: Sendable, Hashable {
   package static let table: [ConflictRule] = [
     .init("crisis", nil, .crisisOverride, .none, .safety, .whenever, "Whatever asks for help stays until somebody who saw it says that it is over."),
     .init("plan", nil, .therapeuticPriority, .significant, .safety, .soon, "Your plan is what you turn to when thinking is hard. Nothing leaves it by itself."),
-    .init("contact", ["alert", "links", "person"], .privacyConflict, .significant, .people, .today, "This decides what another person learns about you."),
+    .init("contact", ["alert", "links", "withdrawn", "person"], .privacyConflict, .significant, .people, .today, "This decides what another person learns about you."),
     .init("contact", nil, .therapeuticPriority, .significant, .safety, .today, "Somebody you may want to reach in a crisis."),
     .init("assessment", ["item9"], .assessmentConflict, .critical, .assessment, .today, "The answers about thoughts of being better off dead differ. The one that stands for more risk counts, so that no risk is overlooked by accident."),
     .init("assessment", ["note", "offer", "instrument"], .dataDivergence, .minimal, .assessment, .whenever, "It belongs to a questionnaire, but not to its score."),

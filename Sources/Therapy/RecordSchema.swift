@@ -119,8 +119,8 @@ package enum RecordCatalogue {
       FieldSchema("primary", .flag, .kept),
       FieldSchema("alert", .choice(AlertConsent.allCases.map(\.rawValue)), .kept),
       // What opens the alerts for this contact, and the name it knows the person by. A link that was given on one device
-      // takes no other one's place.
-      FieldSchema("links", .text, .set), FieldSchema("person", .text, .latest),
+      // takes no other one's place. One that was taken back is kept until whoever follows it can read that.
+      FieldSchema("links", .text, .set), FieldSchema("withdrawn", .text, .set), FieldSchema("person", .text, .latest),
     ], isNeverCounted: true)
 
   /// One per account. An entry of `active` is an activation: `LEVEL SOURCE`; the entries of the other

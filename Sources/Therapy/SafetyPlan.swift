@@ -27,15 +27,17 @@ package struct SafetyPlan: Sendable, Hashable {
     /// of them is followed.
     package var links: [String]
     package var isInvited: Bool { !links.isEmpty }
+    /// Links that were taken back, and at which that does not stand yet.
+    package var withdrawn: [String]
     /// The name it knows the person by.
     package var person: String
 
     package init(
       record: RecordID, name: String, phone: String, isPrimary: Bool, consent: AlertConsent, links: [String] = [],
-      person: String = ""
+      withdrawn: [String] = [], person: String = ""
     ) {
       (self.record, self.name, self.phone, self.isPrimary, self.consent) = (record, name, phone, isPrimary, consent)
-      (self.links, self.person) = (links, person)
+      (self.links, self.withdrawn, self.person) = (links, withdrawn, person)
     }
 
     package init(_ record: RecordState) {
@@ -43,7 +45,8 @@ package struct SafetyPlan: Sendable, Hashable {
       self.init(
         record: record.id, name: record.text("name") ?? "", phone: record.text("phone") ?? "",
         isPrimary: record.value("primary") == .flag(true), consent: AlertConsent(rawValue: said) ?? .never,
-        links: record.view("links").entries.compactMap(\.value).map(\.text), person: record.text("person") ?? "")
+        links: record.view("links").entries.compactMap(\.value).map(\.text),
+        withdrawn: record.view("withdrawn").entries.compactMap(\.value).map(\.text), person: record.text("person") ?? "")
     }
   }
 

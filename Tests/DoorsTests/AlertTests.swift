@@ -203,9 +203,13 @@ struct AlertTests {
     #expect(try end(one, crisis([])) && reader.read(relay).isEmpty)
     #expect(try tell(one, crisis([activation(one, 2)]), known: [one.ring.device: 2]) == .done)
     #expect(try read(&reader).count == 1, "the next one is another")
-    try CrisisOutreach.close(link, on: relay, wall: 10, using: &random)
+    var withdrawn = try contact()
+    (withdrawn.links, withdrawn.withdrawn) = ([], withdrawn.links)
+    try CrisisOutreach.close(withdrawn, on: relay, wall: 10, using: &random)
     guard case .closed? = try reader.read(relay).last else { throw RelayError.changed }
     #expect(reader.isClosed)
+    try CrisisOutreach.close(withdrawn, on: relay, wall: 11, using: &random)
+    #expect(try relay.notices(on: NoticeBoard(link).name, after: reader.last).isEmpty, "it stands there already")
   }
 
   @Test("who does not know that it was resolved elsewhere tells of a new crisis, and not again of the one that is over")

@@ -72,6 +72,19 @@ struct FamilyCommandTests {
     #expect(again.err.contains("has taken this link back") && !again.out.contains("Said"), "\(again)")
   }
 
+  @Test("a link that was taken back while the relay was away says so once a device reaches the relay")
+  func takenBackMeanwhile() throws {
+    let link = try invite()
+    #expect(try follow(link, "--relay", relay).status == 0)
+    try FileManager.default.moveItem(atPath: folder.path + "/relay", toPath: folder.path + "/away")
+    #expect(try Program.run("family", "withdraw", "Ben", "--home", home).err.contains("does not know yet"))
+    try FileManager.default.moveItem(atPath: folder.path + "/away", toPath: folder.path + "/relay")
+    #expect(try !follow().out.contains("taken this link back"))
+    let (agent, _, _) = try Program.start(["agent", "--home", home])
+    #expect(try eventually { try follow().out.contains("has taken this link back") })
+    agent.terminate()
+  }
+
   @Test("who was not invited, or whose link was taken back, learns nothing")
   func notTold() throws {
     try Program.run("record", "add", "contact", "name=Ana", "alert=yes", "--home", home)
