@@ -136,20 +136,14 @@ struct SyncCommand: ParsableCommand {
       """)
   @OptionGroup var location: Location
   @OptionGroup var output: OutputOptions
-  @Option(help: ArgumentHelp("Give up after this many seconds (1-3600).", valueName: "seconds")) var timeout = 60
-
-  func validate() throws {
-    guard (1...3_600).contains(timeout) else {
-      throw ValidationError("--timeout takes 1 to 3600 seconds, not \(timeout).")
-    }
-  }
+  @OptionGroup var limit: TimeLimit
 
   func run() throws {
     try Output.reporting(asJSON: output.json) {
       let store = try location.openStore()
       let name = try location.relayLocation(store).description
       try ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: name)
-        .run(timeout: Double(timeout))
+        .run(timeout: Double(limit.timeout))
       let sync = try SnapshotBuilder.fromStore(store, relay: name).sync
       if output.json {
         try Output.json(StatusReport.Sync(sync))
@@ -165,13 +159,24 @@ struct SyncCommand: ParsableCommand {
   }
 }
 
+/// How long an exchange may take that has an end.
+struct TimeLimit: ParsableArguments {
+  @Option(help: ArgumentHelp("An exchange that has an end is given up after this many seconds (1-3600).", valueName: "seconds")) var timeout = 60
+
+  func validate() throws {
+    guard (1...3_600).contains(timeout) else {
+      throw ValidationError("--timeout takes 1 to 3600 seconds, not \(timeout).")
+    }
+  }
+}
+
 /// `fullmind agent`: a headless replica.
 struct AgentCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "agent", abstract: "Keep this device in step without a screen.",
     discussion: """
       With --events one JSON object per line goes to standard output: `applied` (record, kind, field, device),
-      `crisis` (level, active), `damaged`, `healed`, `forked`, `tookBack`, `copied`, `carried`, `missing`, `quarantined`,
+      `crisis` (level, active, saved), `damaged`, `healed`, `forked`, `tookBack`, `copied`, `carried`, `missing`, `quarantined`,
       `released`, `relay` (reachable), `sending`, `admitted`, `accepted`, `synced` (complete), `trouble`, `ended`. Each has
       `event` and `at_us` (microseconds since 1970). Names and values never appear. A reader that is too slow loses
       events, and is told how many: `dropped`.
@@ -179,9 +184,12 @@ struct AgentCommand: ParsableCommand {
   @OptionGroup var location: Location
   @Flag(help: "Print one JSON object per event.") var events = false
   @Flag(help: "Exit once everything is exchanged.") var untilSynced = false
+  @OptionGroup var limit: TimeLimit
 
   private struct State {
     var trouble: (any Error)?
+    /// Why the relay cannot be used; `nil` while it can.
+    var lost: RelayError?
     var ended: (any Error)?
     var isElsewhere = false
     /// The devices meet elsewhere now.
@@ -200,6 +208,8 @@ struct AgentCommand: ParsableCommand {
       let lines = events ? EventLines(store: store) : nil
       observer.report = { report, _ in
         lines?.print(report)
+        if case .relayLost(let error) = report { state.withLock { $0.lost = error } }
+        if case .relayFound = report { state.withLock { $0.lost = nil } }
         if untilSynced, case .idle(settled: true, _) = report { fm_wake_signal(finished) }
       }
       observer.crisis = { state, isSaved in lines?.crisis(state, isSaved: isSaved) }
@@ -219,6 +229,7 @@ struct AgentCommand: ParsableCommand {
           fm_wake_signal(finished)
         }
       }
+      let deadline = untilSynced ? SystemClock.now.uptime + UInt64(limit.timeout) * 1_000_000_000 : .max
       var isEnding = false
       repeat {
         state.withLock { $0.isMoved = false }
@@ -229,7 +240,13 @@ struct AgentCommand: ParsableCommand {
           observer: observer)
         driver.start()
         var request = SyncRequest(store: store, relay: relay)
-        isEnding = try wait(driver, signals, finished) { try untilSynced && state.withLock { $0.isElsewhere } && request.isComplete() }
+        isEnding = try wait(driver, signals, finished) {
+          if SystemClock.now.uptime >= deadline {
+            state.withLock { $0.ended = $0.ended ?? $0.lost ?? SyncTimeout(seconds: Double(limit.timeout)) }
+            return true
+          }
+          return try untilSynced && state.withLock { $0.isElsewhere } && request.isComplete()
+        }
         driver.stop(waitingAtMost: 2_000)
         // Where the devices meet elsewhere it goes on there.
       } while !isEnding && state.withLock { $0.isMoved }

@@ -127,6 +127,33 @@ struct CarelessWorldTests {
 
   // MARK: Relays
 
+  @Test("an agent that is to end once everything is exchanged ends also where the relay is away")
+  func endsWithoutRelay() throws {
+    let meeting = try Meeting.pair()
+    _ = try meeting.write("a", "kept")
+    try meeting.move("relay", "away")
+    let ended = try meeting.run("a", "agent", "--until-synced", "--timeout", "2")
+    #expect(ended.status == 69 && ended.err.contains("relay"), "\(ended)")
+    try meeting.move("away", "relay")
+    #expect(try meeting.run("a", "agent", "--until-synced").status == 0)
+    try meeting.settle("a", "b")
+    #expect(try meeting.titles("b") == ["kept"])
+  }
+
+  @Test("where the file system tells of no changes the relay is asked, and doctor says so")
+  func deaf() throws {
+    let meeting = try Meeting.pair()
+    let unwatched = ["LD_PRELOAD": try outside, "UNWATCHED": "1"]
+    #expect(try meeting.run("b", "doctor", environment: unwatched).out.contains("LOOK notifications"))
+    let (agent, out) = try meeting.agent("b", environment: unwatched)
+    let heard = Heard(out)
+    #expect(heard.hears("\"synced\""))
+    let began = Date()
+    #expect(try meeting.run("a", "crisis", "activate", "severe").status == 0)
+    #expect(heard.hears("\"crisis\"") && Date().timeIntervalSince(began) < 10)
+    agent.terminate()
+  }
+
   @Test("a full relay and a full disk are tried with pauses, and everything arrives afterwards")
   func full() throws {
     let meeting = try Meeting.pair()

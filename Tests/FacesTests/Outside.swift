@@ -4,7 +4,8 @@ import Foundation
 /// What a process is made to believe of the world: a library loaded before it.
 ///
 /// `WALL` sets its wall clock (seconds since 1970), `SKEW` moves it by seconds, or by what the file behind `@` says at
-/// each look. Beneath `FULL` nothing can be written; where `HANG` begins a path, opening has no end.
+/// each look. Beneath `FULL` nothing can be written; where `HANG` begins a path, opening has no end. With `UNWATCHED` the
+/// user has no watches of the file system left.
 enum Outside {
   private static let folder = try? Folder()
 
@@ -52,6 +53,10 @@ enum Outside {
         at->tv_sec = now.tv_sec;
         at->tv_usec = now.tv_nsec / 1000;
         return 0;
+      }
+      int inotify_add_watch(int file, const char *path, unsigned mask) {
+        if (getenv("UNWATCHED")) { errno = ENOSPC; return -1; }
+        return (int)syscall(SYS_inotify_add_watch, file, path, mask);
       }
       static int is_below(const char *name, const char *path) {
         const char *folder = getenv(name);
