@@ -144,7 +144,7 @@ struct CarelessWorldTests {
   func deaf() throws {
     let meeting = try Meeting.pair()
     let unwatched = ["LD_PRELOAD": try outside, "UNWATCHED": "1"]
-    #expect(try meeting.run("b", "doctor", environment: unwatched).out.contains("LOOK notifications"))
+    #expect(try meeting.run("b", "doctor", environment: unwatched).out.contains("looked through every 2 s"))
     let (agent, out) = try meeting.agent("b", environment: unwatched)
     let heard = Heard(out)
     #expect(heard.hears("\"synced\""))
