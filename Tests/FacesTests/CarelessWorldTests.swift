@@ -30,6 +30,21 @@ struct CarelessWorldTests {
     #expect(try meeting.titles("b") == ["before"])
   }
 
+  @Test("a home is replaced only once the crisis that was raised past it lies on the relay")
+  func journalBeforeReplacing() throws {
+    let meeting = try Meeting.pair()
+    try FileManager.default.removeItem(atPath: meeting.home("b") + "/store.db")
+    let code = try meeting.invite("a")
+    try meeting.move("relay", "away")
+    #expect(try meeting.run("b", "crisis", "activate", "severe").status == 0)
+    let arguments = ["--device", "b", "--no-passphrase", "--yes", "--relay", meeting.url, "--replace", "--home", meeting.home("b")]
+    let refused = try Program.run(["join", code] + arguments)
+    #expect(refused.status == 75 && refused.err.contains("crisis.not-sent"), "\(refused)")
+    try meeting.move("away", "relay")
+    #expect(try Program.run(["join", try meeting.invite("a")] + arguments).status == 0)
+    #expect(try meeting.run("a", "sync").status == 0 && meeting.crisis("a")["active"] as? Bool == true)
+  }
+
   @Test("the devices meet elsewhere: an agent that runs goes on there, and hears")
   func movedUnderAgent() throws {
     let meeting = try Meeting.pair()
