@@ -48,6 +48,9 @@ package struct DashboardState: Sendable {
   /// How far the crisis has come that was raised at this screen; `nil` where none was.
   package private(set) var delivery: CrisisDelivery?
   private var crisisRaised: UInt64?
+  /// Activations for which the crisis screen has come by itself since none was active: one is shown once, also when a
+  /// later one is taken back.
+  private var cries = Set<String>()
   /// Uptime at which it was said what leaving would leave open.
   private var askedToQuit: UInt64?
   /// Moments of keys whose answers on the screen are to be timed.
@@ -231,7 +234,7 @@ package struct DashboardState: Sendable {
   }
 
   package mutating func update(_ new: Snapshot) {
-    let (hadCrisis, latest) = (snapshot?.crisis.isActive ?? false, snapshot?.crisis.latest ?? "")
+    let hadCrisis = snapshot?.crisis.isActive ?? false
     snapshot = new
     if new.moment.uptime > now.uptime { now = new.moment }
     let total = new.sync.bytesUp + new.sync.bytesDown
@@ -240,7 +243,8 @@ package struct DashboardState: Sendable {
     lastTraffic = total
     keepForLater(new)
     // Each cry is a new one, also while an earlier one is still open, and no screen stays dark for it.
-    if new.crisis.isActive, !hadCrisis || new.crisis.latest != latest {
+    if !new.crisis.isActive { cries = [] }
+    if new.crisis.isActive, cries.insert(new.crisis.latest).inserted {
       (isBlank, crisisOffset) = (false, 0)
       if !dialogs.contains(.crisis) { dialogs.append(.crisis) }
     }
