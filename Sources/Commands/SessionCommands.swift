@@ -130,6 +130,11 @@ struct HandoffCommand: ParsableCommand {
       let deadline = SystemClock.now.uptime + UInt64(max(0, wait)) * 1_000_000_000
       repeat {
         if try actions.session(id)?.owner == target { return Output.line("“\(to)” has the session.") }
+        // Where no other program of this device exchanges the receipt is fetched from here.
+        let left = (Double(deadline) - Double(SystemClock.now.uptime)) / 1e9
+        if left > 0, !store.home.isExchanged {
+          try? ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: "").run(timeout: min(left, 5))
+        }
         Thread.sleep(forTimeInterval: 0.01)
       } while SystemClock.now.uptime < deadline
       throw HandoffPending(clocks: try SnapshotBuilder.fromStore(store, relay: "").sync.status.clocks)
@@ -141,7 +146,7 @@ struct HandoffPending: ActionableError {
   /// What is known of clocks that disagree: a receipt from the future is held back.
   var clocks: String
   var code: String { "handoff.pending" }
-  var summary: String { "The session is offered; the other device has not taken it up yet. It stays here." }
+  var summary: String { "The session is offered; no receipt of the other device has come yet. Until one does it stays here." }
   var remedy: String {
     guard clocks.isEmpty else { return "Set the clock that is wrong: \(clocks)." }
     return "Check that an agent or a dashboard runs on both devices; the offer stands for 120 s."

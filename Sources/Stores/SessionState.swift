@@ -34,7 +34,7 @@ package struct SessionState: Sendable, Hashable {
 
   /// `nil` when the record is no session.
   package init?(_ record: RecordState) {
-    guard record.kind == RecordCatalogue.session.kind, let type = record.text("type") else { return nil }
+    guard record.isVisible, record.kind == RecordCatalogue.session.kind, let type = record.text("type") else { return nil }
     id = record.id
     self.type = type
     phase = record.text("state").flatMap(Phase.init(rawValue:)) ?? .running
