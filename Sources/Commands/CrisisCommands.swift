@@ -17,6 +17,14 @@ struct CrisisWaits: ActionableError {
   var exitStatus: ExitStatus { .temporary }
 }
 
+/// What another device has raised is on the relay, and not in the store.
+struct CrisisNotTakenIn: ActionableError {
+  var code: String { "crisis.not-taken-in" }
+  var summary: String { "A crisis of another device is active that this one has not taken in yet. Nothing was acknowledged." }
+  var remedy: String { "Repeat this after `fullmind sync`; `fullmind doctor` says what holds it up." }
+  var exitStatus: ExitStatus { .temporary }
+}
+
 /// `fullmind crisis`: help, whatever else is broken.
 struct CrisisCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -145,8 +153,13 @@ struct CrisisCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting {
-        let done = try location.actions(try location.openStore()).acknowledgeCrisis()
-        Output.line(done == nil ? "There is nothing to acknowledge." : "Acknowledged on this device; your other devices see that.")
+        let store = try location.openStore()
+        if try location.actions(store).acknowledgeCrisis() != nil {
+          return Output.line("Acknowledged on this device; your other devices see that.")
+        }
+        let known = try CrisisReport.known(location, store)
+        guard known.acknowledgement(by: store.ring.device, record: Actions(store).crisisRecord) == nil else { throw CrisisNotTakenIn() }
+        Output.line("There is nothing to acknowledge.")
       }
     }
   }
@@ -184,7 +197,11 @@ struct CrisisCommand: ParsableCommand {
           raiser.end()
           let text = "What was raised on this device is taken back\(delivery.relay.isDone ? "" : " here; your other devices learn of it when the relay can be reached"). The store cannot be used now, so what other devices raised is not known."
           if output.json {
-            return try Output.json(CrisisReport(level: CrisisLevel.none.name, active: false, since: nil, savedAt_us: raiser.savedAt, atRelay: delivery.relay.isDone))
+            let known = store.flatMap { try? CrisisReport.known(location, $0) }
+            return try Output.json(
+              CrisisReport(
+                level: known?.level.name ?? "unknown", active: known?.isActive ?? false, since: known?.since, savedAt_us: raiser.savedAt,
+                atRelay: delivery.relay.isDone))
           }
           Output.line(text)
         }
@@ -199,7 +216,7 @@ struct CrisisCommand: ParsableCommand {
 
     private func report(_ store: Store?, _ change: Actions.CrisisChange?, _ text: String) throws {
       guard output.json, let store else { return Output.line(text) }
-      let after = try CrisisReport.state(of: store)
+      let after = try CrisisReport.known(location, store)
       try Output.json(
         CrisisReport(
           level: after.level.name, active: after.isActive, since: after.since, savedAt_us: change?.saved, atRelay: change?.isAtRelay))
@@ -216,9 +233,7 @@ struct CrisisCommand: ParsableCommand {
         var state: CrisisState
         do {
           let store = try location.openStore()
-          state = try CrisisReport.state(of: store, heard: CrisisReport.heard(location, store))
-          // What this disk could not take may have been taken back at the relay.
-          if state.isActive, let sent = CrisisReport.raiser(location, store).sent() { state = try CrisisReport.state(of: store, with: sent) }
+          state = try CrisisReport.known(location, store)
         } catch {
           // The store cannot be opened: what was raised on this device is known all the same.
           guard let journal = EmergencyJournal(location.homeFolder), journal.isActive,

@@ -57,8 +57,8 @@ struct CrisisReport: Encodable {
     } catch { Output.note("It could not be taken back: \(Output.actionable(error).summary)") }
   }
 
-  /// What other devices have written about the crisis, as it lies on the relay: nothing here may be able to take it in.
-  static func heard(_ location: Location, _ store: Store) -> [Causality.Operation] {
+  /// What any device has written about the crisis, as it lies on the relay: nothing here may be able to take it in.
+  private static func heard(_ location: Location, _ store: Store) -> [Causality.Operation] {
     let attempt = Attempt<[Causality.Operation]> {
       guard let relay = try? location.openRelay(store), let performer = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
       else { return [] }
@@ -70,6 +70,18 @@ struct CrisisReport: Encodable {
       }
     }
     return attempt.answer(within: 1_000) ?? []
+  }
+
+  /// What is written about the crisis beside the store, here and on the relay: it may be locked, or the disk full.
+  static func beside(_ location: Location, _ store: Store) -> CrisisGlimpse {
+    let id = Actions(store).crisisRecord
+    return CrisisGlimpse(((EmergencyJournal(store.home)?.operations ?? []) + heard(location, store)).filter { $0.record == id })
+  }
+
+  /// How the crisis stands, with what lies beside the store.
+  static func known(_ location: Location, _ store: Store) throws -> CrisisState {
+    let (glimpse, id) = (beside(location, store), Actions(store).crisisRecord)
+    return try store.read { CrisisState(try glimpse.over($0.record(id), hasArrived: $0.hasArrived)) }
   }
 
   /// Sends what was raised, or taken back, past a store that cannot be opened: no other program may come to it.
@@ -84,15 +96,12 @@ struct CrisisReport: Encodable {
     return attempt.answer(within: 2_000) ?? false
   }
 
-  /// - Parameter sent: Frames of this device's emergency journal that lie elsewhere.
-  /// - Parameter heard: Writes of other devices that lie on the relay.
-  static func state(of store: Store, with sent: [[UInt8]] = [], heard: [Causality.Operation] = []) throws -> CrisisState {
+  /// As ``known(_:_:)``, without a look at the relay.
+  static func state(of store: Store) throws -> CrisisState {
     let id = Actions(store).crisisRecord
-    let journal = EmergencyJournal(store.home)
-    let waiting = (journal?.operations ?? []) + sent.flatMap { journal?.operations(in: $0) ?? [] } + heard
     // What lies in the journal counts, also while the store cannot take it over. One of another account may lie there:
     // nothing of it is about this one.
-    let glimpse = CrisisGlimpse(waiting.filter { $0.record == id })
+    let glimpse = CrisisGlimpse((EmergencyJournal(store.home)?.operations ?? []).filter { $0.record == id })
     return try store.read { CrisisState(try glimpse.over($0.record(id), hasArrived: $0.hasArrived)) }
   }
 

@@ -87,7 +87,7 @@ struct FamilyCommand: ParsableCommand {
         try location.actions(store).set(contact.record, ["links+=\(link)", "person=\(person)", "alert=\(consent.rawValue)"])
         Output.line("Once \(contact.name) follows this link, an alert says that \(person) asked for support, \(FamilyCommand.moment(consent)).")
         if try CrisisReport.state(of: store).level >= .severe, consent == .prompt {
-          Output.line("A crisis is active now: whoever opens the link is told of it at once.")
+          Output.line("A crisis is active now: the first of your devices that exchanges with the relay puts an alert at this link too.")
         }
         Output.line("On \(contact.name)'s machine, where the same relay can be reached:")
         Output.line("")

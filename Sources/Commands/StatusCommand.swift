@@ -153,7 +153,8 @@ struct StatusReport: Encodable {
 
   static func snapshot(_ location: Location) throws -> Snapshot {
     let store = try location.openStore()
-    return try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
+    let relay = try location.relayLocation(store).description
+    return try SnapshotBuilder.fromStore(store, relay: relay, beside: CrisisReport.beside(location, store))
   }
 
   /// Finds a device by its name or the beginning of its id.

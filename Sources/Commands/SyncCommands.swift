@@ -371,9 +371,6 @@ private final class EventLines: Sendable {
         "applied", at,
         "\"record\":\"\(change.record)\",\"kind\":\"\(change.kind.jsonEscaped)\",\"field\":\"\(change.field.jsonEscaped)\",\"device\":\"\((device ?? change.id.stream.device))\"")
     }
-    if changes.contains(where: { $0.kind == RecordCatalogue.crisis.kind }), let state = try? CrisisReport.state(of: store) {
-      crisis(state, isSaved: true)
-    }
   }
 
   func trouble(_ code: String) { line("trouble", SystemClock.wallMicroseconds, "\"code\":\"\(code)\"") }

@@ -50,6 +50,8 @@ package struct HomeFolder: Sendable, Hashable {
     let (key, data) = (Self.size(dataKey), Self.size(database))
     if let key, let data, key > 0, data > 0 { return .store }
     if key == nil, data == nil {
+      var status = stat()
+      if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFDIR { return .foreign }
       if access(mark, F_OK) == 0 || access(emergencyKey, F_OK) == 0 { return .incomplete(missing: database) }
       let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
       // What a contact's side keeps is no store, and is not in the way of one.
@@ -60,7 +62,9 @@ package struct HomeFolder: Sendable, Hashable {
 
   private static func size(_ path: String) -> Int? {
     var status = stat()
-    return stat(path, &status) == 0 ? Int(status.st_size) : nil
+    guard stat(path, &status) == 0 else { return nil }
+    // A folder, or anything else in its place, is no file of a store.
+    return status.st_mode & S_IFMT == S_IFREG ? Int(status.st_size) : 0
   }
 
   /// Whether there is a store, or what is left of one: nothing is made in its place.

@@ -56,8 +56,8 @@ extension StorageError: ActionableError {
     switch self {
     case .noStore(let path): "There is no store in \(path). Nothing was changed."
     case .storeExists(let path): "There is a store in \(path) already. It was not touched."
-    case .notEmpty(let path): "\(path) holds other files. Nothing was changed in it."
-    case .incomplete(let path, let missing): "There was a store in \(path), but \(missing) is gone or empty. Nothing was changed."
+    case .notEmpty(let path): "\(path) is a file, or holds other files. Nothing was changed in it."
+    case .incomplete(let path, let missing): "There was a store in \(path), but \(missing) is gone, empty or no file. Nothing was changed."
     case .otherKey(let path): "In \(path) the key file and the database do not belong together. Nothing was changed."
     case .replaced(let path):
       "The files in \(path) were deleted or replaced while this program ran. Nothing more is saved by it; what it had saved before is in the files that were there."

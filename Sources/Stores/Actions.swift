@@ -154,9 +154,27 @@ package struct Actions: Sendable {
     let record = try store.read { try $0.record(id) }
     guard let record, record.isVisible else { throw InputError.unknownRecord }
     let lane = RecordCatalogue[record.kind]?.lane ?? .ordinary
-    _ = try commit([
-      Draft(record: id, kind: record.kind, field: Causality.Operation.recordField, mutation: .erase, lane: lane)
-    ])
+    _ = try deciding { transaction in
+      guard let record = try transaction.record(id), record.isVisible else { throw InputError.unknownRecord }
+      try Self.mayLeave(record)
+      return [Draft(record: id, kind: record.kind, field: Causality.Operation.recordField, mutation: .erase, lane: lane)]
+    }
+  }
+
+  /// Whoever follows a link has to learn that it is good for nothing any more, before nobody here knows the link.
+  private static func mayLeave(_ record: RecordState) throws {
+    guard record.kind == RecordCatalogue.contact.kind else { return }
+    let contact = SafetyPlan.Contact(record)
+    if contact.isInvited {
+      throw InputError.invalid(
+        "This contact was given a link, and whoever follows it would wait for nothing. Nothing was removed.",
+        remedy: "Take it back first: `fullmind family withdraw`.")
+    }
+    if !contact.withdrawn.isEmpty {
+      throw InputError.invalid(
+        "The link of this contact was taken back, and that does not stand there yet. Nothing was removed.",
+        remedy: "Repeat this when the relay can be reached.")
+    }
   }
 
   /// The record that these characters begin.

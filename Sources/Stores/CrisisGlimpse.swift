@@ -18,10 +18,7 @@ package struct CrisisGlimpse: Sendable {
     return !new.isEmpty
   }
 
-  /// The store has them.
-  mutating func forget() { operations = [] }
-
-  /// Another process has written: the store may have some of them.
+  /// Whatever the store has by now.
   mutating func forget(where hasArrived: (OperationID) throws -> Bool) rethrows {
     operations = try operations.filter { try !hasArrived($0.id) }
   }

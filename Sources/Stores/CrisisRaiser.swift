@@ -219,6 +219,10 @@ package final class CrisisRaiser: Sendable {
     state.withLock { ($0.operation, $0.frames, $0.journal) = (entries.first?.operation.id, entries.map(\.frame), journal) }
     note { ($0.disk, $0.relay) = (.underWay, .underWay) }
     if journal.location.isPrivate(to: home) { note { $0.isRelayPrivate = true } }
+    // Every screen of this device shows it, whatever the disk and the relay do.
+    if let file = journal.file {
+      for entry in entries { HeardFrame(file: file, frame: entry.frame).bytes.map { self.home.tellOthers($0, except: nil) } }
+    }
     let (home, store, relay) = (home, store, relay)
     run { self.keep(entries, journal, home, store) }
     run { self.send(entries, journal, relay) }

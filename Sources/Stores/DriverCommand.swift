@@ -7,8 +7,8 @@ extension ReplicaDriver {
   /// What the driver tells. Called on its thread; must return quickly.
   package struct Observer: Sendable {
     package var report: @Sendable (ReplicaReport, Moment) -> Void = { _, _ in }
-    /// How the crisis stands now, and whether that is saved here: where no report says it, because another process of this
-    /// device has taken it in, or because the store cannot.
+    /// How the crisis stands now, and whether all of it is saved here: whichever process of this device has written it, and
+    /// also where the store cannot take it.
     package var crisis: @Sendable (CrisisState, _ isSaved: Bool) -> Void = { _, _ in }
     package var snapshot: (@Sendable (Snapshot) -> Void)?
     package var failed: @Sendable (any Error) -> Void = { _ in }

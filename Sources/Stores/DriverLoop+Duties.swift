@@ -27,17 +27,29 @@ extension DriverLoop {
   }
 
   func glance(at frames: [[UInt8]], from file: RelayStream) {
-    guard live.glimpse.take(performer.glance(frames, from: file)) else { return }
-    (crisisIsNews, needsPublishing) = (true, true)
+    glimpse(performer.glance(frames, from: file))
+  }
+
+  /// What is written about the crisis and not in the store counts until it is.
+  private func glimpse(_ operations: [Causality.Operation]) {
+    guard live.glimpse.take(operations) else { return }
     followCrisis()
+    guard !live.glimpse.operations.isEmpty else { return }
+    (crisisIsNews, needsPublishing) = (true, true)
+    guard operations.contains(where: { $0.id.stream.device != store.ring.device }) else { return }
     live.add(.alarm, "something about a crisis has come: it is shown, and this device saves it as soon as its store can be written", SystemClock.now)
   }
 
-  /// Tells how the crisis stands where no report does: another process has written it, or the store cannot.
+  /// Tells how the crisis stands, whichever process of this device has written it, and also where the store cannot take it.
   func followCrisis() {
     do {
-      let (glimpse, record) = (live.glimpse, CrisisState.record(ofAccount: store.ring.account.account))
-      let state = try store.read { CrisisState(try glimpse.over($0.record(record), hasArrived: $0.hasArrived)) }
+      var glimpse = live.glimpse
+      let record = CrisisState.record(ofAccount: store.ring.account.account)
+      let state = try store.read { transaction in
+        try glimpse.forget(where: transaction.hasArrived)
+        return CrisisState(try glimpse.over(transaction.record(record), hasArrived: transaction.hasArrived))
+      }
+      live.glimpse = glimpse
       let isSaved = glimpse.operations.isEmpty
       defer { followed = (state, isSaved) }
       if let followed, followed.state != state || followed.isSaved != isSaved { observer.crisis(state, isSaved) }
@@ -46,6 +58,7 @@ extension DriverLoop {
 
   func crisisChanged(_ changes: [AppliedChange]) {
     (crisisIsNews, needsPublishing) = (true, true)
+    followCrisis()
     live.duty.change(SystemClock.now)
     live.duty.note(changes)
     live.acknowledged(changes, SystemClock.now)
@@ -65,7 +78,10 @@ extension DriverLoop {
       store.pingOthers(except: peers.path)
     } catch {
       journalDue = now.uptime + Self.journalGap
-      guard isLeader, let journal = EmergencyJournal(store.home), let file = journal.file else { return }
+      guard let journal = EmergencyJournal(store.home), let file = journal.file else { return }
+      let record = CrisisState.record(ofAccount: store.ring.account.account)
+      glimpse(journal.operations.filter { $0.record == record })
+      guard isLeader else { return }
       let frames = journal.lives().flatMap(\.frames).filter { !deliveredJournal.contains($0) }
       let relay = driver.relay
       guard !frames.isEmpty, (try? driver.watched(generation, { try relay.deliver(frames, to: file) })) != nil else { return }

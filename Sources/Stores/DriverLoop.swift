@@ -231,13 +231,10 @@ final class DriverLoop {
     needsPublishing = true
     requests.disturb()
     do {
-      var glimpse = live.glimpse
       let (membership, admissions, report, place) = try store.read {
-        try glimpse.forget(where: $0.hasArrived)
-        return (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring), try $0.relayPlace())
+        (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring), try $0.relayPlace())
       }
-      live.glimpse = glimpse
-      if !isLeader { followCrisis() }
+      followCrisis()
       follow(place, now)
       if let membership {
         performer.take(membership)
@@ -293,8 +290,7 @@ final class DriverLoop {
       guard let answer else { return }
       givingWay.note(effect, inCrisis: live.isCrisisActive, began: began.uptime, now: SystemClock.now.uptime)
       guard let event = answer else { return }
-      if case .applied(let stream, let isAtEnd, let outcome) = event {
-        if stream.channel.lane == .crisis { live.glimpse.forget() }
+      if case .applied(_, let isAtEnd, let outcome) = event {
         try live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime, in: store)
         // What has come is told in this very turn where nothing more of its file waits; in a long catch-up it is first
         // looked whether a crisis has come.

@@ -1,8 +1,8 @@
 import Replica
 import Sealing
 
-/// A frame about a crisis that one process of a device has read on the relay and the store cannot take: the others show
-/// it too. Whoever hears it looks whether it is authentic, as with one from the relay.
+/// A frame about a crisis that one process of a device has read on the relay and the store cannot take, or that it has
+/// sealed past the store: the others show it too. Whoever hears it looks whether it is authentic, as with one from the relay.
 struct HeardFrame: Hashable, Sendable {
   /// The file it lies in.
   var file: RelayStream

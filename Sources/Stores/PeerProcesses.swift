@@ -169,3 +169,8 @@ final class PeerProcesses: Sendable {
     _ = pwrite(descriptor, bytes, bytes.count, 0)
   }
 }
+
+extension HomeFolder {
+  /// Whether some program of this home exchanges with the relay, as far as its beat says.
+  package var isExchanged: Bool { PeerProcesses.isLed(self, now: SystemClock.now.uptime) }
+}

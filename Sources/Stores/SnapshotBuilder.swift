@@ -20,12 +20,15 @@ package struct SnapshotBuilder {
   }
 
   /// What the store alone tells: for commands, and for processes that only watch.
-  package static func fromStore(_ store: Store, relay: String) throws -> Snapshot {
+  /// - Parameter glimpse: What is written about the crisis and may not be in the store.
+  package static func fromStore(_ store: Store, relay: String, beside glimpse: CrisisGlimpse = CrisisGlimpse()) throws -> Snapshot {
     let now = SystemClock.now
     let isExchanged = PeerProcesses.isLed(store.home, now: now.uptime)
     return try store.read { transaction in
       let builder = SnapshotBuilder(ring: store.ring, members: members(try transaction.membership(), store.ring), relay: relay)
-      let live = try LiveState(tier: .selfHosted, transaction)
+      var live = try LiveState(tier: .selfHosted, transaction)
+      live.glimpse = glimpse
+      try live.glimpse.forget(where: transaction.hasArrived)
       return try builder.build(transaction, live: live, isExchanged ? .elsewhere : .nowhere, now: now)
     }
   }
@@ -210,8 +213,11 @@ package struct SnapshotBuilder {
     let (saved, accepted) = Self.ownCounts(held.report, progress)
     let others = members.devices.filter { $0 != ring.device && isHeardOf($0, held, peers) }
     let confirmed = others.filter { device in peers[device].map { held.isConfirmed(by: $0.presence, own: ring.device) } ?? false }
-    let status = replica.map { ExchangeStatus($0, saved: saved, accepted: accepted, names: names, now: now) }
+    var status = replica.map { ExchangeStatus($0, saved: saved, accepted: accepted, names: names, now: now) }
       ?? ExchangeStatus(transaction, saved: saved, accepted: accepted, isExchanged: { if case .elsewhere = exchange { true } else { false } }())
+    if !live.glimpse.operations.isEmpty, status.state == .upToDate {
+      (status.state, status.reason) = (.incomplete, "something about a crisis is not saved here yet")
+    }
     return Snapshot.Sync(
       status: status, relay: relay, isExchanging: replica != nil, pending: try transaction.pendingCounts(), saved: saved,
       accepted: accepted, confirmedOn: confirmed.count, others: others.count, batchesUp: live.batchesUp,

@@ -140,6 +140,22 @@ struct CarelessWorldTests {
     #expect(isHopeless ? moved.status == 75 && moved.err.contains("clock of b is 60 min ahead") : moved.status == 0, "\(moved.err)")
   }
 
+  @Test("a session moves also where no other program of its device exchanges; one that was removed does not come back")
+  func handoffAlone() throws {
+    let meeting = try Meeting.pair()
+    let (theirs, _) = try meeting.agent("b")
+    defer { theirs.terminate() }
+    let session = try meeting.run("a", "practice", "breathing", "--start").out.trimmingCharacters(in: .newlines)
+    #expect(try meeting.run("a", "handoff", session, "--to", "b", "--wait", "20").status == 0)
+    let other = try meeting.run("a", "practice", "breathing", "--start").out.trimmingCharacters(in: .newlines)
+    theirs.terminate()
+    #expect(eventuallyEnded(theirs))
+    _ = try meeting.run("a", "handoff", other, "--to", "b", "--wait", "0")
+    #expect(try meeting.run("a", "record", "remove", other).status == 0)
+    try meeting.settle("a", "b")
+    #expect(try !meeting.run("b", "sessions", "list").out.contains(other.prefix(8)))
+  }
+
   // MARK: Relays
 
   @Test("an agent that is to end once everything is exchanged ends also where the relay is away")
@@ -433,6 +449,24 @@ struct CarelessWorldTests {
     try FileManager.default.removeItem(atPath: meeting.home("b"))
     #expect(eventuallyEnded(agent), "it confirms what nobody has")
     #expect(agent.terminationStatus != 0)
+  }
+
+  @Test("a file where the home would be admits nobody, and a folder where a file of it would be has a remedy that works", arguments: ["store.db", "data.key"])
+  func otherKindsOfFile(name: String) throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    try Data("hello".utf8).write(to: URL(fileURLWithPath: meeting.home("b")))
+    let arguments = ["--device", "b", "--no-passphrase", "--yes", "--relay", meeting.url, "--home"]
+    let code = try meeting.invite("a")
+    let refused = try Program.run(["join", code] + arguments + [meeting.home("b")])
+    #expect(refused.status == 73 && refused.err.contains("is a file"), "\(refused)")
+    #expect(try (meeting.status("a")["devices"] as? [Any])?.count == 1)
+    #expect(try Program.run(["join", code] + arguments + [meeting.home("c")]).status == 0)
+    try FileManager.default.removeItem(atPath: meeting.home("c") + "/" + name)
+    try FileManager.default.createDirectory(atPath: meeting.home("c") + "/" + name, withIntermediateDirectories: false)
+    let said = try meeting.run("c", "status")
+    #expect(said.status == 65 && said.err.contains("--replace"), "\(said)")
+    #expect(try Program.run(["join", try meeting.invite("a")] + arguments + [meeting.home("c"), "--replace"]).status == 0)
   }
 
   @Test("no folder that holds other files, and none without a name, becomes a home")

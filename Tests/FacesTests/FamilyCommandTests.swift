@@ -85,6 +85,18 @@ struct FamilyCommandTests {
     agent.terminate()
   }
 
+  @Test("a contact who was given a link is removed only after the link was taken back")
+  func removed() throws {
+    let link = try invite()
+    let contacts = try Program.run("record", "list", "contact", "--json", "--home", home).out
+    let id = try #require(contacts.split(separator: "\"").first { $0.count == 26 }.map(String.init), "\(contacts)")
+    #expect(try Program.run("record", "remove", id, "--home", home).err.contains("family withdraw"))
+    #expect(try follow(link, "--relay", relay).status == 0)
+    #expect(try Program.run("family", "withdraw", "Ben", "--home", home).status == 0)
+    #expect(try Program.run("record", "remove", id, "--home", home).status == 0)
+    #expect(try follow().out.contains("has taken this link back"))
+  }
+
   @Test("who was not invited, or whose link was taken back, learns nothing")
   func notTold() throws {
     try Program.run("record", "add", "contact", "name=Ana", "alert=yes", "--home", home)

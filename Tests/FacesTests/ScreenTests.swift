@@ -116,6 +116,32 @@ struct ScreenTests {
     for agent in [leader, standby] { agent.terminate() }
   }
 
+  @Test("a crisis that was raised here while another program holds the store is on every screen and in every answer of this device")
+  func raisedBesideTheStore() throws {
+    let meeting = try Meeting.pair()
+    let (agent, out) = try meeting.agent("a")
+    let hears = Heard(out)
+    #expect(hears.hears("\"event\":\"relay\""))
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    let holder = try meeting.hold("a", seconds: 40)
+    defer { holder.terminate() }
+    #expect(try meeting.run("a", "crisis", "activate", "severe").status == 0)
+    #expect(screen.shows("You are not alone") && hears.hears("\"level\":\"severe\",\"active\":true,\"saved\":false") && holder.isRunning)
+    #expect(try meeting.run("a", "status").out.contains("Crisis: severe"))
+    #expect(try meeting.run("b", "crisis", "activate", "mild").status == 0)
+    #expect(try meeting.run("a", "crisis", "status").out.contains("severe"))
+    _ = try meeting.run("a", "crisis", "resolve", "--yes")
+    #expect(try eventually(within: 5) { try meeting.crisis("a")["level"] as? String == "mild" } && holder.isRunning)
+    #expect(try meeting.run("a", "crisis", "acknowledge").status == 75)
+    kill(holder.processIdentifier, SIGKILL)
+    #expect(hears.hears("\"level\":\"mild\",\"active\":true,\"saved\":true"))
+    #expect(try meeting.run("a", "crisis", "resolve", "--yes").status == 0)
+    #expect(hears.hears("\"active\":false,\"saved\":true"), "also what another process of this device has written")
+    screen.quit()
+    agent.terminate()
+  }
+
   @Test("a home that is put back under a dashboard is not shown as up to date; Enter opens what is there")
   func putBackUnderneath() throws {
     let meeting = try Meeting.pair()
