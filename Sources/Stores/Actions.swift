@@ -83,6 +83,7 @@ package struct Actions: Sendable {
   /// Runs a transaction, sends what it cut, and tells the other processes of this device.
   func saving(pinging own: String? = nil, _ body: (inout SQLiteTransaction) throws -> Saved) throws -> Saved {
     var saved = try store.write(within: patience, body)
+    guard !saved.operations.isEmpty else { return saved }
     saved.at = SystemClock.wallMicroseconds
     defer { if saved.operations.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) } }
     guard let courier, !saved.departures.isEmpty else {
@@ -227,9 +228,12 @@ package struct Actions: Sendable {
   /// At links that were taken back stands now that they are.
   package func noteClosed(_ contact: SafetyPlan.Contact, pinging own: String?) throws {
     _ = try deciding(pinging: own) { transaction in
-      guard let record = try transaction.record(contact.record) else { return [] }
+      guard let record = try transaction.record(contact.record), record.isVisible else { return [] }
+      // Another program, or another device, may have noted it already.
+      let waiting = SafetyPlan.Contact(record).withdrawn.filter(contact.withdrawn.contains)
+      guard !waiting.isEmpty else { return [] }
       return try RecordCatalogue.contact.drafts(
-        from: contact.withdrawn.map { "withdrawn-=\($0)" }, record: contact.record, current: record)
+        from: waiting.map { "withdrawn-=\($0)" }, record: contact.record, current: record)
     }
   }
 
@@ -316,13 +320,16 @@ package struct Actions: Sendable {
 
   /// Notes how far a session has come. Writes nothing when another device owns it by now.
   package func progress(_ id: RecordID, to elapsed: Double, phase: SessionState.Phase? = nil) throws -> Bool {
-    var isOwn = false
+    func isOwn(_ session: SessionState) -> Bool { session.owner == device }
+    guard let before = try session(id), isOwn(before) else { return false }
+    guard !before.progressed(to: elapsed, phase: phase).isEmpty else { return true }
+    var goesOn = false
     _ = try deciding { transaction in
-      guard let session = try transaction.record(id).flatMap(SessionState.init), session.owner == device else { return [] }
-      isOwn = true
+      guard let session = try transaction.record(id).flatMap(SessionState.init), isOwn(session) else { return [] }
+      goesOn = true
       return session.progressed(to: elapsed, phase: phase)
     }
-    return isOwn
+    return goesOn
   }
 
   package func offer(_ id: RecordID, to target: DeviceID, elapsed: Double?) throws {

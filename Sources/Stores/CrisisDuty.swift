@@ -74,7 +74,11 @@ struct CrisisDuty: Sendable {
     var result = Result(isActive: crisis.isActive)
     if before.isActive, !crisis.isActive { hasToldNobody = !before.isTold }
     before = (crisis.isActive, crisis.isActive && (before.isTold || !crisis.told.isEmpty))
-    guard let relay else { return result }
+    guard let relay else {
+      // Whoever exchanges does the rest.
+      (nextReading, nextClosing) = (nil, nil)
+      return result
+    }
     if crisis.isActive, let kept = try store.read({ try $0.crisisShown() }), kept != shownElsewhere {
       (shownElsewhere, result.shown) = (kept, kept)
     }
@@ -87,7 +91,12 @@ struct CrisisDuty: Sendable {
       }
     }
     read(contacts, crisis, relay, now, &result)
-    try close(contacts, relay, actions, pingPath, now, &result)
+    // Nobody's crisis waits for a link, and nothing waits for a relay that does not answer.
+    if crisis.isActive || !replica.relay.isReachable {
+      nextClosing = contacts.contains { !$0.withdrawn.isEmpty } ? now.uptime + Self.closingGap : nil
+    } else {
+      try close(contacts, relay, actions, pingPath, now, &result)
+    }
     return result
   }
 

@@ -70,6 +70,7 @@ struct FamilyCommandTests {
     #expect(try follow("--seen").out.contains("has taken this link back"))
     let again = try follow("--seen")
     #expect(again.err.contains("has taken this link back") && !again.out.contains("Said"), "\(again)")
+    #expect(try Program.run("family", "withdraw", "Ben", "--home", home).status == 0, "once more")
   }
 
   @Test("a link that was taken back while the relay was away says so once a device reaches the relay")
