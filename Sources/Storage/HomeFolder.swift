@@ -172,21 +172,23 @@ package struct HomeDraft: Sendable {
   @discardableResult
   package func finish(replacing isReplacing: Bool) throws(StorageError) -> String? {
     var aside: String?
+    var hasFollowing = false
     switch place.content {
     case .store, .incomplete:
       guard isReplacing else { throw .storeExists(place.path) }
       let old = try moveAside()
       aside = old
-      do { try keepFollowing(of: HomeFolder(path: old)) } catch {
+      do { hasFollowing = try keepFollowing(of: HomeFolder(path: old)) } catch {
         _ = rename(old, place.path)
         throw error
       }
     case .foreign: throw .notEmpty(place.path)
-    case .nothing: try keepFollowing(of: place)
+    case .nothing: hasFollowing = try keepFollowing(of: place)
     }
     guard rename(folder.path, place.path) == 0 else {
       let reason = errno
       if let aside { _ = rename(aside, place.path) }
+      if hasFollowing { _ = rename(folder.path + "/following", place.path + "/following") }
       // Somebody else was faster.
       throw reason == ENOTEMPTY || reason == EEXIST ? .storeExists(place.path) : .unreadable(place.path, "it cannot be created")
     }
@@ -202,10 +204,13 @@ package struct HomeDraft: Sendable {
   }
 
   /// Whom this machine follows as a contact stays.
-  private func keepFollowing(of home: HomeFolder) throws(StorageError) {
+  ///
+  /// - Returns: Whether there was somebody.
+  private func keepFollowing(of home: HomeFolder) throws(StorageError) -> Bool {
     let following = home.path + "/following"
-    guard access(following, F_OK) == 0 else { return }
+    guard access(following, F_OK) == 0 else { return false }
     guard rename(following, folder.path + "/following") == 0 else { throw .unreadable(following, "it cannot be moved") }
+    return true
   }
 
   /// Removes it; nothing of it was ever announced.

@@ -34,8 +34,7 @@ extension DriverLoop {
     while true {
       let (now, end) = (SystemClock.now.uptime, min(end, echoes.due ?? .max))
       guard wait(end <= now ? 0 : Int32(min((end - now + 999_999) / 1_000_000, 60_000))) else { return }
-      listen()
-      if now >= end { return }
+      if listen() || now >= end { return }
       // Whoever pings beside an echo tells of what is on the relay already.
       if !heard.isEmpty || isPinged && echoes.due == nil { return }
     }
@@ -59,11 +58,16 @@ extension DriverLoop {
   }
 
   /// Hears what has changed on the relay, and whether another process has said that it wrote.
-  private func listen() {
+  ///
+  /// - Returns: Whether another process has said something about a crisis that was not known here.
+  @discardableResult
+  private func listen() -> Bool {
     let (isPinged, told) = peers.hear()
     if isPinged { self.isPinged = true }
-    for (file, frames) in Dictionary(grouping: told, by: \.file) { glance(at: frames.map(\.frame), from: file) }
+    let known = live.glimpse
+    for (file, heard) in Dictionary(grouping: told, by: \.file) { glance(at: heard.map(\.frame), from: file) }
     heard += echoes.take(watch?.changes() ?? [], own: performer.ownTag, now: SystemClock.now.uptime)
+    return live.glimpse != known
   }
 
   /// Collects what has happened: commands, commits of other processes, changes on the relay.

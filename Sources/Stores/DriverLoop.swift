@@ -153,6 +153,7 @@ final class DriverLoop {
       sleep()
     }
     guard driver.isCurrent(generation) else { return }
+    tellRest(SystemClock.now)
     // Nothing new to keep: then nothing is written, and quitting does not wait for the disk.
     if flush.isDirty || live.measurements.hasChanged || live.hasProgress { remember(SystemClock.now) }
     watch?.end()
@@ -270,7 +271,9 @@ final class DriverLoop {
     for effect in effects {
       switch effect {
       case .wake(let at): wakeAt = at
-      case .report(let report) where event.isAmidOthers: untold.append(report)
+      case .report(let report) where event.isAmidOthers:
+        takeIn(report, now)
+        untold.append(report)
       case .report(let report): tell(report, now)
       default:
         // What was just learned of a crisis is on the screen before anything else is done.
@@ -321,14 +324,23 @@ final class DriverLoop {
   private func tellRest(_ now: Moment) {
     let reports = untold
     untold = []
-    for report in reports { tell(report, now) }
+    for report in reports { announce(report, now) }
   }
 
   func tell(_ report: ReplicaReport, _ now: Moment) {
-    requests.observe(report)
+    announce(report, now)
+    takeIn(report, now)
+  }
+
+  private func announce(_ report: ReplicaReport, _ now: Moment) {
     if case .idle = report {} else { observer.report(report, now) }
     log.note(report)
     live.note(report, replica, names: names, now: now)
+  }
+
+  /// What follows from what has come.
+  private func takeIn(_ report: ReplicaReport, _ now: Moment) {
+    requests.observe(report)
     switch report {
     case .applied(_, let changes), .released(let changes): arrived(changes, now)
     case .admitted: knownNames = nil

@@ -3,7 +3,7 @@ import Sealing
 
 /// A frame about a crisis that one process of a device has read on the relay and the store cannot take, or that it has
 /// sealed past the store: the others show it too. Whoever hears it looks whether it is authentic, as with one from the relay.
-struct HeardFrame: Hashable, Sendable {
+struct HeardFrame: Sendable {
   /// The file it lies in.
   var file: RelayStream
   /// Sealed and signed.
