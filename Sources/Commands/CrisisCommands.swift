@@ -169,6 +169,8 @@ struct CrisisCommand: ParsableCommand {
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
     @Flag(help: "Do not ask.") var yes = false
+    /// Milliseconds after which it is said what is known.
+    private static let mayTake = 1_500
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
@@ -183,6 +185,7 @@ struct CrisisCommand: ParsableCommand {
           }
         }
         let raiser = CrisisReport.raiser(location, store)
+        let began = SystemClock.now.uptime
         var problem: (any Error)?
         if case .failure(let error) = opened { problem = error }
         switch try raiser.resolve(instead: problem) {
@@ -192,12 +195,14 @@ struct CrisisCommand: ParsableCommand {
           defer { endAlerts(store) }
           try report(store, change, change.isAtRelay ? "Resolved. Be kind to yourself today." : "Resolved here. The relay cannot be reached; your other devices learn of it when it is back. Be kind to yourself today.")
         case .takenBack:
-          let delivery = raiser.outcome(within: 1_000)
+          // The store and the relay may both have been waited for already.
+          let taken = Int((SystemClock.now.uptime - began) / 1_000_000)
+          let delivery = raiser.outcome(within: max(300, Self.mayTake - taken))
           guard delivery.disk.isDone || delivery.relay.isDone else { throw CrisisNotSaved() }
           raiser.end()
           let text = "What was raised on this device is taken back\(delivery.relay.isDone ? "" : " here; your other devices learn of it when the relay can be reached"). The store cannot be used now, so what other devices raised is not known."
           if output.json {
-            let known = store.flatMap { try? CrisisReport.known(location, $0) }
+            let known = store.flatMap { try? delivery.relay.isDone ? CrisisReport.known(location, $0) : CrisisReport.state(of: $0) }
             return try Output.json(
               CrisisReport(
                 level: known?.level.name ?? "unknown", active: known?.isActive ?? false, since: known?.since, savedAt_us: raiser.savedAt,

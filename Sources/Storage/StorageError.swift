@@ -79,6 +79,15 @@ extension StorageError: ActionableError {
     }
   }
 
+  /// Why what comes from elsewhere cannot be saved now; `nil` where that is no obstacle that passes.
+  package var obstacle: String? {
+    switch self {
+    case .locked(let path): "another program holds \(path)"
+    case .diskFull(let path): "the disk with \(path) is full"
+    default: nil
+    }
+  }
+
   package var remedy: String {
     switch self {
     case .noStore: "Start one with `fullmind init --device NAME`, or join with `fullmind join CODE --device NAME --relay folder:PATH`."
