@@ -174,7 +174,8 @@ struct CrisisCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
-        let opened = Result { try location.openStore() }
+        // What waits in the journal goes out with its withdrawal.
+        let opened = Result { try location.openStore(sendsJournal: false) }
         let store = try? opened.get()
         if let store, let state = try? CrisisReport.state(of: store) {
           // From 30 s after the activation on there is no second question. (DOMAIN.md.)
@@ -189,10 +190,10 @@ struct CrisisCommand: ParsableCommand {
         var problem: (any Error)?
         if case .failure(let error) = opened { problem = error }
         switch try raiser.resolve(instead: problem) {
-        case .nothing: try report(store, nil, "No crisis is active.")
+        case .nothing: try report(store, nil, "No crisis is active.", looksAtRelay: true)
         case .nothingHere: try report(store, nil, "No crisis is known on this device. The relay cannot be reached, so what other devices raised is not known.")
         case .resolved(let change):
-          defer { endAlerts(store) }
+          defer { if change.isAtRelay { endAlerts(store) } }
           try report(store, change, change.isAtRelay ? "Resolved. Be kind to yourself today." : "Resolved here. The relay cannot be reached; your other devices learn of it when it is back. Be kind to yourself today.")
         case .takenBack:
           // The store and the relay may both have been waited for already.
@@ -219,9 +220,10 @@ struct CrisisCommand: ParsableCommand {
       if !output.json, !ended.isEmpty { Output.line("That it is over lies at the link of \(ended.joined(separator: ", ")).") }
     }
 
-    private func report(_ store: Store?, _ change: Actions.CrisisChange?, _ text: String) throws {
+    /// - Parameter looksAtRelay: A relay that did not answer is not asked once more.
+    private func report(_ store: Store?, _ change: Actions.CrisisChange?, _ text: String, looksAtRelay: Bool = false) throws {
       guard output.json, let store else { return Output.line(text) }
-      let after = try CrisisReport.known(location, store)
+      let after = try looksAtRelay ? CrisisReport.known(location, store) : CrisisReport.state(of: store)
       try Output.json(
         CrisisReport(
           level: after.level.name, active: after.isActive, since: after.since, savedAt_us: change?.saved, atRelay: change?.isAtRelay))

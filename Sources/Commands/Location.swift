@@ -41,10 +41,12 @@ struct Location: ParsableArguments, Sendable {
   }
 
   /// Opens the store; asks for the passphrase when it needs one and there is a terminal.
-  func openStore() throws -> Store {
+  ///
+  /// - Parameter sendsJournal: Whether what was raised past a store that cannot be opened is sent from here.
+  func openStore(sendsJournal: Bool = true) throws -> Store {
     let store: Store
     do { store = try Store.open(at: homeFolder) { try passphrase(prompt: "Passphrase: ") } } catch {
-      CrisisReport.sendJournal(homeFolder)
+      if sendsJournal { CrisisReport.sendJournal(homeFolder) }
       throw error
     }
     // A crisis that was raised past the store; a program that runs takes it over as well.

@@ -2,6 +2,7 @@ import CSystem
 import Causality
 import Foundation
 import GRDB
+import GRDBSQLite
 import Replica
 import Sealing
 import Synchronization
@@ -223,8 +224,8 @@ package final class Store: ReplicaStore, @unchecked Sendable {
       // drawn from what is really the end of the log, also with other processes at work.
       try queue.writeWithoutTransaction { database in
         guard isInPlace else { throw StorageError.replaced(home.path) }
-        try Self.wait(Self.millisecondsOfOneTry, database)
-        defer { try? Self.wait(Int(Self.patience * 1_000), database) }
+        Self.wait(Self.millisecondsOfOneTry, database)
+        defer { Self.wait(Int(Self.patience * 1_000), database) }
         var written: (life: Incarnation, operations: UInt64)?
         let result = try database.transaction("BEGIN IMMEDIATE") {
           let continuity = try continuity(database)
@@ -251,8 +252,8 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   }
 
   /// Sets how long SQLite waits for a lock of another program.
-  private static func wait(_ milliseconds: Int, _ database: Database) throws {
-    _ = try Int.fetchOne(database.cachedStatement(sql: "PRAGMA busy_timeout = \(milliseconds)"))
+  private static func wait(_ milliseconds: Int, _ database: Database) {
+    sqlite3_busy_timeout(database.sqliteConnection, Int32(clamping: milliseconds))
   }
 
   package func read<Result>(_ body: (SQLiteTransaction) throws -> Result) throws -> Result { try read(within: nil, body) }
@@ -261,8 +262,8 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   package func read<Result>(within milliseconds: Int?, _ body: (SQLiteTransaction) throws -> Result) throws -> Result {
     try Self.translating(home) {
       try queue.unsafeRead { database in
-        if let milliseconds { try Self.wait(milliseconds, database) }
-        defer { if milliseconds != nil { try? Self.wait(Int(Self.patience * 1_000), database) } }
+        if let milliseconds { Self.wait(milliseconds, database) }
+        defer { if milliseconds != nil { Self.wait(Int(Self.patience * 1_000), database) } }
         return try database.transaction("BEGIN DEFERRED") {
           try body(SQLiteTransaction(database, seals, try continuity(database)))
         }
