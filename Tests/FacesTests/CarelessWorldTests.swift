@@ -446,7 +446,11 @@ struct CarelessWorldTests {
     let meeting = try Meeting.pair()
     let (agent, _) = try meeting.agent("b")
     Thread.sleep(forTimeInterval: 0.5)
-    try FileManager.default.removeItem(atPath: meeting.home("b"))
+    // The agent ends meanwhile, and takes its socket with it.
+    #expect(eventually {
+      try? FileManager.default.removeItem(atPath: meeting.home("b"))
+      return !FileManager.default.fileExists(atPath: meeting.home("b"))
+    })
     #expect(eventuallyEnded(agent), "it confirms what nobody has")
     #expect(agent.terminationStatus != 0)
   }
