@@ -284,6 +284,8 @@ package final class CrisisRaiser: Sendable {
         if !isPut { try relay.appendAnyway(frames, to: file) }
         isPut = true
         try relay.complete(frames, after: entries.compactMap(\.earlier), in: file)
+        // What was raised before and never got there goes along: who exchanges may be stopped.
+        try? relay.deliver(journal.lives().flatMap(\.frames), to: file)
         return note { $0.relay = .done }
       } catch {
         note { $0.relay = .failed(code: error.code) }
