@@ -1,6 +1,5 @@
 import CSystem
 import Causality
-import Dispatch
 import Foundation
 import Replica
 import Synchronization
@@ -240,7 +239,6 @@ struct LogFile {
   private static func lockInABlink(_ descriptor: Int32) {
     let own = dup(descriptor)
     guard own >= 0 else { return }
-    let asked = DispatchSemaphore(value: 0)
     let state = LockAttempt()
     let thread = Thread {
       let end = fm_uptime_ns() + UInt64(blink) * 1_000_000
@@ -248,13 +246,19 @@ struct LogFile {
       // The lock belongs to the file that was opened: who left must not keep it.
       state.isLeft.withLock { if $0 { flock(own, LOCK_UN) } }
       close(own)
-      asked.signal()
+      fm_wake_signal(state.answer)
     }
     thread.start()
-    if asked.wait(timeout: .now() + .milliseconds(2 * blink)) == .timedOut { state.isLeft.withLock { $0 = true } }
+    var ready: [UInt8] = [0]
+    if fm_wait([state.answer], &ready, 1, Int32(2 * blink)) <= 0 { state.isLeft.withLock { $0 = true } }
   }
 
-  private final class LockAttempt: Sendable { let isLeft = Mutex(false) }
+  private final class LockAttempt: Sendable {
+    let isLeft = Mutex(false)
+    /// Waited for by the monotonic clock: a semaphore of the system waits until a time of day on Linux.
+    let answer = fm_wake_open()
+    deinit { if answer >= 0 { close(answer) } }
+  }
 
   /// How large the file is; 0 where there is none.
   func size() throws(RelayError) -> Int {
