@@ -285,7 +285,7 @@ package final class CrisisRaiser: Sendable {
         isPut = true
         try relay.complete(frames, after: entries.compactMap(\.earlier), in: file)
         // What was raised before and never got there goes along: who exchanges may be stopped.
-        try? relay.deliver(journal.lives().flatMap(\.frames), to: file)
+        try? relay.deliver(journal.lives().flatMap(\.frames).filter { !journal.operations(in: $0).isEmpty }, to: file)
         return note { $0.relay = .done }
       } catch {
         note { $0.relay = .failed(code: error.code) }
