@@ -206,7 +206,7 @@ struct CrisisCommand: ParsableCommand {
             let known = store.flatMap { try? delivery.relay.isDone ? CrisisReport.known(location, $0) : CrisisReport.state(of: $0) }
             return try Output.json(
               CrisisReport(
-                level: known?.level.name ?? "unknown", active: known?.isActive ?? false, since: known?.since, savedAt_us: raiser.savedAt,
+                level: Self.level(known, isComplete: delivery.relay.isDone), active: known?.isActive ?? false, since: known?.since, savedAt_us: raiser.savedAt,
                 atRelay: delivery.relay.isDone))
           }
           Output.line(text)
@@ -226,7 +226,14 @@ struct CrisisCommand: ParsableCommand {
       let after = try looksAtRelay ? CrisisReport.known(location, store) : CrisisReport.state(of: store)
       try Output.json(
         CrisisReport(
-          level: after.level.name, active: after.isActive, since: after.since, savedAt_us: change?.saved, atRelay: change?.isAtRelay))
+          level: Self.level(after, isComplete: looksAtRelay || change != nil), active: after.isActive, since: after.since,
+          savedAt_us: change?.saved, atRelay: change?.isAtRelay))
+    }
+
+    /// That nothing is active is said where the relay was looked at, too.
+    private static func level(_ state: CrisisState?, isComplete: Bool) -> String {
+      guard let state, state.isActive || isComplete else { return "unknown" }
+      return state.level.name
     }
   }
 
