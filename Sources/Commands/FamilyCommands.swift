@@ -44,12 +44,14 @@ struct FamilyCommand: ParsableCommand {
     private struct Row: Encodable {
       var id, name, alert: String
       var invited: Bool
+      /// Whether devices have said different things of the alert, and nobody has decided.
+      var undecided: Bool
       /// Whether somebody has opened the link; absent where that is not known.
       var opened: Bool?
 
       init(_ contact: SafetyPlan.Contact, isOpened: Bool?) {
         (id, name, alert, invited) = (contact.record.description, contact.name, contact.consent.rawValue, contact.isInvited)
-        opened = isOpened
+        (undecided, opened) = (contact.isUndecided, isOpened)
       }
 
       var words: String {
@@ -326,11 +328,13 @@ struct FamilyCommand: ParsableCommand {
   }
 
   static func describe(_ contact: SafetyPlan.Contact) -> String {
-    switch (contact.consent, contact.isInvited) {
+    let known = switch (contact.consent, contact.isInvited) {
     case (.never, _): "in your plan; told of nothing"
     case (let consent, false): "agreed (told \(moment(consent))), but not invited: `fullmind family invite` makes a link"
     case (let consent, _): "told \(moment(consent))"
     }
+    guard contact.isUndecided else { return known }
+    return "YOUR DEVICES SAY DIFFERENT THINGS; until you decide (`fullmind conflicts show \(contact.record)`): \(known)"
   }
 
   /// Whether somebody has opened the link of a contact; `nil` where that is not known, or nobody was given one.

@@ -86,12 +86,14 @@ package struct Snapshot: Sendable, Hashable {
         case told(UInt64, CrisisOutreach.Arrival?)
         /// The person agreed, but never gave the contact a link.
         case notInvited
+        /// The devices say different things of what the contact may learn, and until the person decides it learns nothing.
+        case undecided
 
         /// Whether it goes out by itself, soon.
         package var isDue: Bool {
           switch self {
           case .later, .now: true
-          case .unanswered, .told, .notInvited: false
+          case .unanswered, .told, .notInvited, .undecided: false
           }
         }
       }

@@ -272,7 +272,9 @@ package struct SnapshotBuilder {
     if let told = crisis.tellings.first(where: { $0.contact == contact.record })?.timestamp.milliseconds {
       return .told(told, duty.arrivals[contact.record])
     }
-    guard crisis.level >= .severe, contact.consent != .never else { return nil }
+    guard crisis.level >= .severe else { return nil }
+    if contact.isUndecided, contact.consent == .never, contact.isInvited { return .undecided }
+    guard contact.consent != .never else { return nil }
     if !contact.isInvited { return .notInvited }
     if duty.watch.alert.later.contains(contact.record) { return .later(duty.watch.alert.milliseconds ?? 0) }
     return duty.watch.alert.now.contains(contact.record) || contact.consent == .prompt ? .now : .unanswered

@@ -23,6 +23,8 @@ package struct SafetyPlan: Sendable, Hashable {
     package var isPrimary: Bool
     /// Whether and when the person agreed that this contact is told of a crisis.
     package var consent: AlertConsent
+    /// Whether devices have said different things of that, and the person has not decided: what is chosen meanwhile holds.
+    package var isUndecided = false
     /// What opens the alerts for this contact: every link that was given and not withdrawn, since nobody knows which
     /// of them is followed.
     package var links: [String]
@@ -47,6 +49,7 @@ package struct SafetyPlan: Sendable, Hashable {
         isPrimary: record.value("primary") == .flag(true), consent: AlertConsent(rawValue: said) ?? .never,
         links: record.view("links").entries.compactMap(\.value).map(\.text),
         withdrawn: record.view("withdrawn").entries.compactMap(\.value).map(\.text), person: record.text("person") ?? "")
+      isUndecided = record.openConflicts.contains { $0.field == "alert" }
     }
   }
 

@@ -27,6 +27,16 @@ struct FamilyCommandTests {
     return .init(status: process.terminationStatus, out: String(decoding: output, as: UTF8.self), err: String(decoding: errors, as: UTF8.self))
   }
 
+  /// - Returns: The home of a second device.
+  private func join() throws -> String {
+    let (inviting, out, _) = try Program.start(["devices", "invite", "--yes", "--home", home])
+    let code = String(decoding: out.fileHandleForReading.availableData, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    let phone = folder.path + "/phone"
+    #expect(try Program.run("join", code, "--device", "phone", "--no-passphrase", "--yes", "--home", phone, "--relay", relay).status == 0)
+    inviting.waitUntilExit()
+    return phone
+  }
+
   private func raise(_ level: String = "severe") throws -> String {
     try Program.run("crisis", "activate", level, "--now", "--home", home).out
   }
@@ -86,6 +96,21 @@ struct FamilyCommandTests {
     agent.terminate()
   }
 
+  @Test("where the devices say different things of what a contact learns, that is said until the person decides")
+  func undecided() throws {
+    _ = try invite()
+    let phone = try join()
+    try FileManager.default.moveItem(atPath: folder.path + "/relay", toPath: folder.path + "/away")
+    #expect(try Program.run("family", "grant", "ben", "unanswered", "--home", home).status == 0)
+    #expect(try Program.run("family", "withdraw", "ben", "--home", phone).status == 0)
+    try FileManager.default.moveItem(atPath: folder.path + "/away", toPath: folder.path + "/relay")
+    for place in [phone, home, phone] { try Program.run("sync", "--home", place) }
+    for place in [phone, home] {
+      #expect(try Program.run("family", "list", "--home", place).out.contains("YOUR DEVICES SAY DIFFERENT THINGS"))
+      #expect(try Program.run("family", "list", "--json", "--home", place).out.contains(#""undecided":true"#))
+    }
+  }
+
   @Test("a contact who was given a link is removed only after the link was taken back")
   func removed() throws {
     let link = try invite()
@@ -114,11 +139,7 @@ struct FamilyCommandTests {
   func takenBackElsewhere() throws {
     let link = try invite()
     #expect(try follow(link, "--relay", relay).status == 0)
-    let (inviting, out, _) = try Program.start(["devices", "invite", "--yes", "--home", home])
-    let code = String(decoding: out.fileHandleForReading.availableData, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
-    let phone = folder.path + "/phone"
-    #expect(try Program.run("join", code, "--device", "phone", "--no-passphrase", "--yes", "--home", phone, "--relay", relay).status == 0)
-    inviting.waitUntilExit()
+    let phone = try join()
     let (raising, said, _) = try Program.start(["crisis", "activate", "severe", "--home", home])
     Thread.sleep(forTimeInterval: 2)
     try Program.run("sync", "--home", phone)

@@ -45,6 +45,7 @@ enum CrisisScreen {
         others.isEmpty ? "Raised on \(CellText.clean(snapshot.crisis.source))." : "\(have) of \(others.count) other devices of yours have this now.",
         .strong)
     ]
+    if !snapshot.crisis.isSaved { lines.append(Line("Not saved on this device yet: its store cannot be written. It is tried again.", .waiting)) }
     // What other devices show has reached them, whichever way.
     if let delivery, state.delivery?.isComplete == false, have == 0 { lines.append(delivery) }
     let isRelayAway = [.offline, .strange].contains(snapshot.sync.state)
@@ -68,7 +69,7 @@ enum CrisisScreen {
       var (text, role) = words(telling.state, state)
       switch telling.state {
       case .later, .now: if [.offline, .strange].contains(snapshot.sync.state) { (text, role) = ("no alert can go out while the relay is away: please call", .waiting) }
-      case .unanswered, .told, .notInvited: break
+      case .unanswered, .told, .notInvited, .undecided: break
       }
       return Line("  \(CellText.clean(telling.name))  \(text)", role)
     } + [Line("They learn that you asked for support, and nothing else.", .dim)]
@@ -82,6 +83,7 @@ enum CrisisScreen {
     case .now: ("an alert is being put up; tried again until it is", .waiting)
     case .told(let put, let arrival): arrived(arrival, put, state)
     case .notInvited: ("agreed, but has no link yet, so is not told by itself", .dim)
+    case .undecided: ("your devices say different things of what they may learn: not told by itself, please call", .waiting)
     }
   }
 

@@ -43,6 +43,7 @@ enum CrisisPanel {
         case .told(_, .shown): Line([Span("a screen of \(CellText.clean(telling.name)) shows it", .good)])
         case .told(_, .unopened): Line([Span("nobody opened the link of \(CellText.clean(telling.name)): please call", .waiting)])
         case .told: Line([Span("an alert lies at the link of \(CellText.clean(telling.name))", .waiting)])
+        case .undecided: Line([Span("\(CellText.clean(telling.name)) is not told by itself: please call", .waiting)])
         case .later, .now, .unanswered, .notInvited: nil
         }
       }
