@@ -165,7 +165,10 @@ struct Examination {
       return (false, "a crisis that is raised past the store would go to another relay than the store means. `fullmind relay move \(RelayLocation(kept: place.url, in: home))` mends it; a running dashboard or agent does so when it starts.")
     }
     let waiting = try store.waitingInJournal()
-    return (waiting == 0, waiting == 0 ? "a crisis can be raised without the store; the journal is in it" : "\(waiting) \(waiting == 1 ? "write" : "writes") of the emergency journal could not be taken into the store yet: it is tried again by every command")
+    let foreign = waiting.foreign == 0 ? "" : "; \(waiting.foreign) \(waiting.foreign == 1 ? "write" : "writes") in \(home.emergency) are of another device or account: kept there, and not part of this one"
+    return (
+      waiting.own == 0,
+      (waiting.own == 0 ? "a crisis can be raised without the store; the journal is in it" : "\(waiting.own) \(waiting.own == 1 ? "write" : "writes") of the emergency journal could not be taken into the store yet: it is tried again by every command") + foreign)
   }
 
   // MARK: The store

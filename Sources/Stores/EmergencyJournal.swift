@@ -220,10 +220,15 @@ extension Store {
     try? journal.remember(RelayLocation(kept: place.url, in: home), place.identity)
   }
 
-  /// Writes of the emergency journal that are not in this store.
-  package func waitingInJournal() throws -> Int {
-    let frames = EmergencyJournal(home)?.lives().flatMap(\.frames) ?? []
-    return try read { transaction in try frames.filter { try !transaction.holds($0, of: ring.device) }.count }
+  /// Writes in the emergency journal that are not in this store.
+  ///
+  /// - Returns: Those that it will take, and those of another device or account, which it never will.
+  package func waitingInJournal() throws -> (own: Int, foreign: Int) {
+    guard let journal = EmergencyJournal(home) else { return (0, 0) }
+    let frames = journal.lives().flatMap(\.frames)
+    let waiting = try read { transaction in try frames.filter { try !transaction.holds($0, of: ring.device) } }
+    let own = waiting.filter { !journal.operations(in: $0).isEmpty }.count
+    return (own, waiting.count - own)
   }
 
   /// Takes over what lies in the emergency journal of this home and is not in the store.
@@ -235,10 +240,12 @@ extension Store {
   package func takeOverJournal(within milliseconds: Int? = nil) throws -> [AppliedChange] {
     // Asked after every commit of every process: nothing is read where nothing was ever raised.
     guard EmergencyJournal.isUsed(home), let journal = EmergencyJournal(home), let file = journal.file else { return [] }
-    let frames = journal.lives().flatMap(\.frames)
+    let all = journal.lives().flatMap(\.frames)
+    guard !all.isEmpty else { return [] }
+    let unknown = try read(within: milliseconds) { transaction in try all.filter { try !transaction.holds($0, of: ring.device) } }
+    // What another device or account has left in this home is not waited for.
+    let frames = unknown.filter { !journal.operations(in: $0).isEmpty }
     guard !frames.isEmpty else { return [] }
-    let isKnown = try read(within: milliseconds) { transaction in try frames.allSatisfy { try transaction.holds($0, of: ring.device) } }
-    guard !isKnown else { return [] }
     let relay = FolderRelay(path: "/nowhere", account: [], ownTag: nil)
     var performer = try EffectPerformer(store: HurriedStore(self, milliseconds), relay: relay, ring: ring, run: 0)
     var outcome = ApplyOutcome(next: .start)
