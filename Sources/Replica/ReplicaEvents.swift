@@ -214,6 +214,14 @@ package enum ReplicaEffect: Sendable, Equatable {
   case writePresence(PresenceContent)
   case wake(at: UInt64)
   case report(ReplicaReport)
+
+  /// Whether the relay is called for it, and may not answer.
+  package var usesRelay: Bool {
+    switch self {
+    case .survey, .examine, .reconcile, .append, .read, .readPresence, .carry, .dropCarried, .writePresence: true
+    case .cut, .apply, .verify, .audit, .release, .closeLives, .wake, .report: false
+    }
+  }
 }
 
 /// The parts of a presence that the replica decides; the driver adds what is durable.

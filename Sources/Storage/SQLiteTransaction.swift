@@ -26,9 +26,12 @@ package struct SQLiteTransaction: StoreTransaction {
   // MARK: Records
 
   package func record(_ id: RecordID) throws -> RecordState? {
-    let row = Data(id.bytes)
-    guard let sealed = try database.blob("SELECT body FROM records WHERE id = ?", [row]) else { return nil }
-    return try opened(id, sealed)
+    try sealedRecord(id).map { try opened(id, $0) }
+  }
+
+  /// A record as it lies in the store; it is sealed anew by every write.
+  package func sealedRecord(_ id: RecordID) throws -> [UInt8]? {
+    try database.blob("SELECT body FROM records WHERE id = ?", [Data(id.bytes)])
   }
 
   func opened(_ id: RecordID, _ sealed: [UInt8]) throws -> RecordState {

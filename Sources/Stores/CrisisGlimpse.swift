@@ -36,3 +36,12 @@ package struct CrisisGlimpse: Sendable, Hashable {
     return record
   }
 }
+
+/// How the crisis stood when it was looked last.
+struct FollowedCrisis: Sendable {
+  var state: CrisisState
+  /// Whether the store has all of it.
+  var isSaved: Bool
+  /// The record as it lay in the store: written anew it reads otherwise, whatever it says.
+  var sealed: [UInt8]?
+}

@@ -44,17 +44,31 @@ extension DriverLoop {
   /// Tells how the crisis stands, whichever process of this device has written it, and also where the store cannot take it.
   func followCrisis() {
     do {
-      var glimpse = live.glimpse
-      let record = CrisisState.record(ofAccount: store.ring.account.account)
-      let state = try store.read { transaction in
-        try glimpse.forget(where: transaction.hasArrived)
-        return CrisisState(try glimpse.over(transaction.record(record), hasArrived: transaction.hasArrived))
-      }
-      live.glimpse = glimpse
-      let isSaved = glimpse.operations.isEmpty
-      defer { followed = (state, isSaved) }
-      if let followed, followed.state != state || followed.isSaved != isSaved { observer.crisis(state, isSaved) }
+      if let crisis = try store.read(crisisNews) { tell(crisis) }
     } catch { observer.failed(error) }
+  }
+
+  /// How the crisis stands in the store and beside it.
+  ///
+  /// - Returns: `nil` where nothing of it was written since it was looked last.
+  func crisisNews(in transaction: SQLiteTransaction) throws -> (followed: FollowedCrisis, glimpse: CrisisGlimpse)? {
+    let record = CrisisState.record(ofAccount: store.ring.account.account)
+    let sealed = try transaction.sealedRecord(record)
+    if live.glimpse.operations.isEmpty, driver.shared.withLock({ $0.handedOn.followed?.sealed == .some(sealed) && $0.handedOn.followed?.isSaved == true }) { return nil }
+    var glimpse = live.glimpse
+    try glimpse.forget(where: transaction.hasArrived)
+    let state = CrisisState(try glimpse.over(transaction.record(record), hasArrived: transaction.hasArrived))
+    return (FollowedCrisis(state: state, isSaved: glimpse.operations.isEmpty, sealed: sealed), glimpse)
+  }
+
+  func tell(_ crisis: (followed: FollowedCrisis, glimpse: CrisisGlimpse)) {
+    live.glimpse = crisis.glimpse
+    let before = driver.shared.withLock { shared in
+      defer { shared.handedOn.followed = crisis.followed }
+      return shared.handedOn.followed
+    }
+    guard let before, before.state != crisis.followed.state || before.isSaved != crisis.followed.isSaved else { return }
+    observer.crisis(crisis.followed.state, crisis.followed.isSaved)
   }
 
   func crisisChanged(_ changes: [AppliedChange]) {
@@ -85,7 +99,7 @@ extension DriverLoop {
       guard isLeader else { return }
       let frames = journal.lives().flatMap(\.frames).filter { !deliveredJournal.contains($0) }
       let relay = driver.relay
-      guard !frames.isEmpty, (try? driver.watched(generation, { try relay.deliver(frames, to: file) })) != nil else { return }
+      guard !frames.isEmpty, (try? driver.watched(generation, keeping: live, { try relay.deliver(frames, to: file) })) != nil else { return }
       deliveredJournal.formUnion(frames)
     }
   }
@@ -95,7 +109,7 @@ extension DriverLoop {
     guard let due = live.duty.due, due <= now.uptime else { return }
     do {
       let relay = isLeader ? performer.relay : nil
-      let result = try driver.watched(generation) { try live.doCrisisDuty(store, replica, relay, peers.path, now) }
+      let result = try driver.watched(generation, keeping: live) { try live.doCrisisDuty(store, replica, relay, peers.path, now) }
       guard let result else { return }
       if !result.news.isEmpty { needsPublishing = true }
       if let shown = result.shown { events.insert(.shown(shown), at: 0) }
@@ -111,7 +125,7 @@ extension DriverLoop {
     guard let due = live.reviews.due, due <= now.uptime else { return }
     do {
       let relay = isLeader ? performer.relay : nil
-      if try driver.watched(generation, { try live.review(store, replica, relay, peers.path, now) }) ?? false { committed(now) }
+      if try driver.watched(generation, keeping: live, { try live.review(store, replica, relay, peers.path, now) }) ?? false { committed(now) }
     } catch {
       observer.failed(error)
     }
@@ -132,7 +146,7 @@ extension DriverLoop {
     }
     for step in steps {
       do {
-        let outcome = try driver.watched(generation) { try AdmissionStep(store: store, relay: driver.relay).perform(step, &performer, now, &random) }
+        let outcome = try driver.watched(generation, keeping: live) { try AdmissionStep(store: store, relay: driver.relay).perform(step, &performer, now, &random) }
         guard let outcome, outcome != .waiting else { continue }
         let admission = step.admission
         admissions.didEnd(admission.device)

@@ -16,15 +16,13 @@ final class DriverLoop {
   var replica: Replica
   var random = SystemRandomNumberGenerator()
   var events: [ReplicaEvent] = [.timer]
-  /// What came in the middle of a long catch-up: a thousand changes take milliseconds to tell.
-  private var untold: [ReplicaReport] = []
   var watch: (any RelayWatch)?
   var echoes = OwnEchoes()
   /// What has changed on the relay and is no event yet.
   var heard: [RelayChange] = []
   /// What the store refused with last, and how long that is not said again.
-  private var refusal: (code: String, until: UInt64)?
-  private static let refusalGap: UInt64 = 30_000_000_000
+  var refusal: (code: String, until: UInt64)?
+  static let refusalGap: UInt64 = 30_000_000_000
   /// Another process has said that it wrote.
   var isPinged = false
   var (wakeAt, pollAt, lookAt): (UInt64, UInt64, UInt64) = (0, 0, 0)
@@ -41,8 +39,6 @@ final class DriverLoop {
   /// Uptime at which the emergency journal is taken over; `nil` when it is in the store.
   var journalDue: UInt64? = 0
   var deliveredJournal = Set<[UInt8]>()
-  /// How the crisis stood when it was looked last.
-  var followed: (state: CrisisState, isSaved: Bool)?
   var knownNames: [DeviceID: String]?
   let log: Logger
   /// Whether it was looked who leads.
@@ -82,7 +78,11 @@ final class DriverLoop {
     }
     self.performer = performer
     let now = SystemClock.now
-    live = try store.read { try LiveState(tier: driver.tier, $0) }
+    let before = driver.shared.withLock { shared in
+      defer { shared.handedOn.live = nil }
+      return shared.handedOn
+    }
+    live = try before.live ?? store.read { try LiveState(tier: driver.tier, $0) }
     replica = try Self.replica(of: driver, performer, now)
     if let problem {
       log.error("relay does not answer", metadata: ["code": "\(problem.code)"])
@@ -90,6 +90,7 @@ final class DriverLoop {
     }
     follow(try store.read { try $0.admissions() }.map(\.bytes), now)
     followCrisis()
+    if let problem, before.lost != problem { tell(.relayLost(problem), now) }
   }
 
   /// A replica that knows what the store knows.
@@ -178,6 +179,7 @@ final class DriverLoop {
   func greet() {
     let now = SystemClock.now
     store.renewEmergencyPlace()
+    guard generation == 0 else { return }
     if !performer.members.devices.contains(store.ring.device) {
       live.add(.alarm, "this device does not belong to the account: its admission was taken back. What it has stays here; join again to share it", now)
     }
@@ -232,10 +234,10 @@ final class DriverLoop {
     needsPublishing = true
     requests.disturb()
     do {
-      let (membership, admissions, report, place) = try store.read {
-        (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring), try $0.relayPlace())
+      let (membership, admissions, report, place, crisis) = try store.read {
+        (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring), try $0.relayPlace(), try crisisNews(in: $0))
       }
-      followCrisis()
+      if let crisis { tell(crisis) }
       follow(place, now)
       if let membership {
         performer.take(membership)
@@ -273,7 +275,7 @@ final class DriverLoop {
       case .wake(let at): wakeAt = at
       case .report(let report) where event.isAmidOthers:
         takeIn(report, now)
-        untold.append(report)
+        driver.shared.withLock { $0.handedOn.untold.append(report) }
       case .report(let report): tell(report, now)
       default:
         // What was just learned of a crisis is on the screen before anything else is done.
@@ -288,7 +290,14 @@ final class DriverLoop {
   func perform(_ effect: ReplicaEffect) {
     let began = SystemClock.now
     do {
-      let answer = try driver.watched(generation) { try performer.perform(effect, now: began, using: &random) }
+      // What touches the store alone is not left behind: another thread would wait for the same store, and what came
+      // of it would be told by nobody.
+      let answer: ReplicaEvent??
+      if effect.usesRelay {
+        answer = try driver.watched(generation, keeping: live) { try performer.perform(effect, now: began, using: &random) }
+      } else {
+        answer = .some(try performer.perform(effect, now: began, using: &random))
+      }
       // Left behind meanwhile: another thread has taken over.
       guard let answer else { return }
       givingWay.note(effect, inCrisis: live.isCrisisActive, began: began.uptime, now: SystemClock.now.uptime)
@@ -310,25 +319,12 @@ final class DriverLoop {
     }
   }
 
-  /// Says that the store refused: once, and again when it is something else, or still so after a while.
-  private func refused(_ error: any Error) {
-    let (now, code) = (SystemClock.now, (error as? any ActionableError)?.code ?? "unexpected")
-    if let refusal, refusal.code == code, now.uptime < refusal.until { return }
-    refusal = (code, now.uptime + Self.refusalGap)
-    log.error("store refused", metadata: ["code": "\(code)"])
-    guard let obstacle = (error as? StorageError)?.obstacle else {
-      observer.failed(error)
-      return live.add(.warning, "\((error as? any ActionableError)?.summary ?? "The store could not be used.") It is tried again", now)
-    }
-    let held = ArrivalsHeldUp(code: code, obstacle: obstacle)
-    observer.failed(held)
-    live.add(.warning, held.summary, now)
-  }
-
   /// Tells what has waited until it was looked whether a crisis has come.
   private func tellRest(_ now: Moment) {
-    let reports = untold
-    untold = []
+    let reports = driver.shared.withLock { shared in
+      defer { shared.handedOn.untold = [] }
+      return shared.handedOn.untold
+    }
     for report in reports { announce(report, now) }
   }
 
@@ -347,6 +343,8 @@ final class DriverLoop {
   private func takeIn(_ report: ReplicaReport, _ now: Moment) {
     requests.observe(report)
     switch report {
+    case .relayLost(let error): driver.shared.withLock { $0.handedOn.lost = error }
+    case .relayFound: driver.shared.withLock { $0.handedOn.lost = nil }
     case .applied(_, let changes), .released(let changes): arrived(changes, now)
     case .admitted: knownNames = nil
     default: break
@@ -384,7 +382,7 @@ final class DriverLoop {
       watch = nil
       return observer.exchangedElsewhere()
     }
-    watch = driver.watched(generation) { performer.relay.watch() } ?? nil
+    watch = driver.watched(generation, keeping: live) { performer.relay.watch() } ?? nil
     // Another process has exchanged meanwhile: what is in the store is further than what was known here.
     if hasLooked { do { replica = try Self.replica(of: driver, performer, after: replica, now) } catch { observer.failed(error) } }
     events = [.timer, .syncRequested] + (isStopping ? [.stopping] : [])
@@ -403,14 +401,4 @@ final class DriverLoop {
       observer.report(.idle(settled: true, complete: requests.isComplete), now)
     } catch { observer.failed(error) }
   }
-
-}
-
-/// Nothing that the person did was refused: what has come from elsewhere waits.
-private struct ArrivalsHeldUp: ActionableError {
-  let code: String
-  let obstacle: String
-  var summary: String { "What comes from your other devices cannot be saved here now: \(obstacle). It is tried again." }
-  var remedy: String { "Nothing is lost; what is about a crisis is shown all the same." }
-  var exitStatus: ExitStatus { .temporary }
 }

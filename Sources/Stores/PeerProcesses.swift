@@ -37,6 +37,8 @@ final class PeerProcesses: Sendable {
   var path: String { state.withLock { $0.path } }
 
   func open() {
+    // Whoever restored the home may have left it out: it holds nothing but sockets.
+    mkdir(store.home.sockets, 0o700)
     let path = store.home.sockets + "/\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
     let version = (try? store.dataVersion()) ?? -1
     state.withLock { ($0.path, $0.ping, $0.dataVersion) = (path, fm_ping_open(path), version) }

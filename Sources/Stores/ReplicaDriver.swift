@@ -23,9 +23,23 @@ package final class ReplicaDriver: Sendable {
     var callSince: UInt64?
     /// Threads that were left behind and have not come back.
     var abandoned = 0
+    var handedOn = HandedOn()
     var isStarted = false
     var isWatched = false
     var isOver = false
+  }
+
+  /// What a thread that is left behind hands on to the one that follows it: what is shown and what was told does not
+  /// begin anew with a thread.
+  struct HandedOn {
+    /// As it was when the thread went into its call to the relay; `nil` while none is under way.
+    var live: LiveState?
+    /// What came in the middle of a long catch-up and is not told yet.
+    var untold: [ReplicaReport] = []
+    /// How the crisis stood when it was looked last.
+    var followed: FollowedCrisis?
+    /// Why the relay cannot be used, as far as it was told.
+    var lost: RelayError?
   }
 
   package let store: Store
@@ -153,18 +167,19 @@ package final class ReplicaDriver: Sendable {
 
   /// Performs a call to the relay that is watched.
   ///
+  /// - Parameter live: What the thread that follows goes on with, should this one be left behind.
   /// - Returns: `nil` when the thread was left behind meanwhile.
-  func watched<Result>(_ generation: Int, _ body: () throws -> Result) rethrows -> Result? {
+  func watched<Result>(_ generation: Int, keeping live: LiveState, _ body: () throws -> Result) rethrows -> Result? {
     let mustWatch = shared.withLock { shared -> Bool? in
       guard shared.generation == generation else { return nil }
-      shared.callSince = fm_uptime_ns()
+      (shared.callSince, shared.handedOn.live) = (fm_uptime_ns(), live)
       defer { shared.isWatched = true }
       return !shared.isWatched
     }
     // A thread that was left behind calls nobody any more.
     guard let mustWatch else { return nil }
     if mustWatch { startWatchdog() }
-    defer { shared.withLock { if $0.generation == generation { $0.callSince = nil } } }
+    defer { shared.withLock { if $0.generation == generation { ($0.callSince, $0.handedOn.live) = (nil, nil) } } }
     let result = try body()
     return isCurrent(generation) ? result : nil
   }

@@ -221,6 +221,27 @@ struct CarelessWorldTests {
     #expect(try meeting.crisis("b")["active"] as? Bool == true)
   }
 
+  @Test("threads that hang at a relay are few, come back with it, and nothing that happened meanwhile is untold")
+  func leftBehind() throws {
+    let meeting = try Meeting.pair()
+    let free = meeting.home("free")
+    let (agent, out) = try meeting.agent("a", environment: ["LD_PRELOAD": try outside, "HANG": meeting.home("relay"), "UNTIL": free])
+    let heard = Heard(out)
+    func threads() -> Int { (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(agent.processIdentifier)/task").count) ?? 0 }
+    #expect(heard.hears(#""reachable":false"#))
+    let hanging = threads()
+    let entry = try meeting.write("b", "meanwhile")
+    #expect(try meeting.run("b", "crisis", "activate", "severe", "--now").status == 0)
+    Thread.sleep(forTimeInterval: 6)
+    #expect(threads() <= hanging + 2, "one more every five seconds, and eight at most")
+    #expect(FileManager.default.createFile(atPath: free, contents: nil))
+    #expect(heard.hears(#""event":"applied","record":"\#(entry)""#))
+    #expect(heard.hears(#""event":"crisis","level":"severe","active":true"#))
+    #expect(eventually { threads() < hanging })
+    agent.terminate()
+    #expect(eventuallyEnded(agent))
+  }
+
   @Test("a relay that is wiped is filled again, also with what somebody wrote who is gone")
   func carried() throws {
     let meeting = try Meeting.pair()

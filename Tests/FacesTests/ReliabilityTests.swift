@@ -102,6 +102,23 @@ struct ReliabilityTests {
     #expect(try meeting.run("a", "doctor").out.contains("LOOK lives"), "a home in two places is told")
   }
 
+  @Test("a retired copy that is used once more takes nothing from the machine that followed it")
+  func retired() throws {
+    let meeting = try Meeting.pair()
+    _ = try meeting.write("a", "before")
+    try meeting.settle("a", "b")
+    try meeting.copy("a", "new")
+    var acknowledged: Set = ["before"]
+    // The relay is read by the retired one only after it wrote.
+    for (name, title) in [("new", "moved"), ("a", "retired"), ("new", "after"), ("a", "retired again"), ("new", "last")] {
+      _ = try meeting.write(name, title)
+      acknowledged.insert(title)
+      if title != "moved" { try meeting.run(name, "sync") }
+    }
+    try meeting.settle("new", "b")
+    for name in ["new", "b"] { #expect(try meeting.titles(name) == acknowledged, "\(name)") }
+  }
+
   @Test("a home put back under its running agent: the agent ends and says why, and nothing is lost")
   func underAgent() throws {
     let meeting = try Meeting.pair()

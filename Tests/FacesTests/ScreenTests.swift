@@ -207,6 +207,23 @@ struct ScreenTests {
     screen.quit()
   }
 
+  @Test("what was raised on a screen is taken back there also when the home was moved away meanwhile")
+  func takenBackAway() throws {
+    let meeting = try Meeting.pair()
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    screen.press("!")
+    #expect(screen.shows("take back"))
+    #expect(try eventually { try meeting.run("b", "sync"); return try meeting.crisis("b")["active"] as? Bool == true })
+    try meeting.move("a", "away")
+    screen.press("u")
+    #expect(try eventually { try meeting.run("b", "sync"); return try meeting.crisis("b")["active"] as? Bool == false })
+    try meeting.move("away", "a")
+    screen.quit()
+    try meeting.settle("a", "b")
+    for name in ["a", "b"] { #expect(try meeting.crisis(name)["active"] as? Bool == false) }
+  }
+
   @Test("taking back at one screen ends nothing that was raised elsewhere")
   func takingBack() throws {
     let meeting = try Meeting.pair()
