@@ -90,7 +90,7 @@ struct CrisisReport: Encodable {
   @discardableResult
   static func sendJournal(_ home: HomeFolder) -> Bool {
     guard let journal = EmergencyJournal(home), let file = journal.file else { return true }
-    let frames = journal.lives().flatMap(\.frames)
+    let frames = journal.frames
     guard !frames.isEmpty else { return true }
     let attempt = Attempt { (try? journal.relay().deliver(frames, to: file)) != nil }
     return attempt.answer(within: 2_000) ?? false

@@ -199,8 +199,8 @@ struct Examination {
 
   private static func lives(_ store: Store) throws -> (Bool, String) {
     let report = try store.read { try $0.ownReport(of: store.ring) }
-    if report.livingCopies > 0 || report.openLives > Limits.openLives {
-      return (false, "this home is used in several places (\(report.livingCopies) \(report.livingCopies == 1 ? "copy goes" : "copies go") on, \(report.openLives) lives are open). Nothing is lost; use it in one place, and join the others as devices of their own with `fullmind devices invite`. This is said until a copy has written nothing for a week.")
+    if report.livingCopies > 0 {
+      return (false, "this home is used in several places, or was put back again and again (\(report.livingCopies) \(report.livingCopies == 1 ? "life goes" : "lives go") on). Nothing is lost; use it in one place, and join the others as devices of their own with `fullmind devices invite`. This is said until a copy has written nothing for a week.")
     }
     let forks = try store.read { try $0.openHeads().filter { $0.value.count > 1 }.count }
     return (true, forks == 0 ? "one at a time" : "\(forks) \(forks == 1 ? "stream has" : "streams have") two histories: both are kept, and both count")

@@ -202,9 +202,8 @@ extension Replica {
       toldMissing = overdue
       reports.append(.report(.missing(overdue)))
     }
-    let copies = livingCopies + (openLives > Limits.openLives ? openLives : 0)
-    if copies > toldCopies { reports.append(.report(.copied(lives: copies))) }
-    toldCopies = copies
+    if livingCopies > toldCopies { reports.append(.report(.copied(lives: livingCopies))) }
+    toldCopies = livingCopies
     return reports
   }
 

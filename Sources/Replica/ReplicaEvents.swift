@@ -70,7 +70,8 @@ package struct OwnReport: Sendable, Equatable {
   package var progress: [Channel: OwnProgress]
   /// Lives of this store that are over and that nobody has closed.
   package var openLives: Int
-  /// Lives that went on after they were closed: this home is used in two places.
+  /// Lives that say that this home is used in several places: they went on after they were closed, or more are open than
+  /// restoring it can explain. What was raised in an emergency is a life of its own each time, and says nothing of the kind.
   package var livingCopies: Int
 
   package init(progress: [Channel: OwnProgress], openLives: Int, livingCopies: Int = 0) {
@@ -85,9 +86,11 @@ extension StoreTransaction {
     // A life begins with its first write: until then nothing says that the one before is over.
     guard let current = try incarnation() else { return OwnReport(progress: progress, openLives: 0) }
     let lives = try openLives(of: ring, except: current)
+    let ordinary = lives.filter { !$0.key.isEmergency }
+    let (living, open) = (ordinary.filter { $0.value.state == .living }.count, ordinary.filter { $0.value.state == .open }.count)
     return OwnReport(
       progress: progress, openLives: lives.filter { $0.value.state == .open }.count,
-      livingCopies: lives.filter { $0.value.state == .living && !$0.key.isEmergency }.count)
+      livingCopies: living + (open > Limits.openLives ? open : 0))
   }
 
   /// The lives of this store that are not folded. What was raised in an emergency is over when it was resolved.

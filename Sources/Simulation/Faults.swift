@@ -36,6 +36,8 @@ package struct Faults: Sendable, Hashable {
   package var stops = 4
   /// Disks of devices that are full for a while, per thousand steps.
   package var fullDisks = 3
+  /// Crises that are raised past the store, or taken back so, per thousand acts of a person.
+  package var pastStore = 25
   /// Devices that are let in, per thousand steps; half of them together with another one.
   package var enrolments = 2
 
@@ -120,6 +122,9 @@ package enum Probe: String, Sendable, CaseIterable {
   case diskFull = "disk.full"
   case enrolled = "membership.enrolled"
   case enrolledTwice = "membership.two-at-once"
+  case raisedPastStore = "crisis.raised-past-the-store"
+  case takenBackPastStore = "crisis.taken-back-past-the-store"
+  case takenOver = "crisis.taken-over-by-the-store"
 }
 
 /// A promise that a run broke.
@@ -140,6 +145,8 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case hastyAlert
   /// Those who were told hear that it is over while it goes on.
   case hastyEnd
+  /// What was raised past the store is not taken over by it.
+  case forgetsJournal
   /// What others have signed for is not looked at.
   case hidesMissing
   /// A store that was put back goes on in the life that it had.

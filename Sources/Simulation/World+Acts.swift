@@ -6,6 +6,7 @@ import Therapy
 extension World {
   mutating func act(_ index: Int) throws {
     guard devices[index].replica != nil else { return }
+    if random.happens(permille: devices[index].store.isFull ? 500 : faults.pastStore) { return try actPastStore(index) }
     armPowerCut(index)
     try commit(person.act(on: devices[index].store.contents, using: &random), on: index)
   }

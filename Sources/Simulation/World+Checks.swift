@@ -205,8 +205,11 @@ extension World {
     guard raised.subtracting(perhapsResolved).isSubset(of: active) else {
       throw Violation(promise: "no activation is lowered by a device that had not seen it", detail: "device \(index)")
     }
-    guard active.isDisjoint(with: resolved.values.reduce(into: Set()) { $0.formUnion($1) }) else {
-      throw Violation(promise: "a resolution reaches every device", detail: "device \(index)")
+    for (id, ended) in resolved where !active.isDisjoint(with: ended) {
+      let holders = devices.indices.filter { devices[$0].store.contents.holds(id) }
+      throw Violation(
+        promise: "a resolution reaches every device",
+        detail: "device \(index); held by \(holders), on the relay \(operations(in: Set(relay.frames)).contains(id)); " + stuck(StreamKey(id.stream), id.sequence, at: index))
     }
   }
 

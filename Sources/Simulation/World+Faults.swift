@@ -68,8 +68,8 @@ extension World {
     if devices[index].images.count < 3, random.happens(permille: 25) {
       devices[index].images.append(
         StoreImage(
-          contents: devices[index].store.durableContents, acknowledged: devices[index].acknowledged, relay: relay.image,
-          identity: relay.identity))
+          contents: devices[index].store.durableContents, journal: devices[index].journal, acknowledged: devices[index].acknowledged,
+          relay: relay.image, identity: relay.identity))
     }
     if random.happens(permille: faults.enrolments) { try enrol(index) }
     // Who has let somebody in holds the only word of it for a while.
@@ -122,8 +122,14 @@ extension World {
       return schedule(index, again, after: milliseconds(300))
     }
     if !devices.contains(where: { $0.id == ring.device }) {
-      devices.append(try makeDevice(ring, devices[index].performer.members))
-      try boot(devices.count - 1)
+      let (kit, entry) = try emergency(ring)
+      devices.append(try makeDevice(ring, devices[index].performer.members, kit))
+      let place = devices.count - 1
+      try devices[place].store.write { transaction in
+        try transaction.appendMembership(entry)
+        try BatchCutter(ring: ring).file(membership: entry, in: &transaction, using: &random)
+      }
+      try boot(place)
       schedule(devices.count - 1, .act, after: milliseconds(random.number(0...400)))
       if isPolled { schedule(devices.count - 1, .poll, after: milliseconds(1_000)) }
     }
@@ -149,7 +155,8 @@ extension World {
       disturb()
     }
     devices[index].store.putBack(image.contents, isNoticed: provesNothing)
-    (devices[index].acknowledged, devices[index].wasPutBack) = (image.acknowledged, true)
+    (devices[index].acknowledged, devices[index].journal, devices[index].unkept) = (image.acknowledged, image.journal, [])
+    devices[index].wasPutBack = true
     forgetWhatNobodyHas()
     devices[index].replica = nil
     devices[index].connectedSince = .max
@@ -162,7 +169,8 @@ extension World {
     let isNoticed = random.happens(permille: 500)
     if !isNoticed { mayFork = true }
     probes.count(.cloned)
-    var copy = try makeDevice(devices[index].ring, devices[index].performer.members)
+    var copy = try makeDevice(devices[index].ring, devices[index].performer.members, devices[index].emergency.kit)
+    copy.journal = devices[index].journal
     copy.store.putBack(devices[index].store.durableContents, isNoticed: isNoticed)
     copy.acknowledged = devices[index].acknowledged
     copy.wasPutBack = true
@@ -176,13 +184,14 @@ extension World {
   /// What was acknowledged, and is neither in a store nor on the relay any more, cannot come back; nor can what
   /// follows it in its stream.
   mutating func forgetWhatNobodyHas() {
-    guard devices.contains(where: \.wasPutBack) else { return }
+    guard mayLose || devices.contains(where: \.wasPutBack) else { return }
     var frames = Set(relay.frames)
     var known = Set<OperationID>()
     for device in devices {
       let contents = device.store.durableContents
       known.formUnion(contents.pending.values.flatMap { $0.map(\.id) })
       known.formUnion(contents.early.keys)
+      frames.formUnion(device.journal + device.unkept)
       for batches in contents.batches.values { frames.formUnion(batches.map(\.frame)) }
     }
     known.formUnion(operations(in: frames))

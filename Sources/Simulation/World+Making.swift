@@ -32,7 +32,13 @@ extension World {
       _ = members.accept(entry)
       rings.append(KeyRing(account: account, device: certificate.device, keys: keys))
     }
-    for ring in rings { devices.append(try makeDevice(ring, members)) }
+    var kits: [EmergencyKit] = []
+    for ring in rings {
+      let (kit, entry) = try emergency(ring)
+      _ = members.accept(entry)
+      kits.append(kit)
+    }
+    for (ring, kit) in zip(rings, kits) { devices.append(try makeDevice(ring, members, kit)) }
     for index in devices.indices { try boot(index) }
     try inviteContacts()
     for index in household.contacts.indices { schedule(index, .read, after: milliseconds(500)) }
@@ -42,7 +48,13 @@ extension World {
     }
   }
 
-  mutating func makeDevice(_ ring: KeyRing, _ members: Members) throws -> Device {
+  /// With what a device writes past its store, and the entry that says so.
+  mutating func emergency(_ ring: KeyRing) throws -> (EmergencyKit, [UInt8]) {
+    let kit = try EmergencyKit(for: ring, record: person.crisis, relay: "", relayIdentity: relay.identity, using: &random)
+    return (kit, try MembershipEntry.signed(.emergency(kit.key), signer: ring.device, wall: 0, key: ring.keys.signing))
+  }
+
+  mutating func makeDevice(_ ring: KeyRing, _ members: Members, _ kit: EmergencyKit) throws -> Device {
     var contents = MemoryStore.Contents()
     contents.membership = members.log
     let store = MemoryStore(contents)
@@ -53,7 +65,8 @@ extension World {
     let probes = probes
     connection.met = { probes.count($0) }
     let performer = try EffectPerformer(store: store, relay: connection, ring: ring, run: random.next())
-    var device = Device(id: ring.device, ring: ring, store: store, connection: connection, performer: performer)
+    var device = Device(
+      id: ring.device, ring: ring, store: store, connection: connection, performer: performer, emergency: EmergencyWriter(kit))
     device.skewMilliseconds = isCalm || faults.skewSeconds == 0 ? 0 : random.number(-faults.skewSeconds...faults.skewSeconds) * 1_000
     return device
   }
@@ -61,6 +74,7 @@ extension World {
   mutating func boot(_ index: Int) throws {
     let device = devices[index]
     devices[index].run += 1
+    devices[index].journalIsDue = true
     (devices[index].watch, devices[index].seenHash, devices[index].connectedSince) = (CrisisWatch(), nil, now)
     let performer = try EffectPerformer(
       store: device.store, relay: device.connection, ring: device.ring, run: random.next())

@@ -58,7 +58,7 @@ extension World {
 
   private func image(of index: Int) -> StoreImage {
     StoreImage(
-      contents: devices[index].store.durableContents, acknowledged: devices[index].acknowledged, relay: relay.image, identity: relay.identity)
+      contents: devices[index].store.durableContents, journal: devices[index].journal, acknowledged: devices[index].acknowledged, relay: relay.image, identity: relay.identity)
   }
 
   private mutating func end(_ index: Int) {
@@ -78,7 +78,8 @@ extension World {
       notifyAll(.unknown)
     }
     devices[0].store.putBack(image.contents, isNoticed: isNoticed && sabotage != .reusesNumbers)
-    (devices[0].acknowledged, devices[0].wasPutBack) = (image.acknowledged, true)
+    (devices[0].acknowledged, devices[0].journal, devices[0].unkept) = (image.acknowledged, image.journal, [])
+    devices[0].wasPutBack = true
     forgetWhatNobodyHas()
     devices[0].connection.isPartitioned = true
     try boot(0)

@@ -43,6 +43,13 @@ package struct World {
     var heard: [DeviceID: Presence] = [:]
     /// Uptime until which its sync leader is stopped.
     var stoppedUntil: UInt64 = 0
+    /// With what it writes past its store, and what lies beside that, as its disk has it.
+    var emergency: EmergencyWriter
+    var journal: [[UInt8]] = []
+    /// What no disk has taken yet, and its program alone knows.
+    var unkept: [[UInt8]] = []
+    /// The store has not taken over all of it, as far as is known.
+    var journalIsDue = true
     var watch = CrisisWatch()
     /// Kept on its disk.
     var crisisSeen: CrisisWatch.Kept?
@@ -57,6 +64,7 @@ package struct World {
   /// An earlier moment of a device, and of the relay at that time.
   struct StoreImage {
     var contents: MemoryStore.Contents
+    var journal: [[UInt8]]
     var acknowledged: [StreamKey: UInt64]
     var relay: MemoryRelay.Image
     var identity: UInt64
@@ -101,6 +109,8 @@ package struct World {
   var numbers: [StreamID: [UInt64: UInt64]] = [:]
   /// Whether two histories may share numbers: a copy went unnoticed.
   var mayFork = false
+  /// Whether something was acknowledged that the relay alone had: who raised it had no room on its disk.
+  var mayLose = false
   /// Activations that were acknowledged to the person, and resolutions with those that each had seen.
   var raised = Set<OperationID>()
   var resolved: [OperationID: [OperationID]] = [:]
@@ -251,6 +261,7 @@ package struct World {
       schedule(index, .poll, after: milliseconds(2_000))
       if devices[index].replica != nil { try feed(index, .listingChanged) }
     }
+    try takeOverJournal(index)
     try doCrisisDuty(index)
   }
 
@@ -272,8 +283,10 @@ package struct World {
   mutating func powerCut(_ index: Int) {
     probes.count(devices[index].store.lastFailure == .afterCommit ? .cutAfterCommit : .cutBeforeCommit)
     devices[index].replica = nil
+    devices[index].unkept = []
     devices[index].connectedSince = .max
     devices[index].run += 1
+    forgetWhatNobodyHas()
     schedule(index, .restart, after: milliseconds(random.number(200...4_000)))
   }
 

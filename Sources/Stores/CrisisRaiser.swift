@@ -283,9 +283,9 @@ package final class CrisisRaiser: Sendable {
         // Nothing has to be read before it is there; sent is said when others can read it.
         if !isPut { try relay.appendAnyway(frames, to: file) }
         isPut = true
-        try relay.complete(frames, after: entries.compactMap(\.earlier), in: file)
+        try relay.complete(frames, after: [], in: file)
         // What was raised before and never got there goes along: who exchanges may be stopped.
-        try? relay.deliver(journal.lives().flatMap(\.frames).filter { !journal.operations(in: $0).isEmpty }, to: file)
+        try? relay.deliver(journal.frames.filter { !journal.operations(in: $0).isEmpty }, to: file)
         return note { $0.relay = .done }
       } catch {
         note { $0.relay = .failed(code: error.code) }

@@ -97,7 +97,7 @@ extension DriverLoop {
       let record = CrisisState.record(ofAccount: store.ring.account.account)
       glimpse(journal.operations.filter { $0.record == record })
       guard isLeader else { return }
-      let frames = journal.lives().flatMap(\.frames).filter { !deliveredJournal.contains($0) }
+      let frames = journal.frames.filter { !deliveredJournal.contains($0) }
       let relay = driver.relay
       guard !frames.isEmpty, (try? driver.watched(generation, keeping: live, { try relay.deliver(frames, to: file) })) != nil else { return }
       deliveredJournal.formUnion(frames)

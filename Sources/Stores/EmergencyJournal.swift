@@ -12,12 +12,12 @@ import Therapy
 /// The crisis write's own way: a file of its own, numbers and keys of its own, so that no transaction, lock, passphrase,
 /// damaged or full store holds it up.
 ///
-/// Every activation is a life of its own, with a random name: nothing has to be read before it is written, and a copy of
-/// a home cannot use a number twice. It lies in `HOME/emergency/LIFE.log` (length₃₂ ‖ frame, again for each frame) and on
+/// What is written is ``EmergencyWriter``'s. It lies in `HOME/emergency/LIFE.log` (length₃₂ ‖ frame, again for each frame) and on
 /// the relay beside the crisis lane of the device. The store takes it over by content: what it has is known by its hash.
 package struct EmergencyJournal: Sendable {
   package let home: HomeFolder
-  package let kit: EmergencyKit
+  package let writer: EmergencyWriter
+  package var kit: EmergencyKit { writer.kit }
 
   /// - Returns: `nil` where the person did not want an emergency key, or it cannot be read.
   package init?(_ home: HomeFolder) {
@@ -27,23 +27,15 @@ package struct EmergencyJournal: Sendable {
     var bytes = [UInt8](repeating: 0, count: 8_192)
     let count = read(descriptor, &bytes, bytes.count)
     guard count > 0, let kit = try? EmergencyKit(bytes: Array(bytes[..<count])) else { return nil }
-    (self.home, self.kit) = (home, kit)
+    (self.home, writer) = (home, EmergencyWriter(kit))
   }
 
-  /// One write of an emergency journal.
-  package struct Entry: Sendable {
-    package var operation: Causality.Operation
-    package var frame: [UInt8]
-    /// What it follows.
-    package var earlier: [UInt8]?
-    fileprivate var life: Incarnation
-  }
+  package typealias Entry = EmergencyWriter.Entry
 
   /// Seals an activation. Touches no file.
   package func activation(_ level: CrisisLevel, source: String, wall: UInt64) throws -> Entry {
     var random = SystemRandomNumberGenerator()
-    let draft = CrisisState.activation(level, source: source, record: kit.record)
-    return try entry(draft, life: .emergency(using: &random), first: 1, previous: noPreviousHash, wall: wall)
+    return try writer.activation(level, source: source, wall: wall, using: &random)
   }
 
   /// Seals that activations of this journal are taken back: one write for each that has not been.
@@ -51,24 +43,8 @@ package struct EmergencyJournal: Sendable {
   /// - Parameter more: Frames that this device sealed in an emergency and that do not lie here, because no disk took
   ///   them: from the relay, or from whoever raised it.
   package func withdrawal(with more: [[UInt8]] = [], wall: UInt64) throws -> [Entry] {
-    try lives(with: more).compactMap { life, frames in
-      guard frames.count == 1, let raised = operations(in: frames[0]).first, case .add = raised.mutation else { return nil }
-      let draft = CrisisState.withdrawal(of: [raised.id], record: kit.record)
-      var entry = try entry(draft, life: life, first: 2, previous: BatchSealer.hash(of: frames[0]), wall: wall)
-      entry.earlier = frames[0]
-      return entry
-    }
-  }
-
-  private func entry(_ draft: Draft, life: Incarnation, first: UInt64, previous: [UInt8], wall: UInt64) throws -> Entry {
     var random = SystemRandomNumberGenerator()
-    let stream = StreamID(device: kit.device, incarnation: life, lane: .crisis)
-    let operation = Causality.Operation(
-      stream: stream, sequence: first, timestamp: Timestamp(milliseconds: wall), record: draft.record, kind: draft.kind,
-      field: draft.field, mutation: draft.mutation, replaces: draft.replaces ?? [])
-    let content = OperationCodec.encode([operation], .run(stream: stream, first: first))
-    let frame = try kit.seal(content, incarnation: life, first: first, count: 1, previous: previous, using: &random)
-    return Entry(operation: operation, frame: frame, life: life)
+    return try writer.withdrawals(from: frames + more, wall: wall, using: &random)
   }
 
   // MARK: The files
@@ -118,22 +94,11 @@ package struct EmergencyJournal: Sendable {
     }
   }
 
-  /// The same with frames that lie elsewhere.
-  private func lives(with more: [[UInt8]]) -> [(life: Incarnation, frames: [[UInt8]])] {
-    var lives = lives()
-    for frame in more where !operations(in: frame).isEmpty {
-      guard let header = try? BatchHeader(frame: frame) else { continue }
-      if let index = lives.firstIndex(where: { $0.life == header.incarnation }) {
-        if !lives[index].frames.contains(frame) { lives[index].frames.append(frame) }
-      } else {
-        lives.append((header.incarnation, [frame]))
-      }
-    }
-    return lives
-  }
+  /// Every frame that lies here.
+  package var frames: [[UInt8]] { lives().flatMap(\.frames) }
 
   /// What was written here by this journal, the oldest first.
-  package var operations: [Causality.Operation] { lives().flatMap(\.frames).flatMap(operations(in:)).sorted { $0.timestamp < $1.timestamp } }
+  package var operations: [Causality.Operation] { frames.flatMap(operations(in:)).sorted { $0.timestamp < $1.timestamp } }
 
   /// What this device sealed in an emergency and that lies on the relay.
   package func sent(_ relay: any Relay) throws -> [[UInt8]] {
@@ -156,26 +121,13 @@ package struct EmergencyJournal: Sendable {
   }
 
   /// What a frame of this journal says; nothing where it is not authentic.
-  package func operations(in frame: [UInt8]) -> [Causality.Operation] {
-    guard let opened = try? kit.open(frame), case .operations(let content) = opened.content else { return [] }
-    let stream = StreamID(device: kit.device, incarnation: opened.header.incarnation, lane: .crisis)
-    return (try? OperationCodec.decode(content, .run(stream: stream, first: opened.header.first))) ?? []
-  }
+  package func operations(in frame: [UInt8]) -> [Causality.Operation] { writer.operations(in: frame) }
 
   /// Whether anything that was raised here was not taken back here.
   package var isActive: Bool { isActive(with: []) }
 
   /// The same with frames that lie elsewhere: what no disk took can have been taken back at the relay alone.
-  package func isActive(with more: [[UInt8]]) -> Bool {
-    lives(with: more).contains { _, frames in
-      let operations = frames.flatMap(operations)
-      let ended = Set(operations.flatMap(\.replaces))
-      return operations.contains { operation in
-        if case .add = operation.mutation { return !ended.contains(operation.id) }
-        return false
-      }
-    }
-  }
+  package func isActive(with more: [[UInt8]]) -> Bool { writer.isActive(in: frames + more) }
 
   /// Removes files of which the store has everything, and that are a day old: nothing is decided by it.
   func forgetOld(_ isKnown: ([[UInt8]]) -> Bool) {
@@ -208,7 +160,7 @@ package struct EmergencyJournal: Sendable {
   }
 
   /// The file in which the crisis lane of this device lies on the relay.
-  package var file: RelayStream? { BlindTag(bytes: kit.deviceTag).map { RelayStream(tag: $0, channel: Channel(.crisis)) } }
+  package var file: RelayStream? { writer.file }
 }
 
 extension Store {
@@ -225,7 +177,7 @@ extension Store {
   /// - Returns: Those that it will take, and those of another device or account, which it never will.
   package func waitingInJournal() throws -> (own: Int, foreign: Int) {
     guard let journal = EmergencyJournal(home) else { return (0, 0) }
-    let frames = journal.lives().flatMap(\.frames)
+    let frames = journal.frames
     let waiting = try read { transaction in try frames.filter { try !transaction.holds($0, of: ring.device) } }
     let own = waiting.filter { !journal.operations(in: $0).isEmpty }.count
     return (own, waiting.count - own)
@@ -240,7 +192,7 @@ extension Store {
   package func takeOverJournal(within milliseconds: Int? = nil) throws -> [AppliedChange] {
     // Asked after every commit of every process: nothing is read where nothing was ever raised.
     guard EmergencyJournal.isUsed(home), let journal = EmergencyJournal(home), let file = journal.file else { return [] }
-    let all = journal.lives().flatMap(\.frames)
+    let all = journal.frames
     guard !all.isEmpty else { return [] }
     let unknown = try read(within: milliseconds) { transaction in try all.filter { try !transaction.holds($0, of: ring.device) } }
     // What another device or account has left in this home is not waited for.
