@@ -28,11 +28,13 @@ struct SimulateCommand: ParsableCommand {
   @Option(help: "Clocks are wrong by up to this many seconds (0-315576000, ten years).") var skew: Int?
   @Flag(help: "Instead of storms: 2400 homes that are put back to each moment of a life, and 200 that are copied. With --runs, so many of them.")
   var restores = false
+  @Flag(help: "Homes are put back, and relays lose things, several times as often.") var harsh = false
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
     guard skew.map((0...315_576_000).contains) ?? true else { throw ValidationError("--skew takes 0 to 315576000.") }
     guard runs.map((1...10_000_000).contains) ?? true else { throw ValidationError("--runs takes 1 to 10000000.") }
+    guard !harsh || faults == nil && !restores else { throw ValidationError("--harsh goes with neither --faults nor --restores.") }
     guard (2...10).contains(devices) else { throw ValidationError("--devices takes 2 to 10.") }
   }
 
@@ -40,6 +42,7 @@ struct SimulateCommand: ParsableCommand {
     try Output.reporting(asJSON: output.json) {
       var sweep = Sweep()
       sweep.deviceCount = devices
+      if harsh { sweep.faults = .harsh }
       if let faults {
         guard let chosen = Faults(only: faults.split(separator: ",").map(String.init)) else {
           throw InputError.invalid("There is no such fault. Nothing was run.", remedy: "Use some of \(Faults.names.joined(separator: ", ")).")
@@ -71,7 +74,7 @@ struct SimulateCommand: ParsableCommand {
           met: Dictionary(uniqueKeysWithValues: Probe.allCases.map { ($0.rawValue, result.met[$0] ?? 0) })))
     } else {
       for failure in result.failures {
-        if restores { Output.line("FAILED \(failure.violation.promise) (\(failure.violation.detail)): \(mishaps[Int(failure.seed) - 1]), world \(failure.seed)") } else { Output.line("FAILED \(failure.violation.promise) (\(failure.violation.detail)): fullmind simulate --seed \(failure.seed) --runs 1 --devices \(devices)\(faults.map { " --faults \($0)" } ?? "")\(skew.map { " --skew \($0)" } ?? "")") }
+        if restores { Output.line("FAILED \(failure.violation.promise) (\(failure.violation.detail)): \(mishaps[Int(failure.seed) - 1]), world \(failure.seed)") } else { Output.line("FAILED \(failure.violation.promise) (\(failure.violation.detail)): fullmind simulate --seed \(failure.seed) --runs 1 --devices \(devices)\(harsh ? " --harsh" : "")\(faults.map { " --faults \($0)" } ?? "")\(skew.map { " --skew \($0)" } ?? "")") }
       }
       for probe in missed { Output.line("NEVER MET \(probe.rawValue): the world is too gentle") }
       Output.line("\(result.runs) runs, \(result.failures.count) failures, \(result.steps) steps, hash \(String(result.hash, radix: 16)), \(String(format: "%.1f", seconds)) s")

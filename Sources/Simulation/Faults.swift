@@ -43,6 +43,13 @@ package struct Faults: Sendable, Hashable {
 
   package init() {}
 
+  /// A world in which homes are put back and relays lose things all the time.
+  package static var harsh: Faults {
+    var faults = Faults()
+    (faults.putBacks, faults.rollbacks, faults.wipes, faults.partitions) = (12, 12, 8, 40)
+    return faults
+  }
+
   package static let names = [
     "loss", "repeat", "delay", "partition", "crash", "wipe", "rollback", "damage", "skew", "jump", "restore", "clone",
     "unmount", "defer", "stop", "full", "enrol",

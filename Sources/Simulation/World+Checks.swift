@@ -108,6 +108,8 @@ extension World {
     return devices.allSatisfy { device in
       device.store.contents.hash == first.hash && device.store.contents.ends == first.ends
         && device.store.contents.pending.values.allSatisfy(\.isEmpty)
+        // What was shown across a gap is passed on as well.
+        && device.store.contents.early.keys.allSatisfy { id in devices.allSatisfy { $0.store.contents.holds(id) } }
     }
   }
 
@@ -240,6 +242,7 @@ extension World {
     let seen = tag.flatMap { device.replica?.seen(RelayStream(tag: $0, channel: stream.channel)).ends(of: stream) } ?? []
     return """
       \(index): heads \(heads.map { "\($0.batched)/\($0.hash[0])" }), seen \(seen.map { "\($0.sequence)/\($0.hash >> 56)" }), \
+      reachable \(device.replica?.relay.isReachable ?? false), under way \(device.replica?.underWay.map { "\($0)".prefix(40) } ?? "nothing"), \
       carrying \(device.replica?.carriage.description ?? "-")
       """
   }

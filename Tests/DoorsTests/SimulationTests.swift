@@ -42,14 +42,21 @@ struct SimulationTests {
   func sabotage(bug: Sabotage) {
     var sweep = Sweep()
     sweep.sabotage = bug
-    // What a relay that forgets would excuse.
-    if bug == .hastyAlert, var faults = Faults(only: ["loss", "repeat", "delay", "partition", "crash", "skew"]) {
-      // It takes two that raised a crisis apart.
-      (faults.partitions, faults.lostNotifications) = (80, 500)
-      sweep.faults = faults
+    switch bug {
+    case .hastyAlert:
+      // What a relay that forgets would excuse; and it takes two that raised a crisis apart.
+      sweep.faults = Faults(only: ["loss", "repeat", "delay", "partition", "crash", "skew"]) ?? Faults()
+      (sweep.faults.partitions, sweep.faults.lostNotifications) = (80, 500)
+    // Lives that are closed, and a relay that loses what was written in them.
+    case .ignoresClosings: sweep.faults = .harsh
+    case .writesAnywhere: sweep.faults.unmounts = 40
+    default: break
     }
     let result = sweep.run(seed: 1, runs: 500, stopAtFirstFailure: true)
     #expect(!result.failures.isEmpty)
+    // The same worlds hold where the rule is not broken.
+    sweep.sabotage = nil
+    for failure in sweep.run(seed: 1, runs: min(result.runs, 100)).failures { Issue.record("\(failure.violation), seed \(failure.seed)") }
     print("\(bug): caught after \(result.runs) runs by: \(result.failures.first?.violation.promise ?? "nothing")")
   }
 
