@@ -26,7 +26,7 @@ struct SimulateCommand: ParsableCommand {
   @Option(help: "Devices in each household (2-10).") var devices = 3
   @Option(help: ArgumentHelp("Only these faults: \(Faults.names.joined(separator: ",")).", valueName: "list")) var faults: String?
   @Option(help: "Clocks are wrong by up to this many seconds (0-315576000, ten years).") var skew: Int?
-  @Flag(help: "Instead of storms: 2400 homes that are put back to each moment of a life, and 200 that are copied. With --runs, so many of them.")
+  @Flag(help: "Instead of storms: 2400 homes that are put back to each moment of a life, 200 that are copied, and 100 in which a device comes back after a life was closed. With --runs, so many of them.")
   var restores = false
   @Flag(help: "Homes are put back, and relays lose things, several times as often.") var harsh = false
   @OptionGroup var output: OutputOptions
@@ -59,7 +59,7 @@ struct SimulateCommand: ParsableCommand {
 
   /// As many as asked for, spread over all.
   private var mishaps: [Mishap] {
-    let all = Mishap.restorations + Mishap.clonings
+    let all = Mishap.restorations + Mishap.clonings + Mishap.returns
     guard let runs, runs < all.count else { return all }
     return (0..<runs).map { all[$0 * all.count / runs] }
   }

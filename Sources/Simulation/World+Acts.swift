@@ -16,7 +16,7 @@ extension World {
     for index in devices.indices { try commit(person.decide(on: devices[index].store.contents, using: &random), on: index) }
   }
 
-  private mutating func commit(_ drafts: [Draft], on index: Int) throws {
+  mutating func commit(_ drafts: [Draft], on index: Int) throws {
     let wall = moment(index).wall
     for draft in drafts where draft.field == "active" { perhapsResolved.formUnion(draft.replaces ?? []) }
     do {

@@ -1,6 +1,8 @@
 import Causality
+import Crisis
 import Relays
 import Replica
+import Therapy
 
 /// What befalls a home at the end of a life of ``life`` acts, instead of a storm: each case of the matrix once.
 package struct Mishap: Sendable, Hashable {
@@ -9,6 +11,8 @@ package struct Mishap: Sendable, Hashable {
     case restored(moment: Int, writes: Int, withRelay: Bool)
     /// The home is copied to two further machines, and all three are used: one after the other, or at once.
     case cloned(seed: Int, inTurn: Bool)
+    /// A device comes back after a life of another one was closed, and is shown the end of that life late.
+    case returned(seed: Int)
   }
   package var kind: Kind
   /// Whether the other devices run meanwhile; otherwise they begin when it is over.
@@ -25,6 +29,8 @@ package struct Mishap: Sendable, Hashable {
     }
   }
 
+  package static let returns: [Mishap] = (0..<100).map { Mishap(kind: .returned(seed: $0), othersRun: true) }
+
   package static let clonings: [Mishap] = (0..<life).map { Mishap(kind: .cloned(seed: $0, inTurn: $0.isMultiple(of: 2)), othersRun: !$0.isMultiple(of: 3)) }
 }
 
@@ -37,6 +43,7 @@ extension World {
       switch mishap.kind {
       case .restored(_, let writes, let withRelay): try $0.restore(kept, writes: writes, withRelay: withRelay)
       case .cloned(_, let inTurn): try $0.useCopies(inTurn: inTurn)
+      case .returned: try $0.returnLate()
       }
       try $0.pass(60_000_000_000)
       try $0.heal()
@@ -86,6 +93,34 @@ extension World {
     for _ in 0..<writes { try act(0) }
     devices[0].connection.isPartitioned = false
     try feed(0, .syncRequested)
+  }
+
+  private mutating func returnLate() throws {
+    end(2)
+    for number in 0..<3 {
+      try write("\(number)", on: 0)
+      try pass(10_000_000_000)
+    }
+    try restore(image(of: 0), writes: 0, withRelay: false)
+    // The next life is in another lane: no presence says how far this one has come once it is closed.
+    try commit([CrisisState.activation(.mild, source: "person", record: person.crisis)], on: 0)
+    try pass(90_000_000_000)
+    for index in [0, 1] { end(index) }
+    let show = devices[0].emergency.file.flatMap { relay.hold(RelayStream(tag: $0.tag, channel: Channel(.bulk)), back: 3) }
+    try boot(2)
+    try pass(60_000_000_000)
+    if let show {
+      probes.count(.delayedFile)
+      _ = show()
+    }
+    for index in [0, 1] { try boot(index) }
+  }
+
+  private mutating func write(_ title: String, on index: Int) throws {
+    let draft = Draft(
+      record: RecordID(using: &random), kind: RecordCatalogue.journal.kind, field: "title", mutation: .set(.text("\(Person.canary) \(title)")),
+      lane: .bulk)
+    try commit([draft], on: index)
   }
 
   private mutating func useCopies(inTurn: Bool) throws {
