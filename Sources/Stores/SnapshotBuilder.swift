@@ -273,7 +273,7 @@ package struct SnapshotBuilder {
       return .told(told, duty.arrivals[contact.record])
     }
     guard crisis.level >= .severe else { return nil }
-    if contact.isUndecided, contact.consent == .never, contact.isInvited { return .undecided }
+    if contact.isUndecided, contact.consent == .never || !contact.isInvited { return .undecided }
     guard contact.consent != .never else { return nil }
     if !contact.isInvited { return .notInvited }
     if duty.watch.alert.later.contains(contact.record) { return .later(duty.watch.alert.milliseconds ?? 0) }
