@@ -139,6 +139,9 @@ package final class MemoryConnection: Relay {
 
   package func adopt(_ identity: UInt64) { meant.withLock { $0 = identity } }
 
+  /// The view of another process of the device, which has seen nothing yet.
+  package func another() -> MemoryConnection { MemoryConnection(relay: relay, ownTag: ownTag, meant: meant.withLock { $0 }) }
+
   /// - Throws: ``RelayError/another(_:identity:)`` where it is not the one that is meant.
   private func check(_ identity: UInt64) throws(RelayError) {
     if let meant = meant.withLock({ $0 }), meant != identity { throw .another("memory", identity: identity) }
@@ -329,4 +332,9 @@ final class MemoryWatch: RelayWatch {
 extension MemoryRelay {
   /// Every frame of every file, for checks.
   package var frames: [[UInt8]] { contents.withLock { contents in contents.logs.sorted { $0.key < $1.key }.flatMap(\.value.frames) } }
+
+  /// How many frames of a file lie there more than once; files without any are left out. For checks.
+  package var repeated: [RelayStream: Int] {
+    contents.withLock { $0.logs.mapValues { $0.frames.count - Set($0.frames).count }.filter { $0.value > 0 } }
+  }
 }

@@ -15,8 +15,8 @@ extension EffectPerformer {
       try relay.appendAnyway(frames, to: stream)
       return try reconcile(channel, from: .start, SentThrough(position: 0, operations: 0, end: .start), now)
     }
-    let sent = SentThrough(
-      position: batches.last?.position ?? position, operations: operations + batches.reduce(0) { $0 + $1.batch.count }, end: end)
+    var sent = SentThrough(position: position, operations: operations, end: end)
+    for batch in batches { sent.pass(batch) }
     return .appended(channel, sent, sent: SentBatches(frames))
   }
 
@@ -56,8 +56,8 @@ extension EffectPerformer {
   private struct Comparison {
     /// How far the log lies on the relay without a gap.
     var sent: SentThrough
-    /// Frames of the log that lie there before their turn.
-    var ahead: [[UInt8]: (position: UInt64, count: UInt64)] = [:]
+    /// Batches of the log that lie there before their turn, by hash: their places in the log.
+    var ahead: [[UInt8]: UInt64] = [:]
     /// Frames that this device sealed, and that its log does not have.
     var lost: [[UInt8]] = []
     /// Own frames that were applied across a gap, and that the relay has lost: they are in nobody's log.
@@ -68,27 +68,25 @@ extension EffectPerformer {
 
   private func compare(_ frames: [[UInt8]], _ channel: Channel, countsSent: Bool, _ comparison: inout Comparison) throws {
     guard !frames.isEmpty else { return }
-    var mine = try store.read { try $0.ownBatches(channel, after: comparison.sent.position, limit: frames.count + comparison.ahead.count) }[...]
-    for frame in frames {
-      if let next = mine.first, next.batch.frame == frame {
-        comparison.sent.position = next.position
-        comparison.sent.operations += next.batch.count
-        mine = mine.dropFirst()
-        if countsSent { comparison.counted.add(frame) }
-      } else if let known = mine.first(where: { $0.batch.frame == frame }) {
-        comparison.ahead[BatchSealer.hash(of: frame)] = (known.position, known.batch.count)
-      } else if try isLogged(frame, channel) {
-        continue
-      } else if isOurs(frame, channel) {
-        comparison.lost.append(frame)
-      } else {
-        comparison.isDamaged = true
-      }
-      // What lay there before its turn may have it now.
-      while let next = mine.first, comparison.ahead[next.batch.hash] != nil {
-        comparison.sent.position = next.position
-        comparison.sent.operations += next.batch.count
-        mine = mine.dropFirst()
+    try store.read { log in
+      var next = try log.ownBatches(channel, after: comparison.sent.position, limit: frames.count)[...]
+      for frame in frames {
+        if let batch = next.first, batch.batch.frame == frame {
+          comparison.sent.pass(batch)
+          next = next.dropFirst()
+          if countsSent { comparison.counted.add(frame) }
+        } else if let place = try place(of: frame, channel, log) {
+          if place > comparison.sent.position { comparison.ahead[BatchSealer.hash(of: frame)] = place }
+        } else if isOurs(frame, channel) {
+          comparison.lost.append(frame)
+        } else {
+          comparison.isDamaged = true
+        }
+        // What lay there before its turn may have it now.
+        while let batch = next.first, comparison.ahead.removeValue(forKey: batch.batch.hash) != nil {
+          comparison.sent.pass(batch)
+          next = next.dropFirst()
+        }
       }
     }
   }
@@ -98,10 +96,14 @@ extension EffectPerformer {
   }
 
   private func isLogged(_ frame: [UInt8], _ channel: Channel) throws -> Bool {
-    guard let header = try? BatchHeader(frame: frame), header.first > 0 else { return false }
+    try store.read { try place(of: frame, channel, $0) } != nil
+  }
+
+  /// Where the log has a frame.
+  private func place(of frame: [UInt8], _ channel: Channel, _ log: Store.Transaction) throws -> UInt64? {
+    guard let header = try? BatchHeader(frame: frame), header.first > 0 else { return nil }
     let key = StreamKey(device: ring.device, incarnation: header.incarnation, channel: channel)
-    let hash = BatchSealer.hash(of: frame)
-    return try store.read { try $0.logged(of: key, from: header.first, through: header.first) }.contains { $0.hash == hash }
+    return try log.place(of: BatchSealer.hash(of: frame), in: key, first: header.first)
   }
 
   /// A frame that this device sealed.
@@ -115,10 +117,7 @@ extension EffectPerformer {
   private mutating func conclude(
     _ comparison: Comparison, _ channel: Channel, _ stream: RelayStream, _ now: Moment
   ) throws -> ReplicaEvent {
-    guard comparison.isDamaged || !comparison.lost.isEmpty || !comparison.early.isEmpty else {
-      return .reconciled(channel, comparison.sent, healed: false, sent: comparison.counted, taken: nil)
-    }
-    var lost = comparison.lost
+    var (comparison, lost) = (comparison, comparison.lost)
     if comparison.isDamaged {
       for frame in try relay.salvage(stream) where isOurs(frame, channel) {
         if try !isLogged(frame, channel), !lost.contains(frame) { lost.append(frame) }
@@ -133,10 +132,43 @@ extension EffectPerformer {
       taken = outcome
     }
     guard comparison.isDamaged || !comparison.early.isEmpty else {
+      try store.read { log in
+        for frame in lost { comparison.ahead[BatchSealer.hash(of: frame)] = try place(of: frame, channel, log) }
+      }
+      guard try fill(&comparison, channel, stream) else {
+        return try reconcile(channel, from: .start, SentThrough(position: 0, operations: 0, end: .start), now)
+      }
       return .reconciled(channel, comparison.sent, healed: false, sent: comparison.counted, taken: taken)
     }
     let kept = try (lost + comparison.early).filter { try !isLogged($0, channel) }
     return try rewrite(channel, stream, keeping: kept, taken: taken)
+  }
+
+  /// Puts what the relay lacks before frames that lie there ahead of their turn.
+  ///
+  /// A store that was an older copy of itself writes before it takes back what the relay has: its write comes first in
+  /// the log. To send everything behind it again would make the file longer by all of it at every restore.
+  ///
+  /// - Returns: Whether nobody else wrote meanwhile.
+  private func fill(_ comparison: inout Comparison, _ channel: Channel, _ stream: RelayStream) throws -> Bool {
+    let through = comparison.ahead.values.max() ?? 0
+    while comparison.sent.position < through {
+      let page = try store.read {
+        try $0.ownBatches(channel, after: comparison.sent.position, limit: Limits.batchesPerApply).filter { $0.position <= through }
+      }
+      guard !page.isEmpty else { break }
+      let missing = page.filter { comparison.ahead[$0.batch.hash] == nil }.map(\.batch.frame)
+      if !missing.isEmpty {
+        guard let end = try appendUnlessBusy(missing, to: stream) else {
+          try relay.appendAnyway(missing, to: stream)
+          return false
+        }
+        comparison.sent.end = end
+        for frame in missing { comparison.counted.add(frame) }
+      }
+      for batch in page { comparison.sent.pass(batch) }
+    }
+    return true
   }
 
   /// Writes an own file anew from the log.
@@ -147,10 +179,9 @@ extension EffectPerformer {
     var sent = SentThrough(position: 0, operations: 0, end: .start)
     while true {
       let page = try store.read { try $0.ownBatches(channel, after: sent.position, limit: 256) }
-      guard let last = page.last else { break }
+      guard !page.isEmpty else { break }
       frames += page.map(\.batch.frame)
-      sent.position = last.position
-      sent.operations += page.reduce(0) { $0 + $1.batch.count }
+      for batch in page { sent.pass(batch) }
     }
     sent.end = try relay.replace(stream, with: frames + kept)
     return .reconciled(channel, sent, healed: true, sent: SentBatches(frames), taken: taken)

@@ -118,4 +118,10 @@ package struct SentThrough: Sendable, Hashable {
   package init(position: UInt64, operations: UInt64, end: RelayPosition) {
     (self.position, self.operations, self.end) = (position, operations, end)
   }
+
+  /// The next batch of the log lies there too.
+  mutating func pass(_ next: (position: UInt64, batch: StoredBatch)) {
+    position = next.position
+    operations += next.batch.count
+  }
 }

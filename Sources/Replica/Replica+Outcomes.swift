@@ -164,11 +164,10 @@ extension Replica {
   // MARK: Sending
 
   mutating func reconciled(
-    _ channel: Channel, _ sent: SentThrough, _ healed: Bool, _ taken: ApplyOutcome?, _ now: Moment
+    _ channel: Channel, _ sent: SentThrough, _ healed: Bool, _ batches: SentBatches, _ taken: ApplyOutcome?, _ now: Moment
   ) -> [ReplicaEffect] {
     isBusy = false
-    var isNews = false
-    if case .reconcile(_, let from, _, _)? = awaited { isNews = from != .start && sent.operations > outbox[channel].accepted }
+    let isNews = !healed && batches.count > 0 && sent.operations > outbox[channel].accepted
     if sent.position > outbox[channel].sent || healed { stall.progress() }
     outbox.didSend(channel, sent)
     outbox[channel].wasOvertaken = false

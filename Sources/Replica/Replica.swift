@@ -158,8 +158,8 @@ package struct Replica: Sendable {
     case .examined(let identity, let isOurs): return examined(identity, isOurs, now)
     case .relayFailed(let error): return failed(error, now, &random)
     case .storeFailed: storeFailed(now, &random)
-    case .reconciled(let channel, let sent, let healed, _, let taken):
-      return reconciled(channel, sent, healed, taken, now)
+    case .reconciled(let channel, let sent, let healed, let batches, let taken):
+      return reconciled(channel, sent, healed, batches, taken, now)
     case .cut(let lane, let report): cut(lane, report, now)
     case .appended(let channel, let sent, _): return appended(channel, sent, now)
     case .read(let stream, let from, let chunk): return read(stream, from, chunk, now)

@@ -178,6 +178,8 @@ package protocol StoreTransaction {
   mutating func append(_ batch: StoredBatch, isOwn: Bool) throws
   /// The own batches of a channel after a place in the log, in its order; each with its place.
   func ownBatches(_ channel: Channel, after position: UInt64, limit: Int) throws -> [(position: UInt64, batch: StoredBatch)]
+  /// The place in the log of a batch with this content.
+  func place(of hash: [UInt8], in stream: StreamKey, first: UInt64) throws -> UInt64?
   /// The last own batch of a channel before a place in the log.
   func ownBatch(_ channel: Channel, before position: UInt64) throws -> StoredBatch?
   /// Batches of a stream that begin after a sequence number, in order; all histories of it.

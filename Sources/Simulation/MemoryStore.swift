@@ -187,6 +187,10 @@ package struct MemoryTransaction: StoreTransaction {
     (contents.ownLog[channel] ?? []).enumerated().dropFirst(Int(clamping: position)).prefix(limit).map { (UInt64($0.offset + 1), $0.element) }
   }
 
+  package func place(of hash: [UInt8], in stream: StreamKey, first: UInt64) throws -> UInt64? {
+    contents.ownLog[stream.channel]?.firstIndex { $0.stream == stream && $0.first == first && $0.hash == hash }.map { UInt64($0 + 1) }
+  }
+
   package func ownBatch(_ channel: Channel, before position: UInt64) throws -> StoredBatch? {
     (contents.ownLog[channel] ?? []).prefix(Int(clamping: position) - 1).last
   }

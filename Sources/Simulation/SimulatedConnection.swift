@@ -18,6 +18,14 @@ final class SimulatedConnection: Relay, @unchecked Sendable {
     random = SeededRandom(seed: seed)
   }
 
+  /// The connection of another process of the device, which has seen nothing yet.
+  func another(seed: UInt64) -> SimulatedConnection {
+    let other = SimulatedConnection(inner.another(), seed: seed)
+    (other.isPartitioned, other.isAway, other.takesAnything) = (isPartitioned, isAway, takesAnything)
+    (other.faults, other.met) = (faults, met)
+    return other
+  }
+
   /// The folder is not the relay: a drive is not mounted, or another one is.
   var isAway = false
   /// Takes whatever lies there for the relay, as no program should.

@@ -103,6 +103,16 @@ extension World {
     }
   }
 
+  /// A file must not grow by everything at each restore. Single frames may lie there twice: one whose place in the log
+  /// came after it lay there, one that a stopped process had under way.
+  func checkGrowth() throws {
+    for (stream, count) in relay.repeated.sorted(by: { $0.key < $1.key }) where count > Self.repetitions {
+      throw Violation(promise: "what lies on the relay is not sent again", detail: "channel \(stream.channel.rawValue), \(count) frames")
+    }
+  }
+
+  private static let repetitions = 3
+
   var agrees: Bool {
     let first = devices[0].store.contents
     return devices.allSatisfy { device in

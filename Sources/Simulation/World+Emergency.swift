@@ -29,7 +29,7 @@ extension World {
   private mutating func raise(_ entry: EmergencyWriter.Entry, _ index: Int) throws {
     let isKept = !devices[index].store.isFull
     if isKept { devices[index].journal.append(entry.frame) } else { devices[index].unkept.append(entry.frame) }
-    let isSent = !random.happens(permille: 200) && send([entry.frame], index)
+    let isSent = !random.happens(permille: 200) && send([entry.frame], index, isFirst: true)
     guard isKept || isSent else { return }
     try remember(entry.operation)
     if entry.operation.replaces.isEmpty {
@@ -45,10 +45,14 @@ extension World {
     if !isKept { mayLose = true }
   }
 
-  private mutating func send(_ frames: [[UInt8]], _ index: Int) -> Bool {
+  private mutating func send(_ frames: [[UInt8]], _ index: Int, isFirst: Bool) -> Bool {
     guard let file = devices[index].emergency.file else { return false }
     defer { notify(from: index) }
     do throws(RelayError) {
+      guard isFirst else {
+        try devices[index].connection.deliver(frames, to: file)
+        return true
+      }
       try devices[index].connection.appendAnyway(frames, to: file)
       try devices[index].connection.complete(frames, after: [], in: file)
     } catch { return false }
@@ -83,7 +87,7 @@ extension World {
       devices[index].journalIsDue = !devices[index].unkept.isEmpty
       try feed(index, .committed(devices[index].store.read { try $0.ownReport(of: devices[index].ring) }))
     } catch is PowerCut { powerCut(index) } catch is MemoryStore.DiskFull {
-      _ = send(devices[index].journal + devices[index].unkept, index)
+      _ = send(devices[index].journal + devices[index].unkept, index, isFirst: false)
     }
   }
 }

@@ -242,6 +242,7 @@ extension World {
     devices[index].stoppedUntil = now + milliseconds(random.number(2_000...6_000))
     devices[index].connectedSince = .max
     devices[index].run += 1
+    devices[index].connection = devices[index].connection.another(seed: random.next())
     if let effect = replica.underWay {
       schedule(index, .late(devices[index].performer, effect), after: milliseconds(random.number(1_000...9_000)))
     }

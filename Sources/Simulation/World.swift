@@ -206,6 +206,7 @@ package struct World {
     try settle(for: 100_000_000_000)
     try check()
     try checkAgreement()
+    try checkGrowth()
     try checkProvisional()
     try checkHistory()
     try checkAlerts()
@@ -241,6 +242,7 @@ package struct World {
       return
     case .late(var performer, let effect):
       _ = try? performer.perform(effect, now: moment(index), using: &random)
+      if let connection = performer.relay as? SimulatedConnection { devices[index].connection.touched += connection.touched }
       return notify(from: index)
     case .adopt: return try adoptRelay()
     case .begin(let ring): return try begin(ring, admittedBy: index)

@@ -187,6 +187,13 @@ package struct SQLiteTransaction: StoreTransaction {
       [channel.rawValue, Int64(clamping: position), limit])
   }
 
+  package func place(of hash: [UInt8], in stream: StreamKey, first: UInt64) throws -> UInt64? {
+    guard let writer = try number(of: stream) else { return nil }
+    return try UInt64.fetchOne(
+      database.cachedStatement(sql: "SELECT number FROM batches WHERE writer = ? AND channel = ? AND first = ? AND hash = ?"),
+      arguments: [writer, stream.channel.rawValue, Int64(clamping: first), Data(hash)])
+  }
+
   package func ownBatch(_ channel: Channel, before position: UInt64) throws -> StoredBatch? {
     try batches(
       "own = 1 AND channel = ? AND batches.number < ? ORDER BY batches.number DESC LIMIT 1",
