@@ -110,6 +110,15 @@ final class Meeting {
   }
   func putBack(_ name: String) throws { try copy(name + ".kept", name) }
 
+  /// The bytes of every file on the relay.
+  func relayBytes() throws -> Int {
+    let relay = String(url.dropFirst("folder:".count))
+    return try FileManager.default.subpathsOfDirectory(atPath: relay).reduce(0) { sum, name in
+      let attributes = try FileManager.default.attributesOfItem(atPath: relay + "/" + name)
+      return sum + (attributes[.type] as? FileAttributeType == .typeRegular ? attributes[.size] as? Int ?? 0 : 0)
+    }
+  }
+
   /// What stands between the homes is away, or back.
   func move(_ from: String, _ to: String) throws { try FileManager.default.moveItem(atPath: home(from), toPath: home(to)) }
 

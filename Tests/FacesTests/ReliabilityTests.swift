@@ -119,6 +119,25 @@ struct ReliabilityTests {
     for name in ["new", "b"] { #expect(try meeting.titles(name) == acknowledged, "\(name)") }
   }
 
+  @Test("a home that is put back again and again sends each write once")
+  func growth() throws {
+    let meeting = try Meeting.pair()
+    for title in ["one", "two", "three"] { _ = try meeting.write("a", title) }
+    try meeting.run("a", "sync")
+    try meeting.keep("a")
+    var sizes = [try meeting.relayBytes()]
+    for round in 1...10 {
+      try meeting.putBack("a")
+      _ = try meeting.write("a", "round \(round)")
+      try meeting.run("a", "sync")
+      sizes.append(try meeting.relayBytes())
+    }
+    let growth = zip(sizes.dropFirst(), sizes).map { $0 - $1 }
+    #expect(growth[9] * 2 < 3 * growth[4], "\(growth)")
+    try meeting.settle("a", "b")
+    for name in ["a", "b"] { #expect(try meeting.titles(name).count == 13, "\(name)") }
+  }
+
   @Test("a home put back under its running agent: the agent ends and says why, and nothing is lost")
   func underAgent() throws {
     let meeting = try Meeting.pair()
