@@ -152,7 +152,7 @@ NO_DISK = {"disk-full", "read-only"}
 NO_RELAY = {"absent", "hang-open", "hang-read", "hang-write", "denied", "relay-full"}
 TOGETHER = [("locked", "disk-full"), ("locked", "read-only"), ("locked", "passphrase"), ("passphrase", "disk-full"), ("passphrase", "read-only"),
             ("damaged-start", "disk-full"), ("damaged-start", "read-only"), ("damaged-start", "passphrase"), ("damaged-middle", "disk-full")]
-WORDS = [("Saved here and sent", "saved-and-sent"), ("Saved here.", "saved"), ("Sent to your other devices.", "sent"), ("Only this screen knows", "only-this-screen"),
+WORDS = [("Saved here and sent", "saved-and-sent"), ("Saved here.", "saved"), ("Sent; any other device", "sent"), ("Only this screen knows", "only-this-screen"),
          ("Nothing can be sent from here", "no-way"), ("Telling your devices", "trying")]
 UNDONE = r"It could not be taken back[^.]*\.|Taken back[^.]*\.|No crisis was active here\."  # what the dashboard says after u
 TIMEOUT = 4  # what is given to --timeout
@@ -643,7 +643,7 @@ class Cell:
             gone = self.lift_relay()
             self.figure("B", self.minus(self.listener.wait(is_active, began, 3), gone), 1)
             self.ended(command, "crisis activate", TIMEOUT + 2)
-            if command.status != 0 or not command.said("Sent to your other devices"): self.problem("retry", f"the relay is back, the command ended with {command.status}: {command.text[-300:]}")
+            if command.status != 0 or not command.said("Sent; any other device"): self.problem("retry", f"the relay is back, the command ended with {command.status}: {command.text[-300:]}")
             gone = self.lift()
             saved, sent = False, True
         else:

@@ -54,9 +54,9 @@ struct InitCommand: ParsableCommand {
       }
       if relay.isPrivate(to: home) {
         Output.line("Devices meet in a folder inside this home, which no other device can reach:")
-        Output.line("`fullmind relay move folder:PATH` names one that all of them can.")
+        Output.hint("`fullmind relay make folder:PATH` makes one that all of them can.")
       }
-      Output.line("Next: `fullmind` opens the dashboard, `fullmind devices invite` adds another device.")
+      Output.hint("Next: `fullmind` opens the dashboard, `fullmind devices invite` adds another device.")
     }
   }
 
@@ -194,7 +194,7 @@ struct JoinCommand: ParsableCommand {
   struct RelayNotNamed: ActionableError {
     var code: String { "join.relay-not-named" }
     var summary: String { "Where the devices meet was not said. Nothing was changed." }
-    var remedy: String { "Give the same --relay that the other device uses: `fullmind relay show` there prints it." }
+    var remedy: String { "Give the same --relay that the other device uses: “fullmind relay show” there prints it." }
     var exitStatus: ExitStatus { .usage }
   }
 
@@ -305,7 +305,7 @@ struct DevicesCommand: ParsableCommand {
         if device.isHeardOf { return Output.note("The new device belongs to the account, and was heard of.") }
         Thread.sleep(forTimeInterval: 0.2)
       }
-      Output.note("It is admitted and was not heard of yet. `fullmind devices list` shows when it was. If `fullmind join` was ended there, the same command goes on.")
+      Output.note("It is admitted and was not heard of yet. `fullmind devices list` shows when it was. If “fullmind join” was ended there, the same command goes on.")
     }
   }
 
@@ -313,7 +313,7 @@ struct DevicesCommand: ParsableCommand {
   struct RelayIsPrivate: ActionableError {
     var code: String { "relay.private" }
     var summary: String { "The relay is a folder inside this home: no other device can reach it. Nobody was invited." }
-    var remedy: String { "Name one that all devices can reach: `fullmind relay move folder:PATH`, then invite again." }
+    var remedy: String { "Make one that all devices can reach: `fullmind relay make folder:PATH`, then invite again." }
     var exitStatus: ExitStatus { .config }
   }
 

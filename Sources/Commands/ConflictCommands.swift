@@ -54,7 +54,7 @@ struct ConflictsCommand: ParsableCommand {
             Output.line("  \(number + 1)  \(version.value)   (\(version.device), \(time)\(version.isChosen ? ", shown for now" : ""))")
             Output.line("     \(version.consequence)")
           }
-          if conflict.moreVersions > 0 { Output.line("  and \(conflict.moreVersions) more versions: see `fullmind record history \(conflict.record)`") }
+          if conflict.moreVersions > 0 { Output.hint("  and \(conflict.moreVersions) more versions: see `fullmind record history \(conflict.record)`") }
           if let review = conflict.review { Output.line("  \(review)") }
           if let advice = conflict.advice { Output.line("  \(ConflictsCommand.text(advice, conflict))") }
           Output.line("  Settle it: fullmind conflicts resolve \(conflict.record) \(conflict.name) 1\(conflict.canKeepBoth ? ", or --both, or --text" : "")")
@@ -133,7 +133,7 @@ struct ConflictsCommand: ParsableCommand {
       try Output.reporting {
         let actions = location.actions(try location.openStore())
         try actions.undoResolution(of: try actions.record(beginningWith: record).id, field: field)
-        Output.line("Open again: see `fullmind conflicts show \(record)`.")
+        Output.hint("Open again: see `fullmind conflicts show \(record)`.")
       }
     }
   }

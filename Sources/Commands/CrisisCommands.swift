@@ -13,7 +13,7 @@ import Therapy
 struct CrisisWaits: ActionableError {
   var code: String { "crisis.not-sent" }
   var summary: String { "A crisis that was raised or taken back here has not reached the relay. Nothing was changed." }
-  var remedy: String { "Repeat this when the relay can be reached; on another device, `fullmind crisis activate` raises one at once." }
+  var remedy: String { "Repeat this when the relay can be reached; on another device, “fullmind crisis activate” raises one at once." }
   var exitStatus: ExitStatus { .temporary }
 }
 
@@ -74,7 +74,7 @@ struct CrisisCommand: ParsableCommand {
               atRelay: delivery.relay.isDone, word: delivery.word.rawValue))
         }
         guard let opened = store ?? (try? location.openQuietly()) else {
-          if !output.json, level >= .severe { Output.line("Your contacts are told by a program that can open the store: `fullmind` or an agent, here or on another device of yours.") }
+          if !output.json, level >= .severe { Output.hint("Your contacts are told by a program that can open the store: `fullmind` or an agent, here or on another device of yours.") }
           return
         }
         try tell(level, opened)
@@ -110,7 +110,7 @@ struct CrisisCommand: ParsableCommand {
       guard level >= .severe, !contacts.isEmpty, now || !output.json else { return }
       let names = contacts.map(\.name).joined(separator: ", ")
       if !now {
-        Output.line("\(names): told in 10 s. `fullmind crisis resolve`, here or on any device, takes it back.")
+        Output.hint("\(names): told in 10 s. `fullmind crisis resolve`, here or on any device, takes it back.")
         Thread.sleep(forTimeInterval: Double(CrisisAlert.undoMilliseconds) / 1_000)
         // It may have been taken back on another device: then nobody is told.
         try? ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: "").run(timeout: 5)
@@ -157,7 +157,7 @@ struct CrisisCommand: ParsableCommand {
         if try location.actions(store).acknowledgeCrisis() != nil {
           return Output.line("Acknowledged on this device; your other devices see that.")
         }
-        let known = try CrisisReport.known(location, store)
+        let known = try CrisisReport.known(location, store).state
         guard known.acknowledgement(by: store.ring.device, record: Actions(store).crisisRecord) == nil else { throw CrisisNotTakenIn() }
         Output.line("There is nothing to acknowledge.")
       }
@@ -191,7 +191,7 @@ struct CrisisCommand: ParsableCommand {
         if case .failure(let error) = opened { problem = error }
         switch try raiser.resolve(instead: problem) {
         case .nothing: try report(store, nil, "No crisis is active.", looksAtRelay: true)
-        case .nothingHere: try report(store, nil, "No crisis is known on this device. The relay cannot be reached, so what other devices raised is not known.")
+        case .nothingHere: try report(store, nil, Status.unknown)
         case .resolved(let change):
           defer { if change.isAtRelay { endAlerts(store) } }
           try report(store, change, change.isAtRelay ? "Resolved. Be kind to yourself today." : "Resolved here. The relay cannot be reached; your other devices learn of it when it is back. Be kind to yourself today.")
@@ -203,7 +203,7 @@ struct CrisisCommand: ParsableCommand {
           raiser.end()
           let text = "What was raised on this device is taken back\(delivery.relay.isDone ? "" : " here; your other devices learn of it when the relay can be reached"). The store cannot be used now, so what other devices raised is not known."
           if output.json {
-            let known = store.flatMap { try? delivery.relay.isDone ? CrisisReport.known(location, $0) : CrisisReport.state(of: $0) }
+            let known = store.flatMap { try? delivery.relay.isDone ? CrisisReport.known(location, $0).state : CrisisReport.state(of: $0) }
             return try Output.json(
               CrisisReport(
                 level: Self.level(known, isComplete: delivery.relay.isDone), active: known?.isActive ?? false, since: known?.since, savedAt_us: raiser.savedAt,
@@ -223,7 +223,7 @@ struct CrisisCommand: ParsableCommand {
     /// - Parameter looksAtRelay: A relay that did not answer is not asked once more.
     private func report(_ store: Store?, _ change: Actions.CrisisChange?, _ text: String, looksAtRelay: Bool = false) throws {
       guard output.json, let store else { return Output.line(text) }
-      let after = try looksAtRelay ? CrisisReport.known(location, store) : CrisisReport.state(of: store)
+      let after = try looksAtRelay ? CrisisReport.known(location, store).state : CrisisReport.state(of: store)
       try Output.json(
         CrisisReport(
           level: Self.level(after, isComplete: looksAtRelay || change != nil), active: after.isActive, since: after.since,
@@ -239,15 +239,16 @@ struct CrisisCommand: ParsableCommand {
 
   struct Status: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "status", abstract: "Say whether a crisis is active.")
+    static let unknown = "No crisis is known on this device. The relay cannot be reached, so what other devices raised is not known."
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
-        var state: CrisisState
+        var (state, sawRelay): (CrisisState, Bool)
         do {
           let store = try location.openStore()
-          state = try CrisisReport.known(location, store)
+          (state, sawRelay) = try CrisisReport.known(location, store)
         } catch {
           // The store cannot be opened: what was raised on this device is known all the same.
           guard let journal = EmergencyJournal(location.homeFolder), journal.isActive,
@@ -260,10 +261,12 @@ struct CrisisCommand: ParsableCommand {
         if output.json {
           try Output.json(
             CrisisReport(
-              level: state.level.name, active: state.isActive, since: state.since,
+              level: state.isActive || sawRelay ? state.level.name : "unknown", active: state.isActive, since: state.since,
               acknowledgedBy: state.acknowledgements.map(\.device.description), stages: state.stages.map(\.rawValue).sorted()))
         } else {
-          Output.line(state.isActive ? "A crisis is active: \(state.level.name), acknowledged on \(state.acknowledgements.count) devices." : "No crisis is active.")
+          Output.line(
+            state.isActive ? "A crisis is active: \(state.level.name), acknowledged on \(state.acknowledgements.count) devices."
+              : sawRelay ? "No crisis is active." : Self.unknown)
         }
       }
     }

@@ -58,30 +58,38 @@ struct CrisisReport: Encodable {
   }
 
   /// What any device has written about the crisis, as it lies on the relay: nothing here may be able to take it in.
-  private static func heard(_ location: Location, _ store: Store) -> [Causality.Operation] {
-    let attempt = Attempt<[Causality.Operation]> {
+  ///
+  /// - Returns: Also whether all of it could be read.
+  private static func heard(_ location: Location, _ store: Store) -> ([Causality.Operation], isAll: Bool) {
+    let attempt = Attempt<([Causality.Operation], isAll: Bool)> {
       guard let relay = try? location.openRelay(store), let performer = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
-      else { return [] }
-      return performer.tags.keys.flatMap { tag in
-        [false, true].flatMap { isCarried in
+      else { return ([], false) }
+      var (operations, isAll) = ([Causality.Operation](), (try? relay.survey()) != nil)
+      for tag in performer.tags.keys {
+        for isCarried in [false, true] {
           let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
-          return performer.glance((try? relay.frames(in: file)) ?? [], from: file)
+          do { operations += performer.glance(try relay.frames(in: file), from: file) } catch { isAll = false }
         }
       }
+      // Who is alone misses nobody's word.
+      return (operations, isAll || performer.tags.count == 1)
     }
-    return attempt.answer(within: 1_000) ?? []
+    return attempt.answer(within: 1_000) ?? ([], false)
   }
 
   /// What is written about the crisis beside the store, here and on the relay: it may be locked, or the disk full.
   static func beside(_ location: Location, _ store: Store) -> CrisisGlimpse {
     let id = Actions(store).crisisRecord
-    return CrisisGlimpse(((EmergencyJournal(store.home)?.operations ?? []) + heard(location, store)).filter { $0.record == id })
+    return CrisisGlimpse(((EmergencyJournal(store.home)?.operations ?? []) + heard(location, store).0).filter { $0.record == id })
   }
 
   /// How the crisis stands, with what lies beside the store.
-  static func known(_ location: Location, _ store: Store) throws -> CrisisState {
-    let (glimpse, id) = (beside(location, store), Actions(store).crisisRecord)
-    return try store.read { CrisisState(try glimpse.over($0.record(id), hasArrived: $0.hasArrived)) }
+  ///
+  /// - Returns: Also whether the relay could be looked at: where not, another device may have raised one.
+  static func known(_ location: Location, _ store: Store) throws -> (state: CrisisState, sawRelay: Bool) {
+    let (id, there) = (Actions(store).crisisRecord, heard(location, store))
+    let glimpse = CrisisGlimpse(((EmergencyJournal(store.home)?.operations ?? []) + there.0).filter { $0.record == id })
+    return (try store.read { CrisisState(try glimpse.over($0.record(id), hasArrived: $0.hasArrived)) }, there.isAll)
   }
 
   /// Sends what was raised, or taken back, past a store that cannot be opened: no other program may come to it.

@@ -82,7 +82,7 @@ struct DemoCommand: ParsableCommand {
       do {
         try host.runDemo(devices: devices, seed: seed, history: history, isPaused: paused)
       } catch is TerminalError {
-        Output.line("The demo is a picture: it needs a terminal. `fullmind status` does not.")
+        Output.hint("The demo is a picture: it needs a terminal. `fullmind status` does not.")
       }
     }
   }

@@ -153,13 +153,15 @@ final class DashboardHost: Sendable {
     }
   }
 
-  /// Opens the store again. One that needs a passphrase cannot be asked for it from here.
-  func reopen() {
+  /// Opens the store again.
+  ///
+  /// - Parameter passphrase: As the person typed it; `nil` for a store that needs none, or whose file is named.
+  func reopen(with passphrase: String? = nil) {
     // Asked twice it is opened once.
     reopening.sync {
       guard state.withLock({ $0.problem != nil }) else { return }
       do {
-        let store = try location.openQuietly()
+        let store = try location.openQuietly(with: passphrase)
         let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
         state.withLock { ($0.store, $0.latest, $0.problem) = (store, first, nil) }
         notices.post(.found)
@@ -234,6 +236,7 @@ final class DashboardHost: Sendable {
     case .confirmStart(let isConfirmed): slowly { try self.finishStart(isConfirmed) }
     case .join(let code, let name, let relay): slowly { try self.join(code, name, relay) }
     case .reopen: slowly { self.reopen() }
+    case .unlock(let passphrase): slowly { self.reopen(with: passphrase) }
     case .demo: slowly { try self.startDemo(devices: 4, seed: 1, history: 0, isPaused: false) }
     case .network(let name): network(name)
     case .watch(let step): watchNext(step)

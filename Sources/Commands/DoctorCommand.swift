@@ -72,7 +72,7 @@ struct Examination {
   private mutating func check(_ name: String, _ body: () throws -> (Bool, String)) {
     do {
       let (ok, detail) = try body()
-      findings.append(Finding(check: name, ok: ok, detail: detail))
+      findings.append(Finding(check: name, ok: ok, detail: Invocation.here(detail)))
     } catch {
       let actionable = Output.actionable(error)
       findings.append(Finding(check: name, ok: false, detail: "\(actionable.summary) \(actionable.remedy) [\(actionable.code)]"))
@@ -217,7 +217,7 @@ struct Examination {
     if unfit > 0 { return (false, "\(unfit) membership \(unfit == 1 ? "entry does" : "entries do") not fit: kept, and they close nothing. Report this.") }
     let silent = snapshot.devices.filter { !$0.isThisOne && !$0.isHeardOf }
     if !silent.isEmpty {
-      return (false, "\(silent.count) \(silent.count == 1 ? "device was" : "devices were") let in and never heard of. `fullmind devices list` shows which. Finish there with the same `fullmind join`; until then it counts in no “k of n”.")
+      return (false, "\(silent.count) \(silent.count == 1 ? "device was" : "devices were") let in and never heard of. `fullmind devices list` shows which. Finish there with the same “fullmind join”; until then it counts in no “k of n”.")
     }
     return (true, "\(members.devices.count) \(members.devices.count == 1 ? "device" : "devices")\(admissions > 0 ? ", \(admissions) on the way in" : "")")
   }
@@ -246,7 +246,7 @@ struct Examination {
     }
     if status.damagedStreams > 0 { return (false, "\(status.damagedStreams) files on the relay are damaged: nothing is taken from them; the device that wrote them heals them when it is there") }
     if !status.sendingProblem.isEmpty { return (false, "\(status.sendingProblem) What others write is read.") }
-    if waiting > 0, try Self.isAlone(store) { return (true, "there is no other device yet: everything is saved here") }
+    if try Self.isAlone(store) { return (true, "there is no other device yet: everything is saved here") }
     if waiting > 0 { return (false, "\(waiting) \(waiting == 1 ? "change is" : "changes are") on no relay yet: `fullmind sync` sends \(waiting == 1 ? "it" : "them")") }
     return (true, "everything that was saved here has left")
   }
@@ -283,7 +283,7 @@ struct Examination {
       let others = try SnapshotBuilder.fromStore(store, relay: "").devices.count - 1
       let survey = try chosen.relay(of: store).survey()
       if chosen.isPrivate(to: home) {
-        return (others == 0, "it lies inside this home: no other device can reach it\(others == 0 ? "" : ", and there are \(others). `fullmind relay move folder:PATH` goes where they are")")
+        return (others == 0, "it lies inside this home: no other device can reach it\(others == 0 ? "" : ", and there are \(others). `fullmind relay move folder:PATH` goes where they are, `fullmind relay make folder:PATH` makes one")")
       }
       return (true, "reachable, \(survey.streams.count) files, \(survey.presences.count) devices")
     }
@@ -301,7 +301,7 @@ struct Examination {
     var words: [String] = []
     if found.unreadable > 0 { words.append("\(found.unreadable) cannot be read by this user: give this user, or its group, the right to read the folder") }
     if found.missing > 0 { words.append("\(found.missing) places that others have signed for are not here: `fullmind sync`, and if that does not help, start fullmind on a device that has them") }
-    if found.damaged > 0 { words.append("\(found.damaged) hold damaged bytes: nothing is taken from them; `fullmind sync` on the device that wrote them heals them") }
+    if found.damaged > 0 { words.append("\(found.damaged) hold damaged bytes: nothing is taken from them; “fullmind sync” on the device that wrote them heals them") }
     if found.unread > 0 { words.append("\(found.unread) batches were not read yet: `fullmind sync` reads them") }
     if found.unsent > 0, try !isAlone(store) { words.append("\(found.unsent) changes of this device are not there: `fullmind sync` sends them") }
     if found.lacking > 0 { words.append("it lacks a part of \(found.lacking) \(found.lacking == 1 ? "stream" : "streams") of other devices that this one has: `fullmind sync` puts it there") }

@@ -34,7 +34,7 @@ struct FamilyCommand: ParsableCommand {
         let relay = contacts.contains(where: \.isInvited) ? try? location.openRelay(store) : nil
         let rows = contacts.map { Row($0, isOpened: FamilyCommand.isOpened($0, relay)) }
         if output.json { return try Output.json(["contacts": rows]) }
-        if contacts.isEmpty { Output.line("No contacts yet. `fullmind record add contact name=Ben phone=123` adds one.") }
+        if contacts.isEmpty { Output.hint("No contacts yet. `fullmind record add contact name=Ben phone=123` adds one.") }
         for (contact, row) in zip(contacts, rows) {
           Output.line("\(contact.record)  \(contact.name)  \(FamilyCommand.describe(contact))\(row.words)")
         }
@@ -95,8 +95,8 @@ struct FamilyCommand: ParsableCommand {
         Output.line("")
         Output.line("  fullmind family follow \(link) --relay \(try location.relayLocation(store))")
         Output.line("")
-        Output.line("Give the link to \(contact.name) alone. Nobody has opened it yet: `fullmind family list` shows when somebody has.")
-        Output.line("`fullmind family withdraw` takes it back.")
+        Output.hint("Give the link to \(contact.name) alone. Nobody has opened it yet: `fullmind family list` shows when somebody has.")
+        Output.hint("`fullmind family withdraw` takes it back.")
       }
     }
   }

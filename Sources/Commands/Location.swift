@@ -19,7 +19,9 @@ struct Location: ParsableArguments, Sendable {
   var passphraseFile: String?
 
   func validate() throws {
-    if let home, home.isEmpty { throw ValidationError("--home takes a folder; it was empty.") }
+    guard let home else { return }
+    if home.isEmpty { throw ValidationError("--home takes a folder; it was empty.") }
+    Invocation.home.withLock { $0 = home }
   }
 
   var homeFolder: HomeFolder { Self.homeFolder(home) }
@@ -55,8 +57,8 @@ struct Location: ParsableArguments, Sendable {
   }
 
   /// Opens the store without asking anything: one that needs a passphrase stays closed where no file names it.
-  func openQuietly() throws -> Store {
-    let store = try Store.open(at: homeFolder) { passphraseFile == nil ? nil : try passphrase(prompt: "") }
+  func openQuietly(with typed: String? = nil) throws -> Store {
+    let store = try Store.open(at: homeFolder) { try typed ?? (passphraseFile == nil ? nil : passphrase(prompt: "")) }
     try store.takeOverJournal(within: 1_000)
     return store
   }

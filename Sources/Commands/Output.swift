@@ -47,8 +47,11 @@ enum Output {
     line(String(decoding: try encoder.encode(value), as: UTF8.self))
   }
 
+  /// Words of this program, with commands as they have to be typed here.
+  static func hint(_ text: String) { line(Invocation.here(text)) }
+
   /// Tells something that is no result, on standard error.
-  static func note(_ text: String) { _ = write(text + "\n", to: STDERR_FILENO) }
+  static func note(_ text: String) { _ = write(Invocation.here(text) + "\n", to: STDERR_FILENO) }
 
   /// Asks something on standard error, without an end of the line.
   static func ask(_ text: String) { _ = write(text, to: STDERR_FILENO) }
@@ -76,14 +79,27 @@ enum Output {
     var error: Content
   }
 
-  /// Every error a person meets, as one they can act on.
-  static func actionable(_ error: any Error) -> any ActionableError {
+  /// Every error a person meets, as one they can act on here.
+  static func actionable(_ error: any Error) -> any ActionableError { PastableError(known(error)) }
+
+  private static func known(_ error: any Error) -> any ActionableError {
     switch error {
     case let error as any ActionableError: error
     case is SealingError, is CodecError: StorageError.damaged("The store")
     case let error as DatabaseError: StorageError(error, file: "The store")
     default: UnexpectedError(type: String(describing: type(of: error)))
     }
+  }
+}
+
+/// An error whose commands can be typed as they stand.
+private struct PastableError: ActionableError {
+  var code, summary, remedy: String
+  var exitStatus: ExitStatus
+
+  init(_ error: any ActionableError) {
+    (code, exitStatus) = (error.code, error.exitStatus)
+    (summary, remedy) = (Invocation.here(error.summary), Invocation.here(error.remedy))
   }
 }
 

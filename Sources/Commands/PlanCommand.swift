@@ -23,7 +23,7 @@ struct PlanCommand: ParsableCommand {
         let plan = try PlanCard.plan(in: store)
         if output.json { return try Output.json(Report(plan, isReadable: PlanCard.isWanted(store.home))) }
         if plan.isEmpty {
-          return Output.line("There is no plan yet. `fullmind plan edit` asks for it step by step; a calm hour is a good time.")
+          return Output.hint("There is no plan yet. `fullmind plan edit` asks for it step by step; a calm hour is a good time.")
         }
         for line in plan.lines { Output.line(line) }
       }

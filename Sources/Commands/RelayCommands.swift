@@ -66,8 +66,8 @@ struct RelayCommand: ParsableCommand {
         let identity = try FolderRelay.make(at: place.folder)
         try place.remember(identity, in: store)
         store.pingOthers(except: nil)
-        Output.line("Your devices meet in \(place) from now on. This one fills it with `fullmind sync`, or by itself where a program of it runs.")
-        Output.line("Other devices that used the old one at the same place take it over when they see this device there; elsewhere: `fullmind relay move \(place)`.")
+        Output.hint("Your devices meet in \(place) from now on. This one fills it with `fullmind sync`, or by itself where a program of it runs.")
+        Output.hint("Other devices that used the old one at the same place take it over when they see this device there; elsewhere: `fullmind relay move \(place)`.")
       }
     }
   }

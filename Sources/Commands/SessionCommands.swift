@@ -79,7 +79,7 @@ struct SessionsCommand: ParsableCommand {
       try Output.reporting(asJSON: output.json) {
         let sessions = try StatusReport.snapshot(location).sessions
         if output.json { return try Output.json(["sessions": sessions.map(Row.init)]) }
-        if sessions.isEmpty { Output.line("No sessions yet. `fullmind practice breathing` begins one.") }
+        if sessions.isEmpty { Output.hint("No sessions yet. `fullmind practice breathing` begins one.") }
         for session in sessions {
           let offer = session.offeredTo.map { ", offered to \($0)" } ?? ""
           Output.line("\(session.id)  \(session.type) \(session.phase) on \(session.owner)\(offer), \(Int(session.elapsed)) of \(Int(session.seconds)) s")

@@ -32,7 +32,8 @@ struct StatusCommand: ParsableCommand {
     if json { return try Output.json(["store": "none"]) }
     Output.write(
       """
-      There is no store in \(path) yet. Nothing is wrong; choose one:
+      There is no store in \(path). If one was there, its drive is not mounted or --home names
+      another folder; otherwise choose one:
 
         fullmind init --device NAME     start an account on this device
         fullmind join CODE --device NAME --relay folder:PATH
@@ -175,18 +176,18 @@ enum StatusText {
   static func text(_ snapshot: Snapshot) -> String {
     var lines = [String]()
     if snapshot.crisis.isActive {
-      lines += ["CRISIS: \(snapshot.crisis.level.name), raised on \(snapshot.crisis.source). Help: `fullmind crisis card`.", ""]
+      lines += ["CRISIS: \(snapshot.crisis.level.name), raised on \(snapshot.crisis.source). Help: `fullmind crisis card`.", ""].map(Invocation.here)
     }
     let sync = snapshot.sync
     lines += [
       "Account \(snapshot.account)   state \(snapshot.stateHash.description.prefix(12))",
-      "Sync: \(sync.state.word)\(sync.reason.isEmpty ? "" : " — \(sync.reason)")",
+      "Sync: \(sync.state.word)\(sync.reason.isEmpty ? "" : " — \(Invocation.here(sync.reason))")",
       "  saved here \(sync.saved) · at the relay \(sync.accepted) · on \(sync.confirmedOn) of \(sync.others) other devices",
     ]
-    lines += attention(snapshot).map { "  \($0)" }
+    lines += attention(snapshot).map { "  \(Invocation.here($0))" }
     lines += ["  relay \(sync.relay)", "Devices:"]
     lines += devices(snapshot).map { "  " + $0 }
-    lines.append("Crisis: \(snapshot.crisis.level.name)")
+    lines.append("Crisis: \(snapshot.crisis.level.name)\(snapshot.isCrisisUnknown ? " known here; what other devices raised is not known" : "")")
     lines.append("Conflicts open: \(snapshot.conflictCount)")
     lines.append("Quota: \(QuotaCommand.text(snapshot.quota))")
     let running = snapshot.sessions.filter { $0.phase == "running" || $0.phase == "paused" }

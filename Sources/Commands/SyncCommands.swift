@@ -153,7 +153,7 @@ struct SyncCommand: ParsableCommand {
         if sync.quarantined > 0 {
           Output.line("\(sync.quarantined) of other devices \(sync.quarantined == 1 ? "is" : "are") kept and not shown until due: a clock was ahead when \(sync.quarantined == 1 ? "it was" : "they were") written.")
         }
-        if isPrivate { Output.line("The relay is a folder inside this home: no other device can reach it. `fullmind relay move folder:PATH` names another.") }
+        if isPrivate { Output.hint("The relay is a folder inside this home: no other device can reach it. `fullmind relay make folder:PATH` makes one that they can.") }
       }
     }
   }

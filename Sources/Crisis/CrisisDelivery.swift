@@ -60,9 +60,9 @@ public struct CrisisDelivery: Sendable, Hashable {
     case .savedAndSent:
       isRelayPrivate
         ? "Saved here. Your devices meet in a folder that only this device can reach, so no other one knows."
-        : "Saved here and sent; your other devices show it as soon as they look."
-    case .saved: "Saved here. The relay cannot be reached; your other devices learn of it when it is back."
-    case .sent: "Sent to your other devices. It could not be saved on this one yet; still trying."
+        : "Saved here and sent; any other device of yours shows it as soon as it looks."
+    case .saved: "Saved here. The relay cannot be reached; any other device of yours learns of it when it is back."
+    case .sent: "Sent; any other device of yours shows it as soon as it looks. It could not be saved on this one yet; still trying."
     case .noWay: "Nothing can be sent from here. Please call one of the numbers above, or somebody near you."
     case .onlyThisScreen: "Only this screen knows; still trying. Please do not wait for it: call one of the numbers above, or somebody near you."
     }

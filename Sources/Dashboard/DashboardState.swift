@@ -361,6 +361,10 @@ package struct DashboardState: Sendable {
   private mutating func press(_ key: Key, inPanels: Void) -> [Intent] {
     if snapshot == nil, problem.isEmpty, let intents = welcome(key) { return intents }
     if snapshot == nil, !problem.isEmpty, key == .enter {
+      if needsPassphrase {
+        dialogs.append(.form(.unlock))
+        return []
+      }
       tell("Trying to open it…")
       return [.reopen]
     }

@@ -267,6 +267,10 @@ extension DashboardState {
     var form = form
     let text = form.fields.map { $0.text.trimmingCharacters(in: .whitespaces) }
     switch form.purpose {
+    case .unlock:
+      dialogs.removeLast()
+      tell("Trying to open it…")
+      return [.unlock(form.fields[0].text)]
     case .start, .join, .ask:
       guard text.allSatisfy({ !$0.isEmpty }) else {
         form.problem = "Please fill in every line."

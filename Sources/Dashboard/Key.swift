@@ -54,6 +54,8 @@ package indirect enum Intent: Sendable, Hashable {
   case join(code: String, deviceName: String, relay: String)
   /// Try again to open the store.
   case reopen
+  /// Open the store with this passphrase.
+  case unlock(String)
   case demo
   case network(String)
   case watch(Int)

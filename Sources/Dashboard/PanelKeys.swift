@@ -57,7 +57,7 @@ extension DashboardState {
       dialogs.append(.confirmResolve)
       return []
     case .sync:
-      tell("Exchanging now.")
+      tell([.offline, .strange].contains(snapshot?.sync.state) ? "The relay could not be used; it is tried again now." : "Exchanging now.")
       return [.sync]
     case .handOff:
       if let session = ownSession { dialogs.append(.handOff(session: session.id, selected: 0)) }
@@ -105,4 +105,9 @@ extension DashboardState {
     }
     return []
   }
+}
+
+extension DashboardState {
+  /// Whether the store only waits for its passphrase.
+  var needsPassphrase: Bool { ["storage.wrong-passphrase", "storage.passphrase-needed"].contains(problem.last ?? "") }
 }

@@ -70,7 +70,8 @@ extension Replica {
 
   mutating func examined(_ identity: UInt64, _ isOurs: Bool, _ now: Moment) -> [ReplicaEffect] {
     isBusy = false
-    guard isOurs else { return [] }
+    defer { isLossUntold = false }
+    guard isOurs else { return relay.problem.map { isLossUntold ? [.report(.relayLost($0))] : [] } ?? [] }
     // Another device of the account uses it: the person has said so there.
     relay.retryAt = nil
     relay.isReachable = false
@@ -132,9 +133,13 @@ extension Replica {
     relay.retryAt = now.uptime &+ relay.backoff.fail(using: &random)
     (relay.isReachable, relay.problem) = (false, error)
     outbox.compareAll()
-    var effects: [ReplicaEffect] = isNews ? [.report(.relayLost(error))] : []
-    if case .another(_, let identity) = error { effects += busy(.examine(identity), now) }
-    return effects
+    // Another device may have said that this one is meant: it is lost where that is not so.
+    if case .another(_, let identity) = error {
+      isLossUntold = isNews || isLossUntold
+      return busy(.examine(identity), now)
+    }
+    isLossUntold = false
+    return isNews ? [.report(.relayLost(error))] : []
   }
 
   /// The store refused: whatever was under way is done again, after a while.

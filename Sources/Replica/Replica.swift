@@ -29,6 +29,8 @@ package struct Replica: Sendable {
   var isBusy = false
   /// The effect under way; any other answer is an old one.
   var awaited: ReplicaEffect?
+  /// The relay is another one, and whether it is meant is being looked up.
+  var isLossUntold = false
   /// Where the lane stood that is being cut.
   var batchedBeforeCut: UInt64 = 0
   var isStopping = false

@@ -90,11 +90,11 @@ extension StorageError: ActionableError {
 
   package var remedy: String {
     switch self {
-    case .noStore: "Start one with `fullmind init --device NAME`, or join with `fullmind join CODE --device NAME --relay folder:PATH`."
+    case .noStore: "If one was there, mount its drive or name its folder with --home. Otherwise start one with `fullmind init --device NAME`, or join with `fullmind join CODE --device NAME --relay folder:PATH`."
     case .storeExists: "Use another --home, or go on with this store. `--replace` moves it aside first."
     case .notEmpty: "Choose an empty folder, or one that does not exist yet."
     case .incomplete(_, let missing):
-      "Put \(missing) back where it was. If it is lost, `fullmind join CODE --device NAME --relay folder:PATH --replace` on this device, with a code of another one, brings everything back; the old folder is kept aside."
+      "Put \(missing) back where it was. If it is lost, `fullmind join CODE --device NAME --relay folder:PATH --replace` on this device, with a code of another one, brings back everything that had left this device. What was written only here stays in the old folder, which is kept aside, and can be read again if \(missing) is found."
     case .otherKey:
       "Put the files back that belong together, or join again: `fullmind join CODE --device NAME --relay folder:PATH --replace` keeps the old folder aside."
     case .replaced: "Start it again: it then opens the files that are there now."

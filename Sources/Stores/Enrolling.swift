@@ -37,9 +37,9 @@ extension EnrolmentError: ActionableError {
   package var remedy: String {
     switch self {
     case .expired, .declined, .declinedThere:
-      "Ask for a new code with `fullmind devices invite` and use the same --relay on both devices."
+      "Ask for a new code (“fullmind devices invite” there) and use the same --relay on both devices."
     case .interrupted: "Ask for a new code. If it happens again, somebody may be in the middle: use another relay."
-    case .badCode: "Copy it again as `fullmind devices invite` printed it."
+    case .badCode: "Copy it again as “fullmind devices invite” printed it."
     }
   }
   package var exitStatus: ExitStatus {

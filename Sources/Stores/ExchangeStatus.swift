@@ -115,7 +115,7 @@ extension ExchangeStatus {
     if !replica.relay.isReachable {
       guard let problem = replica.relay.problem else { return (.starting, "looking at the relay") }
       if problem.isStrange { return (.strange, "\(problem.summary) \(problem.remedy)") }
-      return (.offline, "\(problem.summary) It is tried again by itself.")
+      return (.offline, "\(problem.summary) \(problem.remedy)")
     }
     if !sendingProblem.isEmpty { return (.waiting, "what others write is read; \(sendingProblem)") }
     if saved > accepted, let reason = replica.pacing.reason(now: now) { return (.waiting, reason) }

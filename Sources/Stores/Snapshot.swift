@@ -195,6 +195,8 @@ package struct Snapshot: Sendable, Hashable {
   package var device: DeviceID
   package var devices: [Device]
   package var sync: Sync
+  /// Whether another device may have raised a crisis that could not be heard of.
+  package var isCrisisUnknown: Bool { !crisis.isActive && [.offline, .strange].contains(sync.state) && devices.count > 1 }
   package var crisis: CrisisStatus
   package var conflicts: [Conflict]
   package var conflictTally = ConflictTally()

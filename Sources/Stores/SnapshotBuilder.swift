@@ -249,7 +249,7 @@ package struct SnapshotBuilder {
         shown: latest?.id.stream.device == ring.device ? live.shown[device] : nil)
     }
     return Snapshot.CrisisStatus(
-      level: crisis.level, since: crisis.since, source: latest.flatMap { names[$0.id.stream.device] } ?? "",
+      level: crisis.level, since: crisis.leading?.timestamp.milliseconds, source: crisis.leading.flatMap { names[$0.id.stream.device] } ?? "",
       activation: crisis.leading?.id.name ?? "", latest: latest?.id.name ?? "",
       receipts: crisis.isActive ? receipts.sorted { $0.device < $1.device } : [],
       acknowledgements: crisis.acknowledgements.map { entry in

@@ -37,7 +37,7 @@ enum CrisisScreen {
       }
       return lines
     }
-    guard snapshot.crisis.isActive else { return [delivery ?? Line("No crisis is active.", .dim)] }
+    guard snapshot.crisis.isActive else { return [delivery ?? Line(snapshot.isCrisisUnknown ? "No crisis is known here; what other devices raised is not known." : "No crisis is active.", .dim)] }
     let others = snapshot.crisis.receipts
     let have = others.filter(\.hasIt).count
     var lines = [

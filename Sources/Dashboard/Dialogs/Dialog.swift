@@ -68,6 +68,8 @@ package struct Form: Sendable, Hashable {
     case record(kind: String, fixed: [String])
     case start
     case join
+    /// The passphrase of the store.
+    case unlock
     /// Ask somebody about a conflict.
     case ask(record: String, field: String)
   }
@@ -75,6 +77,8 @@ package struct Form: Sendable, Hashable {
     package var name: String
     package var hint: String
     package var text = ""
+    /// What is typed is not shown.
+    package var isSecret = false
   }
   package var purpose: Purpose
   package var title: String
@@ -95,9 +99,12 @@ package struct Form: Sendable, Hashable {
   private var kind: String? {
     switch purpose {
     case .record(let kind, _): kind
-    case .start, .join, .ask: nil
+    case .start, .join, .unlock, .ask: nil
     }
   }
+
+  package static let unlock = Form(
+    purpose: .unlock, title: "The passphrase of this store", fields: [Field(name: "passphrase", hint: "is not shown", isSecret: true)])
 
   /// One person's answer decides; several have to agree.
   package static func ask(_ conflict: Snapshot.Conflict) -> Form {

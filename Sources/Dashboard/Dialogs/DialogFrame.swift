@@ -102,7 +102,8 @@ enum DialogFrame {
     var lines = form.fields.enumerated().map { index, field in
       let isCurrent = index == form.index
       let room = columns - 18 - CellText.width(field.hint)
-      let text = String(CellText.clean(field.text).suffix(max(1, room)))
+      let shown = field.isSecret ? String(repeating: "*", count: field.text.count) : CellText.clean(field.text)
+      let text = String(shown.suffix(max(1, room)))
       return Line(
         [Span(pad(field.name, 14), isCurrent ? .accent : .dim), Span(text), Span(isCurrent ? state.glyphs.cursor : "", .accent)],
         right: [Span(field.hint, .dim)], isSelected: isCurrent)

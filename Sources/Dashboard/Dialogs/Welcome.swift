@@ -19,7 +19,7 @@ enum Welcome {
       ]
     }
     return lines + [Line([Span("!", .key), Span("  help lines and what can be done right now")]), .empty] + state.problem.map { Line($0) }
-      + [.empty, Line([Span("Enter", .key), Span("  try again to open it")])]
+      + [.empty, Line([Span("Enter", .key), Span(state.needsPassphrase ? "  type the passphrase" : "  try again to open it")])]
   }
 
   private static func newcomer(_ place: String) -> [Line] {

@@ -21,7 +21,7 @@ enum CrisisPanel {
     }
     guard crisis.isActive else {
       return [
-        Line([Span("none", .good), Span("   "), Span("!", .key), Span(" at any moment: help lines")]),
+        Line([context.snapshot.isCrisisUnknown ? Span("none known here", .waiting) : Span("none", .good), Span("   "), Span("!", .key), Span(" at any moment: help lines")]),
         Line(reach(context.snapshot), .dim),
       ]
     }
