@@ -12,12 +12,13 @@ extension Replica {
       relay.retryAt = nil
       wantsSurvey = true
     }
-    if wantsSurvey {
+    let isStalled = now.uptime < stall.until
+    if wantsSurvey, !isStalled {
       wantsSurvey = false
       return busy(.survey, now)
     }
     if let effect = crisis(now) { return effect }
-    if now.uptime < stall.until { return [.wake(at: stall.until)] }
+    if isStalled { return [.wake(at: stall.until)] }
     if let effect = lanes(now) { return effect }
     if let effect = presences(now) { return effect }
     if let effect = chores(now) { return effect }
@@ -27,7 +28,7 @@ extension Replica {
   mutating func busy(_ effect: ReplicaEffect, _ now: Moment) -> [ReplicaEffect] {
     isBusy = true
     wasIdle = false
-    stall.count(now: now.uptime)
+    stall.count(files: inbox.readings.count, now: now.uptime)
     if case .cut(let lane, _) = effect { batchedBeforeCut = outbox[Channel(lane)].batched }
     awaited = effect
     return [effect]

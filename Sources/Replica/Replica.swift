@@ -266,28 +266,3 @@ package struct Replica: Sendable {
   /// The time by which it is decided what is from the future: the one that most clocks of the household have.
   package func limit(_ now: Moment) -> UInt64 { peers.clocks.limit(wall: now.wall) }
 }
-
-/// Ends loops: what is done again and again without going forward waits, longer each time.
-struct Stall: Sendable {
-  private var turns = 0
-  private(set) var until: UInt64 = 0
-  private var backoff = RetryBackoff(highest: 30_000_000_000)
-
-  /// So many effects may follow one another without anything going forward: a look at every file of a large
-  /// household, several times.
-  private static let limit = 2_000
-
-  /// Something went forward.
-  mutating func progress() {
-    (turns, until) = (0, 0)
-    backoff.succeed()
-  }
-
-  /// Counts an effect.
-  mutating func count(now: UInt64) {
-    turns += 1
-    guard turns > Self.limit else { return }
-    turns = Self.limit - 16
-    until = now &+ backoff.fail()
-  }
-}
