@@ -113,4 +113,7 @@ package struct CrisisWatch: Sendable {
 
   /// A duty could not be done: it is looked at again then.
   package mutating func postpone(until uptime: UInt64) { due = min(due ?? .max, uptime) }
+
+  /// Nothing could be done, whatever was due: not before then.
+  package mutating func hold(until uptime: UInt64) { due = due.map { max($0, uptime) } }
 }

@@ -115,17 +115,44 @@ private struct Intake<Transaction: StoreTransaction> {
     let place = try ledger.place(first: header.first, previous: header.previous, hash: hash, in: key)
     if place == .known { return }
     // Everything else has to be authentic before it is believed, also that it forks.
+    let (opened, content): (OpenedBatch, Content)
     do {
-      let opened = try sealer.open(frame, keys: keys)
-      let batch = StoredBatch(stream: key, first: header.first, count: opened.count, hash: hash, frame: frame, marks: [])
-      try take(opened, batch, at: place, &ledger)
+      opened = try sealer.open(frame, keys: keys)
+      content = try self.content(of: opened, key)
     } catch SealingError.unknownEpoch {
-      outcome.locked += 1
+      return outcome.locked += 1
     } catch is SealingError {
-      outcome.bad += 1
+      return outcome.bad += 1
     } catch is CodecError {
       // Authentic, but not readable here: it was made by a newer version.
-      outcome.newer += 1
+      return outcome.newer += 1
+    }
+    // From here on whatever fails is about this store: the whole transaction fails, and the frame is read again.
+    let batch = StoredBatch(stream: key, first: header.first, count: opened.count, hash: hash, frame: frame, marks: [])
+    try take(content, opened, batch, at: place, &ledger)
+  }
+
+  /// What stands in a batch.
+  private enum Content {
+    case operations([Operation])
+    case membership([[UInt8]])
+    /// It does not belong where it stands.
+    case misplaced
+  }
+
+  private func content(of opened: OpenedBatch, _ key: StreamKey) throws -> Content {
+    let first = opened.header.first
+    guard first > 0 else { return .misplaced }
+    guard opened.count > 0, opened.count <= UInt64(Limits.operationsPerBatch), first < Limits.sequences else {
+      throw CodecError.columnsDisagree
+    }
+    switch (opened.content, key.id) {
+    case (.operations(let content), let stream?):
+      let operations = try OperationCodec.decode(content, .run(stream: stream, first: first))
+      guard UInt64(operations.count) == opened.count else { throw CodecError.columnsDisagree }
+      return opened.isEmergency && !operations.allSatisfy(mayBeSaidInEmergency) ? .misplaced : .operations(operations)
+    case (.membership(let content), nil): return .membership(try MembershipCodec.decode(content))
+    default: return .misplaced
     }
   }
 
@@ -145,24 +172,10 @@ private struct Intake<Transaction: StoreTransaction> {
   }
 
   private mutating func take(
-    _ opened: OpenedBatch, _ batch: StoredBatch, at place: Ledger<Transaction>.Place, _ ledger: inout Ledger<Transaction>
+    _ content: Content, _ opened: OpenedBatch, _ batch: StoredBatch, at place: Ledger<Transaction>.Place, _ ledger: inout Ledger<Transaction>
   ) throws {
-    guard batch.first > 0 else {
-      outcome.bad += 1
-      return
-    }
-    guard batch.count > 0, batch.count <= UInt64(Limits.operationsPerBatch), batch.first < Limits.sequences else {
-      outcome.newer += 1
-      return
-    }
-    switch (opened.content, batch.stream.id) {
-    case (.operations(let content), let stream?):
-      let operations = try OperationCodec.decode(content, .run(stream: stream, first: batch.first))
-      guard UInt64(operations.count) == batch.count else { throw CodecError.columnsDisagree }
-      if opened.isEmergency, !operations.allSatisfy(mayBeSaidInEmergency) {
-        outcome.bad += 1
-        return
-      }
+    switch content {
+    case .operations(let operations):
       var batch = batch
       batch.marks = operations.map(\.id.mark)
       if place == .gap { return try takeEarly(batch, operations, &ledger) }
@@ -170,18 +183,17 @@ private struct Intake<Transaction: StoreTransaction> {
       outcome.changes += accepted.changes
       outcome.quarantined += accepted.quarantined
       outcome.concurrent += accepted.concurrent
-    case (.membership(let content), nil):
+    case .membership(let entries):
       if place == .gap {
         outcome.gaps += 1
         return
       }
-      let entries = try MembershipCodec.decode(content)
       for entry in entries { try take(membership: entry, of: batch.stream.device, &ledger) }
       if batch.stream.device == own {
         try ledger.noteOutlived(batch.stream, at: entries.compactMap { try? MembershipEntry(bytes: $0).wall }.max())
       }
       try ledger.file(batch, at: place, isOwn: batch.stream.device == own)
-    default:
+    case .misplaced:
       outcome.bad += 1
       return
     }

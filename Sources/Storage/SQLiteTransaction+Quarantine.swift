@@ -24,9 +24,10 @@ extension SQLiteTransaction {
       database.cachedStatement(sql: "SELECT operation, body FROM quarantine WHERE due <= ? ORDER BY due"), arguments: [latest])
     var operations = [Operation]()
     while let row = try rows.next() {
-      let body = try seals.quarantine.open(
-        Array(row["body"] as Data), column: Column.body, row: Array(row["operation"] as Data))
-      operations += try OperationCodec.decode(body, .explicit)
+      operations += try Self.own {
+        try OperationCodec.decode(
+          seals.quarantine.open(Array(row["body"] as Data), column: Column.body, row: Array(row["operation"] as Data)), .explicit)
+      }
     }
     return operations
   }

@@ -35,8 +35,14 @@ package struct SQLiteTransaction: StoreTransaction {
   }
 
   func opened(_ id: RecordID, _ sealed: [UInt8]) throws -> RecordState {
-    let body = try seals.records.open(sealed, column: Column.body, row: id.bytes)
-    return try RecordState(id: id, encoded: body)
+    try Self.own { try RecordState(id: id, encoded: seals.records.open(sealed, column: Column.body, row: id.bytes)) }
+  }
+
+  /// What this store has written and cannot read is damage of this store; what others sent has nothing to do with it.
+  static func own<Result>(_ body: () throws -> Result) throws -> Result {
+    do { return try body() } catch is SealingError { throw StorageError.damaged("A row of the store") } catch is CodecError {
+      throw StorageError.damaged("A row of the store")
+    }
   }
 
   package mutating func put(_ record: RecordState) throws {
@@ -118,8 +124,9 @@ package struct SQLiteTransaction: StoreTransaction {
       guard let stream = Self.stream(row)?.id else { continue }
       let id = OperationID(
         stream: stream, sequence: UInt64(bitPattern: row["sequence"] as Int64), mark: UInt64(bitPattern: row["mark"] as Int64))
-      let body = try seals.pending.open(Array(row["body"] as Data), column: Column.body, row: id.bytes)
-      operations += try OperationCodec.decode(body, .explicit)
+      operations += try Self.own {
+        try OperationCodec.decode(seals.pending.open(Array(row["body"] as Data), column: Column.body, row: id.bytes), .explicit)
+      }
     }
     return operations
   }

@@ -21,6 +21,19 @@ extension SQLiteTransaction {
   /// Every record of a kind that is visible: for what safety depends on there is no newest few.
   package func allRecords(kind: String) throws -> [RecordState] { try records(kind: kind, limit: -1) }
 
+  /// As ``allRecords(kind:)``, without those that cannot be read any more.
+  package func readableRecords(kind: String) throws -> [RecordState] {
+    let rows = try Row.fetchCursor(
+      database.cachedStatement(sql: "SELECT id, body FROM records WHERE kind = ? AND flags & 2 ORDER BY latest DESC"),
+      arguments: [Data(seals.cells.lookupHash(kind))])
+    var found = [RecordState]()
+    while let row = try rows.next() {
+      guard let id = RecordID(bytes: Array(row["id"] as Data)), let record = try? opened(id, Array(row["body"] as Data)) else { continue }
+      found.append(record)
+    }
+    return found
+  }
+
   /// Which activation this device has had since when, in milliseconds since 1970.
   package func crisisSeen() throws -> (activation: OperationID, wall: UInt64)? {
     guard let bytes = try database.value(.crisisSeen), bytes.count == OperationID.byteCount + 8,

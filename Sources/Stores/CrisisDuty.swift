@@ -44,7 +44,7 @@ struct CrisisDuty: Sendable {
   /// What was due could not be done: a full disk, for instance.
   mutating func postpone(_ now: Moment) {
     lookAt = now.uptime + Self.retryGap
-    watch.postpone(until: now.uptime + Self.retryGap)
+    watch.hold(until: now.uptime + Self.retryGap)
     if nextReading != nil { nextReading = now.uptime + Self.readingGap }
     if nextClosing != nil { nextClosing = now.uptime + Self.closingGap }
   }
@@ -116,11 +116,19 @@ struct CrisisDuty: Sendable {
       result.hasWritten = true
       if outcome == .done { result.news.append("an alert lies at the link of \(contact.name)") }
     case .end:
+      var problem: RelayError?
       for contact in contacts where contact.isInvited {
-        guard try outreach.end(contact, in: crisis, wall: now.wall, using: &random) else { continue }
+        // One link that fails keeps it from nobody else.
+        do {
+          guard try outreach.end(contact, in: crisis, wall: now.wall, using: &random) else { continue }
+        } catch let error as RelayError {
+          problem = error
+          continue
+        }
         hasToldNobody = false
         result.news.append("that it is over lies at the link of \(contact.name)")
       }
+      if let problem { throw problem }
       watch.didEnd()
       if hasToldNobody { result.news.append("the crisis is over; as far as this device knows, none of your contacts was told of it") }
       hasToldNobody = false

@@ -45,7 +45,7 @@ extension DriverLoop {
   func followCrisis() {
     do {
       if let crisis = try store.read(crisisNews) { tell(crisis) }
-    } catch { observer.failed(error) }
+    } catch { refused(error) }
   }
 
   /// How the crisis stands in the store and beside it.
@@ -108,15 +108,17 @@ extension DriverLoop {
   func doCrisisDuty(_ now: Moment) {
     guard let due = live.duty.due, due <= now.uptime else { return }
     do {
-      let relay = isLeader ? performer.relay : nil
-      let result = try driver.watched(generation, keeping: live) { try live.doCrisisDuty(store, replica, relay, peers.path, now) }
+      let relay = isLeader && !driver.isHanging ? performer.relay : nil
+      let result = try relay == nil
+        ? live.doCrisisDuty(store, replica, nil, peers.path, now)
+        : driver.watched(generation, keeping: live) { try live.doCrisisDuty(store, replica, relay, peers.path, now) }
       guard let result else { return }
       if !result.news.isEmpty { needsPublishing = true }
       if let shown = result.shown { events.insert(.shown(shown), at: 0) }
       if result.hasWritten { committed(now) }
     } catch {
       live.duty.postpone(now)  // a full disk, for instance
-      observer.failed(error)
+      refused(error)
     }
   }
 
@@ -124,8 +126,11 @@ extension DriverLoop {
   func doReviews(_ now: Moment) {
     guard let due = live.reviews.due, due <= now.uptime else { return }
     do {
-      let relay = isLeader ? performer.relay : nil
-      if try driver.watched(generation, keeping: live, { try live.review(store, replica, relay, peers.path, now) }) ?? false { committed(now) }
+      let relay = isLeader && !driver.isHanging ? performer.relay : nil
+      let hasWritten = try relay == nil
+        ? live.review(store, replica, nil, peers.path, now)
+        : driver.watched(generation, keeping: live) { try live.review(store, replica, relay, peers.path, now) }
+      if hasWritten ?? false { committed(now) }
     } catch {
       observer.failed(error)
     }
@@ -140,7 +145,7 @@ extension DriverLoop {
 
   /// Sees admissions through that were begun here.
   func doAdmissions(_ now: Moment) {
-    guard isLeader, replica.relay.isReachable else { return }
+    guard isLeader, replica.relay.isReachable, !driver.isHanging else { return }
     let steps = admissions.look(now: now.uptime) { device in
       replica.peers.all[device] != nil || replica.heads.keys.contains { $0.device == device }
     }

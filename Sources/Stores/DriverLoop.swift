@@ -234,10 +234,18 @@ final class DriverLoop {
     needsPublishing = true
     requests.disturb()
     do {
-      let (membership, admissions, report, place, crisis) = try store.read {
-        (try performer.news(of: $0), try $0.admissions(), try $0.ownReport(of: store.ring), try $0.relayPlace(), try crisisNews(in: $0))
+      let (membership, admissions, report, place, crisis) = try store.read { transaction in
+        // A crisis that cannot be read keeps nothing else from being noticed.
+        (
+          try performer.news(of: transaction), try transaction.admissions(), try transaction.ownReport(of: store.ring),
+          try transaction.relayPlace(), Swift.Result { try crisisNews(in: transaction) }
+        )
       }
-      if let crisis { tell(crisis) }
+      switch crisis {
+      case .success(let news?): tell(news)
+      case .success(nil): break
+      case .failure(let error): refused(error)
+      }
       follow(place, now)
       if let membership {
         performer.take(membership)
@@ -309,6 +317,8 @@ final class DriverLoop {
         if isAtEnd { return step(event, SystemClock.now) }
       }
       events.insert(event, at: 0)
+    } catch let error as RelayError {
+      events.insert(.relayFailed(error), at: 0)
     } catch {
       // The store refused (a full disk, a lock held for too long): nothing was half done. The replica waits and
       // tries again; the relay has nothing to do with it.
@@ -382,7 +392,7 @@ final class DriverLoop {
       watch = nil
       return observer.exchangedElsewhere()
     }
-    watch = driver.watched(generation, keeping: live) { performer.relay.watch() } ?? nil
+    watch = (try? driver.watched(generation, keeping: live) { performer.relay.watch() } ?? nil) ?? nil
     // Another process has exchanged meanwhile: what is in the store is further than what was known here.
     if hasLooked { do { replica = try Self.replica(of: driver, performer, after: replica, now) } catch { observer.failed(error) } }
     events = [.timer, .syncRequested] + (isStopping ? [.stopping] : [])

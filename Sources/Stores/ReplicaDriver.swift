@@ -169,7 +169,10 @@ package final class ReplicaDriver: Sendable {
   ///
   /// - Parameter live: What the thread that follows goes on with, should this one be left behind.
   /// - Returns: `nil` when the thread was left behind meanwhile.
-  func watched<Result>(_ generation: Int, keeping live: LiveState, _ body: () throws -> Result) rethrows -> Result? {
+  /// - Throws: What the call throws; ``RelayError/unanswered(_:)`` where ``isHanging``: whoever hears other processes and
+  ///   tells the screen does not wait for a relay.
+  func watched<Result>(_ generation: Int, keeping live: LiveState, _ body: () throws -> Result) throws -> Result? {
+    if isHanging { throw RelayError.unanswered(relayName) }
     let mustWatch = shared.withLock { shared -> Bool? in
       guard shared.generation == generation else { return nil }
       (shared.callSince, shared.handedOn.live) = (fm_uptime_ns(), live)
@@ -183,6 +186,9 @@ package final class ReplicaDriver: Sendable {
     let result = try body()
     return isCurrent(generation) ? result : nil
   }
+
+  /// So many calls hang that another one would hang as well: none is made until one comes back.
+  var isHanging: Bool { shared.withLock { $0.abandoned >= Self.abandonedLimit } }
 
   /// A thread that looks once a second while calls to the relay are made, and ends when none was for a while.
   private func startWatchdog() {
@@ -213,7 +219,6 @@ package final class ReplicaDriver: Sendable {
     let (since, next) = shared.withLock { shared -> (UInt64?, Int?) in
       guard let since = shared.callSince, !shared.isOver else { return (nil, nil) }
       guard now > since, now - since >= Self.callLimit else { return (since, nil) }
-      // So many hang that another one would hang as well: it is waited until one comes back.
       guard shared.abandoned < Self.abandonedLimit else { return (since, nil) }
       (shared.callSince, shared.generation) = (nil, shared.generation + 1)
       shared.abandoned += 1
