@@ -62,4 +62,30 @@ extension FolderRelay {
     guard let bytes = LogFile.bytes(of: descriptor, at: 0, count: Int(status.st_size)) else { throw .unreachable(path) }
     return bytes
   }
+
+  // MARK: Boards
+
+  package func putNotice(_ sealed: [UInt8], board: String, number: UInt64) throws(RelayError) -> Bool {
+    try check()
+    guard number <= Limits.notices else { return false }
+    try makeFolder(root + "/boards")
+    try makeFolder(root + "/boards/" + board)
+    return try putOnce(sealed, at: root + "/boards/\(board)/\(number)")
+  }
+
+  package func notices(on board: String, after number: UInt64) throws(RelayError) -> [RelayNotice] {
+    try check()
+    let folder = root + "/boards/" + board
+    // Anybody who may write there can make any name: a number that nobody counts up to is no notice.
+    let numbers = (try names(in: folder) ?? []).compactMap { name in
+      UInt64(name).flatMap { "\($0)" == name && $0 <= Limits.notices ? $0 : nil }
+    }
+    var notices = [RelayNotice]()
+    for number in numbers.filter({ $0 > number }).sorted() {
+      // A link, a socket or a file of somebody else is none either: it keeps nobody from those that are.
+      guard let sealed = (try? contents(folder + "/\(number)", limit: Limits.frameBytes)) ?? nil else { continue }
+      notices.append(RelayNotice(number: number, sealed: sealed))
+    }
+    return notices
+  }
 }

@@ -43,14 +43,18 @@ package struct CrisisOutreach {
     var notice = Notice(kind: .alert, wall: wall)
     notice.person = String(contact.person.prefix(Limits.personCharacters))
     var outcome = Outcome.doneElsewhere
-    // Whoever was given a link twice may follow either.
+    var problem: (any Error)?
+    // Whoever was given a link twice may follow either: one that fails keeps nobody from the other.
     for link in links {
-      switch try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random) {
-      case .early: return .early
-      case .done: outcome = .done
-      case .doneElsewhere: break
-      }
+      do {
+        switch try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random) {
+        case .early: return .early
+        case .done: outcome = .done
+        case .doneElsewhere: break
+        }
+      } catch { problem = error }
     }
+    if let problem { throw problem }
     return outcome
   }
 
@@ -72,12 +76,10 @@ package struct CrisisOutreach {
     var notice = notice
     notice.marks = Set(activations.prefix(Limits.noticeActivations).map(board.mark))
     notice.about = NoticeSubject(device: ring.device, activations: activations).sealed(ring.account, using: &random)
-    var (last, told): (UInt64, [(device: DeviceID, marks: Set<[UInt8]>)]) = (0, [])
-    var ended = Set<[UInt8]>()
     for _ in 0..<Limits.noticeAttempts {
-      for found in try relay.notices(on: board.name, after: last) {
-        last = found.number
-        guard let other = board.open(found.sealed, number: found.number) else { continue }
+      var list = try NoticeList(board, on: relay)
+      var (told, ended): ([(device: DeviceID, marks: Set<[UInt8]>)], Set<[UInt8]>) = ([], [])
+      for (_, other) in list.notices {
         if other.kind == .ended { ended.formUnion(other.marks) }
         guard other.kind == notice.kind, other.stage == notice.stage, let subject = NoticeSubject(other.about, ring.account) else { continue }
         if !Set(subject.activations).isDisjoint(with: activations) {
@@ -91,8 +93,7 @@ package struct CrisisOutreach {
       if let found = told.first { return found.device == ring.device ? .done : .doneElsewhere }
       notice.marks.subtract(ended)
       if notice.marks.isEmpty, !ended.isEmpty { return .doneElsewhere }
-      let sealed = board.seal(notice, number: last + 1, using: &random)
-      if try relay.putNotice(sealed, board: board.name, number: last + 1) { return .done }
+      if try list.put(notice, on: board, relay, using: &random) { return .done }
     }
     throw RelayError.changed
   }
@@ -113,9 +114,8 @@ package struct CrisisOutreach {
     _ contact: SafetyPlan.Contact, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
   ) throws(RelayError) {
     for board in contact.withdrawn.compactMap({ SecretLink($0).map { NoticeBoard($0) } }) {
-      let notices = try relay.notices(on: board.name, after: 0)
-      guard !notices.contains(where: { board.open($0.sealed, number: $0.number)?.kind == .closed }) else { continue }
-      try append(Notice(kind: .closed, wall: wall), to: board, after: notices.last?.number ?? 0, on: relay, using: &random)
+      guard try !NoticeList(board, on: relay).notices.contains(where: { $0.notice.kind == .closed }) else { continue }
+      try append(Notice(kind: .closed, wall: wall), to: board, on: relay, using: &random)
     }
   }
 
@@ -129,10 +129,9 @@ package struct CrisisOutreach {
     guard !crisis.isActive else { return false }
     var hasEnded = false
     for board in contact.links.compactMap({ SecretLink($0).map { NoticeBoard($0) } }) {
-      var (open, last): (Set<[UInt8]>, UInt64) = ([], 0)
-      for found in try relay.notices(on: board.name, after: 0) {
-        last = found.number
-        guard let notice = board.open(found.sealed, number: found.number) else { continue }
+      var open = Set<[UInt8]>()
+      var list = try NoticeList(board, on: relay)
+      for (_, notice) in list.notices {
         if notice.kind == .ended { open.subtract(notice.marks) }
         guard notice.kind == .alert, let subject = NoticeSubject(notice.about, ring.account) else { continue }
         // What has not arrived may be active.
@@ -141,9 +140,8 @@ package struct CrisisOutreach {
       while !open.isEmpty {
         var notice = Notice(kind: .ended, wall: wall)
         notice.marks = Set(open.sorted { $0.lexicographicallyPrecedes($1) }.prefix(Limits.noticeActivations))
-        last += 1
         // Another device was faster: it is looked again.
-        guard try relay.putNotice(board.seal(notice, number: last, using: &random), board: board.name, number: last) else { throw RelayError.changed }
+        guard try list.put(notice, on: board, relay, using: &random) else { throw RelayError.changed }
         open.subtract(notice.marks)
         hasEnded = true
       }
@@ -199,10 +197,9 @@ package struct CrisisOutreach {
   fileprivate static func append(
     _ notice: Notice, to board: NoticeBoard, after: UInt64 = 0, on relay: any Relay, using random: inout some RandomNumberGenerator
   ) throws(RelayError) {
-    var end = after
     for _ in 0..<Limits.noticeAttempts {
-      end = max(end, try relay.notices(on: board.name, after: end).last?.number ?? 0) + 1
-      if try relay.putNotice(board.seal(notice, number: end, using: &random), board: board.name, number: end) { return }
+      var list = try NoticeList(board, after: after, on: relay)
+      if try list.put(notice, on: board, relay, using: &random) { return }
     }
     throw .changed
   }
@@ -249,8 +246,8 @@ package struct AlertReader: Sendable, Hashable {
     let board = NoticeBoard(link)
     var news = [News]()
     for found in notices {
-      (last, lastBytes) = (found.number, Self.beginning(found.sealed))
       guard let notice = board.open(found.sealed, number: found.number) else { continue }
+      (last, lastBytes) = (found.number, Self.beginning(found.sealed))
       if !notice.person.isEmpty { person = notice.person } else if person == nil { person = "" }
       switch notice.kind {
       case .alert:

@@ -239,8 +239,8 @@ package struct Actions: Sendable {
 
   /// Tells whom the person agreed on, without waiting until it can no longer be taken back.
   ///
-  /// - Returns: The names of those who were told now.
-  /// - Throws: ``RelayError``, ``StorageError``; who was not reached is told later by the exchanging process.
+  /// - Returns: The names of those who were told now; who was not reached is told later by the exchanging process.
+  /// - Throws: ``StorageError``; ``RelayError`` where nobody could be told.
   package func tellNow(_ relay: any Relay) throws -> [String] {
     let (crisis, contacts) = try store.read { (CrisisState(try $0.record(crisisRecord)), try SafetyPlan.contacts($0)) }
     let decision = CrisisAlert.decide(
@@ -251,13 +251,16 @@ package struct Actions: Sendable {
       try store.read { try $0.hasArrived(id) }
     }
     var random = SystemRandomNumberGenerator()
-    var names = [String]()
+    var (names, problem) = ([String](), RelayError?.none)
     for contact in contacts where decision.now.contains(contact.record) {
-      let outcome = try outreach.tell(contact, of: crisis, wall: SystemClock.now.wall, using: &random)
-      guard outcome != .early, !contact.links.isEmpty else { continue }
-      _ = try noteTold(contact.record, pinging: nil)
-      names.append(contact.name)
+      do {
+        let outcome = try outreach.tell(contact, of: crisis, wall: SystemClock.now.wall, using: &random)
+        guard outcome != .early, !contact.links.isEmpty else { continue }
+        _ = try noteTold(contact.record, pinging: nil)
+        names.append(contact.name)
+      } catch let error as RelayError { problem = error }
     }
+    if names.isEmpty, let problem { throw problem }
     return names
   }
 
@@ -271,8 +274,8 @@ package struct Actions: Sendable {
 
   /// Tells those who were told of a crisis that it is over.
   ///
-  /// - Returns: The names of those at whose link that was put up now.
-  /// - Throws: ``RelayError``, ``StorageError``; the exchanging process goes on with it.
+  /// - Returns: The names of those at whose link that was put up now; the exchanging process goes on with the others.
+  /// - Throws: ``StorageError``; ``RelayError`` where it could be put up nowhere.
   package func tellEnded(_ relay: any Relay) throws -> [String] {
     let (crisis, contacts) = try store.read { (CrisisState(try $0.record(crisisRecord)), try SafetyPlan.contacts($0)) }
     let store = store
@@ -280,9 +283,14 @@ package struct Actions: Sendable {
       try store.read { try $0.hasArrived(id) }
     }
     var random = SystemRandomNumberGenerator()
-    return try contacts.filter { contact in
-      try contact.isInvited && outreach.end(contact, in: crisis, wall: SystemClock.now.wall, using: &random)
-    }.map(\.name)
+    var (names, problem) = ([String](), RelayError?.none)
+    for contact in contacts where contact.isInvited {
+      do {
+        if try outreach.end(contact, in: crisis, wall: SystemClock.now.wall, using: &random) { names.append(contact.name) }
+      } catch let error as RelayError { problem = error }
+    }
+    if names.isEmpty, let problem { throw problem }
+    return names
   }
 
   /// A change of the crisis, and how far it has come.
