@@ -160,7 +160,7 @@ struct JoinCommand: ParsableCommand {
       do { _ = try InvitationCode(code) } catch { throw EnrolmentError.badCode }
       guard let relay = try location.namedRelay() ?? (replace ? remembered(by: home) : nil) else { throw RelayNotNamed() }
       // Looked at before anybody is asked for a passphrase.
-      _ = try FolderRelay(path: relay.folder, account: [], ownTag: nil).identity()
+      _ = try PatientRelay.identity(of: FolderRelay(path: relay.folder, account: [], ownTag: nil), at: relay.description)
       let choices = AccountSetup.Choices(
         deviceName: name, passphrase: try chosenPassphrase(), relay: relay, hasEmergencyKey: !noEmergencyKey)
       var joining = try Joining(code: code, at: home, choices)
@@ -268,7 +268,7 @@ struct DevicesCommand: ParsableCommand {
     func run() throws {
       try Output.reporting {
         let store = try location.openStore()
-        let (place, relay) = (try location.relayLocation(store), try location.openRelay(store))
+        let (place, relay) = (try location.relayLocation(store), try location.patientRelay(store))
         guard !place.isPrivate(to: store.home) else { throw RelayIsPrivate() }
         var performer = try EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
         var invitation = try Invitation(store: store, relay: relay, members: performer.members)
@@ -290,7 +290,7 @@ struct DevicesCommand: ParsableCommand {
         store.pingOthers(except: nil)
         Output.note(isSent ? "Admitted. Waiting until the new device is heard of…" : "Admitted. The relay cannot be used now: whichever program of this device exchanges next hands the account over.")
         guard isSent, let newcomer = invitation.newcomer else { return }
-        try waitUntilHeard(of: newcomer, store, relay, place)
+        try waitUntilHeard(of: newcomer, store, try location.openRelay(store), place)
       }
     }
 

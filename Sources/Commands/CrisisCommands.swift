@@ -115,7 +115,7 @@ struct CrisisCommand: ParsableCommand {
         // It may have been taken back on another device: then nobody is told.
         try? ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: "").run(timeout: 5)
       }
-      let relay = try location.openRelay(store)
+      let relay = try location.patientRelay(store)
       do { _ = try Actions(store).tellNow(relay) } catch is RelayError {}
       guard !output.json else { return }
       let state = try CrisisReport.state(of: store)
@@ -216,7 +216,7 @@ struct CrisisCommand: ParsableCommand {
 
     /// Those who were told learn that it is over; where the relay cannot be used, from whichever program exchanges next.
     private func endAlerts(_ store: Store?) {
-      guard let store, let relay = try? location.openRelay(store), let ended = try? Actions(store).tellEnded(relay) else { return }
+      guard let store, let relay = try? location.patientRelay(store), let ended = try? Actions(store).tellEnded(relay) else { return }
       if !output.json, !ended.isEmpty { Output.line("That it is over lies at the link of \(ended.joined(separator: ", ")).") }
     }
 

@@ -273,7 +273,7 @@ struct Examination {
     guard let store else {
       guard let journal = EmergencyJournal(home) else { return }
       return check("relay") {
-        (true, "reachable, \(try journal.relay(at: try location.namedRelay()).survey().streams.count) files")
+        (true, "reachable, \(try PatientRelay(journal.relay(at: try location.namedRelay()), named: "beside the store").survey().streams.count) files")
       }
     }
     var place: RelayLocation?
@@ -281,16 +281,16 @@ struct Examination {
       let chosen = try location.relayLocation(store)
       place = chosen
       let others = try SnapshotBuilder.fromStore(store, relay: "").devices.count - 1
-      let survey = try chosen.relay(of: store).survey()
+      let survey = try PatientRelay(chosen.relay(of: store), named: chosen.description).survey()
       if chosen.isPrivate(to: home) {
         return (others == 0, "it lies inside this home: no other device can reach it\(others == 0 ? "" : ", and there are \(others). `fullmind relay move folder:PATH` goes where they are, `fullmind relay make folder:PATH` makes one")")
       }
       return (true, "reachable, \(survey.streams.count) files, \(survey.presences.count) devices")
     }
     guard let place, findings.last?.ok ?? false else { return }
-    check("files") { try Self.files(store, try place.relay(of: store)) }
+    check("files") { try Self.files(store, PatientRelay(try place.relay(of: store), named: place.description)) }
     check("notifications") {
-      let watch = try place.relay(of: store).watch()
+      let watch = try PatientRelay(place.relay(of: store), named: place.description).watch()
       defer { watch?.end() }
       return watch.map(\.isComplete) ?? false ? (true, "the file system tells of changes") : (true, "the file system does not tell of every change: the folder is looked through every 2 s")
     }

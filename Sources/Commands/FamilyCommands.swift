@@ -31,7 +31,7 @@ struct FamilyCommand: ParsableCommand {
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore()
         let contacts = try store.read { try SafetyPlan.contacts($0) }
-        let relay = contacts.contains(where: \.isInvited) ? try? location.openRelay(store) : nil
+        let relay = contacts.contains(where: \.isInvited) ? try? location.patientRelay(store) : nil
         let rows = contacts.map { Row($0, isOpened: FamilyCommand.isOpened($0, relay)) }
         if output.json { return try Output.json(["contacts": rows]) }
         if contacts.isEmpty { Output.hint("No contacts yet. `fullmind record add contact name=Ben phone=123` adds one.") }
@@ -84,7 +84,7 @@ struct FamilyCommand: ParsableCommand {
         let contact = try FamilyCommand.contact(contact, in: store)
         var random = SystemRandomNumberGenerator()
         let link = SecretLink(using: &random)
-        try CrisisOutreach.open(link, person: person, on: try location.openRelay(store), wall: SystemClock.now.wall, using: &random)
+        try CrisisOutreach.open(link, person: person, on: try location.patientRelay(store), wall: SystemClock.now.wall, using: &random)
         let consent = unanswered ? AlertConsent.unanswered : .prompt
         try location.actions(store).set(contact.record, ["links+=\(link)", "person=\(person)", "alert=\(consent.rawValue)"])
         Output.line("Once \(contact.name) follows this link, an alert says that \(person) asked for support, \(FamilyCommand.moment(consent)).")
@@ -135,7 +135,7 @@ struct FamilyCommand: ParsableCommand {
         var random = SystemRandomNumberGenerator()
         let withdrawn = try FamilyCommand.contact(contact.record.description, in: store)
         do {
-          try CrisisOutreach.close(withdrawn, on: try location.openRelay(store), wall: SystemClock.now.wall, using: &random)
+          try CrisisOutreach.close(withdrawn, on: try location.patientRelay(store), wall: SystemClock.now.wall, using: &random)
           try actions.noteClosed(withdrawn, pinging: nil)
         } catch is RelayError {
           Output.note("The relay cannot be used now: whoever follows the link does not know yet that it was taken back. The first of your devices that reaches the relay says it there.")

@@ -70,6 +70,12 @@ struct Location: ParsableArguments, Sendable {
     return Actions(store, courier: Courier { try relay.get() })
   }
 
+  /// The relay for a command that asks it itself: every call has an end.
+  func patientRelay(_ store: Store, until end: UInt64 = .max) throws -> PatientRelay {
+    PatientRelay(try openRelay(store), named: try relayLocation(store).description, until: end)
+  }
+
+  /// The relay for a driver or a courier, which leave behind a thread that hangs.
   func openRelay(_ store: Store) throws -> FolderRelay {
     let known = try RelayLocation.remembered(by: store)
     return (try namedRelay() ?? known.location).relay(of: store, meaning: known.identity)

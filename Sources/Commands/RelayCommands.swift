@@ -26,7 +26,7 @@ struct RelayCommand: ParsableCommand {
         let store = try location.openStore()
         let known = try RelayLocation.remembered(by: store)
         let place = try location.namedRelay() ?? known.location
-        let found = Result { try place.relay(of: store).identity() }
+        let found = Result { try PatientRelay.identity(of: place.relay(of: store), at: place.description) }
         let isPrivate = place.isPrivate(to: store.home)
         if output.json {
           return try Output.json(
@@ -83,7 +83,7 @@ struct RelayCommand: ParsableCommand {
       try Output.reporting {
         let store = try location.openStore()
         let place = try RelayLocation(url)
-        let identity = try FolderRelay(path: place.folder, account: [], ownTag: nil).identity()
+        let identity = try PatientRelay.identity(of: FolderRelay(path: place.folder, account: [], ownTag: nil), at: place.description)
         try place.remember(identity, in: store)
         store.pingOthers(except: nil)
         Output.line("Your devices meet in \(place) from now on: name it on the others as well.")

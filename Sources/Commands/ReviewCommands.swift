@@ -35,7 +35,7 @@ extension ConflictsCommand {
     func run() throws {
       try Output.reporting {
         let store = try location.openStore()
-        let (actions, relay) = (location.actions(store), try location.openRelay(store))
+        let (actions, relay) = (location.actions(store), try location.patientRelay(store))
         let id = try actions.record(beginningWith: record).id
         if withdraw {
           try actions.withdrawReview(of: id, field: field, relay: relay)
@@ -69,8 +69,9 @@ extension ConflictsCommand {
           throw InputError.invalid("This is not a link. Nothing was changed.", remedy: "It has 26 letters and digits in six groups.")
         }
         guard let place = try location.namedRelay() else { throw FamilyCommand.relayNotNamed }
-        let (box, relay) = (ReviewBox(link), FolderRelay(path: place.folder, account: [], ownTag: nil))
-        _ = try relay.identity()
+        let folder = FolderRelay(path: place.folder, account: [], ownTag: nil)
+        _ = try PatientRelay.identity(of: folder, at: place.description)
+        let (box, relay) = (ReviewBox(link), PatientRelay(folder, named: place.description))
         guard let question = try relay.mail(in: box.mailbox, slot: ReviewBox.question).flatMap(box.question) else {
           throw InputError.invalid(
             "Nothing waits under this link at \(place). Nothing was changed.",

@@ -13,16 +13,30 @@ import Therapy
 struct SyncRequest {
   let store: Store
   let relay: any Relay
+  private let name: String
   private var number: UInt64?
+  /// Whether there is something to exchange with: a folder that hangs holds up nobody.
+  private var looking: Attempt<Result<RelaySurvey, RelayError>>?
+  private var began = SystemClock.now.uptime
 
-  init(store: Store, relay: any Relay) { (self.store, self.relay) = (store, relay) }
+  init(store: Store, relay: any Relay, named name: String) { (self.store, self.relay, self.name) = (store, relay, name) }
 
-  /// Looks; requests at the first call.
+  /// Looks; requests once the relay has answered. Waits for nothing.
   ///
   /// - Throws: ``RelayError`` when there is nothing to exchange with.
   mutating func isComplete() throws -> Bool {
     if let number { return try store.read { try $0.syncRequests().completed } >= number }
-    _ = try relay.survey()
+    if looking == nil {
+      began = SystemClock.now.uptime
+      looking = Attempt { [relay] in
+        do throws(RelayError) { return .success(try relay.survey()) } catch { return .failure(error) }
+      }
+    }
+    guard let answer = looking?.answer(within: 0) else {
+      if SystemClock.now.uptime - began > UInt64(PatientRelay.patience) * 1_000_000 { throw RelayError.unanswered(name) }
+      return false
+    }
+    _ = try answer.get()
     number = try store.write { try $0.requestSync() }
     store.pingOthers(except: nil)
     return false
@@ -74,7 +88,7 @@ struct ExchangeOnce: Sendable {
     defer { driver.stop(waitingAtMost: 2_000) }
     let deadline = SystemClock.now.uptime + UInt64(timeout * 1e9)
     // Should that process end, the driver here takes over.
-    var request = SyncRequest(store: store, relay: relay)
+    var request = SyncRequest(store: store, relay: relay, named: relayName)
     while true {
       _ = news.wait(20)
       news.close()
@@ -239,7 +253,7 @@ struct AgentCommand: ParsableCommand {
           store: store, relay: relay, relayName: try location.relayLocation(store).description, tier: .selfHosted,
           observer: observer)
         driver.start()
-        var request = SyncRequest(store: store, relay: relay)
+        var request = SyncRequest(store: store, relay: relay, named: try location.relayLocation(store).description)
         isEnding = try wait(driver, signals, finished) {
           if SystemClock.now.uptime >= deadline {
             state.withLock { $0.ended = $0.ended ?? $0.lost ?? SyncTimeout(seconds: Double(limit.timeout)) }

@@ -75,17 +75,21 @@ package final class CrisisRaiser: Sendable {
         guard let relay = relay() else { throw RelayError.unreachable("") }
         return relay
       }
-      do {
-        let actions = Actions(store, courier: courier)
-        let change = try actions.activateCrisis(level, source: source)
-        // It was taken back while the store was waited for.
-        if self.isOver { _ = try actions.withdrawCrisis([change.operation.id]) }
-        self.saved(change.operation.id, at: change.saved)
-        self.note { $0.relay = change.isAtRelay ? .done : .failed(code: "relay.unreachable") }
-      } catch {
-        self.note { ($0.disk, $0.relay) = (.failed(code: (error as? any ActionableError)?.code ?? "storage"), .failed(code: "crisis.not-sealed")) }
+      while !self.isOver {
+        do {
+          let actions = Actions(store, courier: courier)
+          let change = try actions.activateCrisis(level, source: source)
+          // It was taken back while the store was waited for.
+          if self.isOver { _ = try actions.withdrawCrisis([change.operation.id]) }
+          self.saved(change.operation.id, at: change.saved)
+          return self.note { $0.relay = change.isAtRelay ? .done : .failed(code: "relay.unreachable") }
+        } catch {
+          self.note { ($0.disk, $0.relay) = (.failed(code: (error as? any ActionableError)?.code ?? "storage"), .failed(code: "crisis.not-sealed")) }
+          self.pause()
+        }
       }
     }
+    sayWhenOverdue()
     return true
   }
 
@@ -226,6 +230,10 @@ package final class CrisisRaiser: Sendable {
     let (home, store, relay) = (home, store, relay)
     run { self.keep(entries, journal, home, store) }
     run { self.send(entries, journal, relay) }
+    sayWhenOverdue()
+  }
+
+  private func sayWhenOverdue() {
     run {
       fmPause(Self.overdue)
       self.note { $0.isOverdue = !$0.disk.isDone && !$0.relay.isDone }

@@ -192,8 +192,9 @@ package struct Joining {
   package init(code: String, at home: HomeFolder, _ choices: AccountSetup.Choices) throws {
     let parsed: InvitationCode
     do { parsed = try InvitationCode(code) } catch { throw EnrolmentError.badCode }
-    let relay = FolderRelay(path: choices.relay.folder, account: [], ownTag: nil)
-    identity = try relay.identity()
+    let folder = FolderRelay(path: choices.relay.folder, account: [], ownTag: nil)
+    identity = try PatientRelay.identity(of: folder, at: choices.relay.description)
+    let relay = PatientRelay(folder, named: choices.relay.description)
     let key: Store.DataKey
     (draft, key) = try Self.draft(at: home, choices)
     (dataKey, self.choices) = (key, choices)

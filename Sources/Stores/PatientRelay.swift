@@ -1,0 +1,88 @@
+import Causality
+import Relays
+import Replica
+import Synchronization
+
+/// A relay for commands: every call has an end, whatever the folder does.
+///
+/// A call that takes longer is left behind on a thread of its own; while one is, others are not begun: a share that
+/// hangs would take a thread each.
+package final class PatientRelay: Relay {
+  private let inner: any Relay
+  private let name: String
+  private let milliseconds: Int
+  /// Uptime after which nothing is waited for any more.
+  private let end: UInt64
+  private let hanging = Mutex<Latch?>(nil)
+
+  /// Milliseconds that a call may take.
+  package static let patience = 5_000
+
+  package init(_ inner: any Relay, named name: String, patience milliseconds: Int = PatientRelay.patience, until end: UInt64 = .max) {
+    (self.inner, self.name, self.milliseconds, self.end) = (inner, name, milliseconds, end)
+  }
+
+  /// Which relay lies in a folder.
+  ///
+  /// - Throws: As ``FolderRelay/identity()``; ``RelayError/unanswered(_:)`` where it takes longer.
+  package static func identity(of folder: FolderRelay, at path: String) throws(RelayError) -> UInt64 {
+    let attempt = Attempt { () -> Result<UInt64, RelayError> in
+      do throws(RelayError) { return .success(try folder.identity()) } catch { return .failure(error) }
+    }
+    guard let answer = attempt.answer(within: patience) else { throw .unanswered(path) }
+    return try answer.get()
+  }
+
+  private func call<Answer: Sendable>(_ body: @escaping @Sendable (any Relay) throws(RelayError) -> Answer) throws(RelayError) -> Answer {
+    let now = SystemClock.now.uptime
+    let left = end > now ? Int(clamping: (end - now) / 1_000_000) : 0
+    if let latch = hanging.withLock({ $0 }), !latch.wait(min(milliseconds, left)) { throw .unanswered(name) }
+    let (inner, back) = (inner, Latch())
+    hanging.withLock { $0 = back }
+    let attempt = Attempt { () -> Result<Answer, RelayError> in
+      defer { back.open() }
+      do throws(RelayError) { return .success(try body(inner)) } catch { return .failure(error) }
+    }
+    guard let answer = attempt.answer(within: min(milliseconds, left)) else { throw .unanswered(name) }
+    return try answer.get()
+  }
+
+  package func adopt(_ identity: UInt64) { inner.adopt(identity) }
+  package func survey() throws(RelayError) -> RelaySurvey { try call { relay throws(RelayError) in try relay.survey() } }
+  package func surveyStranger() throws(RelayError) -> RelaySurvey { try call { relay throws(RelayError) in try relay.surveyStranger() } }
+  package func read(_ stream: RelayStream, from position: RelayPosition) throws(RelayError) -> RelayChunk {
+    try call { relay throws(RelayError) in try relay.read(stream, from: position) }
+  }
+  package func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]] { try call { relay throws(RelayError) in try relay.frames(in: stream) } }
+  package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] { try call { relay throws(RelayError) in try relay.salvage(stream) } }
+  package func append(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) -> RelayPosition {
+    try call { relay throws(RelayError) in try relay.append(frames, to: stream) }
+  }
+  package func appendNext(_ frame: [UInt8], after previous: [UInt8]?, to stream: RelayStream) throws(RelayError) -> Bool {
+    try call { relay throws(RelayError) in try relay.appendNext(frame, after: previous, to: stream) }
+  }
+  package func appendAnyway(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
+    try call { relay throws(RelayError) in try relay.appendAnyway(frames, to: stream) }
+  }
+  package func replace(_ stream: RelayStream, with frames: [[UInt8]]) throws(RelayError) -> RelayPosition {
+    try call { relay throws(RelayError) in try relay.replace(stream, with: frames) }
+  }
+  package func putPresence(_ sealed: [UInt8], of tag: BlindTag) throws(RelayError) {
+    try call { relay throws(RelayError) in try relay.putPresence(sealed, of: tag) }
+  }
+  package func presence(of tag: BlindTag) throws(RelayError) -> [UInt8]? { try call { relay throws(RelayError) in try relay.presence(of: tag) } }
+  package func putMail(_ sealed: [UInt8], mailbox: String, slot: UInt8) throws(RelayError) {
+    try call { relay throws(RelayError) in try relay.putMail(sealed, mailbox: mailbox, slot: slot) }
+  }
+  package func mail(in mailbox: String, slot: UInt8) throws(RelayError) -> [UInt8]? {
+    try call { relay throws(RelayError) in try relay.mail(in: mailbox, slot: slot) }
+  }
+  package func removeMailbox(_ mailbox: String) throws(RelayError) { try call { relay throws(RelayError) in try relay.removeMailbox(mailbox) } }
+  package func putNotice(_ sealed: [UInt8], board: String, number: UInt64) throws(RelayError) -> Bool {
+    try call { relay throws(RelayError) in try relay.putNotice(sealed, board: board, number: number) }
+  }
+  package func notices(on board: String, after number: UInt64) throws(RelayError) -> [RelayNotice] {
+    try call { relay throws(RelayError) in try relay.notices(on: board, after: number) }
+  }
+  package func watch() -> (any RelayWatch)? { (try? call { relay throws(RelayError) in relay.watch() }) ?? nil }
+}
