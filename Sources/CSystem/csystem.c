@@ -273,6 +273,13 @@ uint64_t fm_resident_bytes(void) {
 
 static int handled[] = {SIGWINCH, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
 
+void fm_signals_let_in(void) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (unsigned i = 0; i < sizeof handled / sizeof *handled; i++) sigaddset(&signals, handled[i]);
+  pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+}
+
 #ifdef __linux__
 int fm_signals_open(void) {
   signal(SIGPIPE, SIG_IGN);

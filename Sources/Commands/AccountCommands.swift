@@ -165,7 +165,12 @@ struct JoinCommand: ParsableCommand {
         deviceName: name, passphrase: try chosenPassphrase(), relay: relay, hasEmergencyKey: !noEmergencyKey)
       var joining = try Joining(code: code, at: home, choices)
       let prepared = try waitForAdmission(&joining)
-      if let aside = try prepared.place(replacing: replace) { Output.note("What was there lies in \(aside) now.") }
+      do {
+        if let aside = try prepared.place(replacing: replace) { Output.note("What was there lies in \(aside) now.") }
+      } catch let error as StorageError {
+        joining.didNotFit(error)
+        throw error
+      }
       if output.json {
         let account = RecordID(bytes: prepared.ring.account.account)?.description ?? ""
         try Output.json(Joined(account: account, device: prepared.ring.device.description))

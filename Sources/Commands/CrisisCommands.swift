@@ -189,7 +189,13 @@ struct CrisisCommand: ParsableCommand {
         let began = SystemClock.now.uptime
         var problem: (any Error)?
         if case .failure(let error) = opened { problem = error }
-        switch try raiser.resolve(instead: problem) {
+        var resolution = try raiser.resolve(instead: problem)
+        if case .nothing = resolution, let store, try CrisisReport.known(location, store).state.isActive {
+          // Another device has raised it, and no program has brought it here yet.
+          if CrisisReport.takeIn(location, store) { resolution = try raiser.resolve(instead: problem) }
+          if case .nothing = resolution { throw CrisisNotTakenIn() }
+        }
+        switch resolution {
         case .nothing: try report(store, nil, "No crisis is active.", looksAtRelay: true)
         case .nothingHere: try report(store, nil, Status.unknown)
         case .resolved(let change):
@@ -280,6 +286,7 @@ struct CrisisCommand: ParsableCommand {
     func run() throws {
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore()
+        if try CrisisReport.known(location, store).state != CrisisReport.state(of: store) { _ = CrisisReport.takeIn(location, store) }
         let (history, names) = try CrisisReport.history(of: store)
         if output.json { return try Output.json(["crises": history.entries.map { Row($0, names) }]) }
         for line in CrisisReport.lines(history, names) { Output.line(line) }

@@ -57,39 +57,89 @@ struct CrisisReport: Encodable {
     } catch { Output.note("It could not be taken back: \(Output.actionable(error).summary)") }
   }
 
-  /// What any device has written about the crisis, as it lies on the relay: nothing here may be able to take it in.
-  ///
-  /// - Returns: Also whether all of it could be read.
-  private static func heard(_ location: Location, _ store: Store) -> ([Causality.Operation], isAll: Bool) {
-    let attempt = Attempt<([Causality.Operation], isAll: Bool)> {
+  /// What lies on the relay about the crisis.
+  struct Look: Sendable {
+    /// Of any device: nothing here may be able to take it in.
+    var operations: [Causality.Operation] = []
+    /// Whether all of it could be read.
+    var isAll = false
+    /// How much of what was written here lies there without a gap.
+    var sent: [Channel: UInt64] = [:]
+  }
+
+  static func look(_ location: Location, _ store: Store) -> Look {
+    let attempt = Attempt<Look> {
       guard let relay = try? location.openRelay(store), let performer = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
-      else { return ([], false) }
-      var (operations, isAll) = ([Causality.Operation](), (try? relay.survey()) != nil)
+      else { return Look() }
+      var look = Look(isAll: (try? relay.survey()) != nil)
       for tag in performer.tags.keys {
         for isCarried in [false, true] {
           let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
-          do { operations += performer.glance(try relay.frames(in: file), from: file) } catch { isAll = false }
+          do {
+            let frames = try relay.frames(in: file)
+            look.operations += performer.glance(frames, from: file)
+            if tag == performer.ownTag, !isCarried { look.sent = [file.channel: try sent(frames, of: store, file.channel)] }
+          } catch { look.isAll = false }
         }
       }
       // Who is alone misses nobody's word.
-      return (operations, isAll || performer.tags.count == 1)
+      look.isAll = look.isAll || performer.tags.count == 1
+      return look
     }
-    return attempt.answer(within: 1_000) ?? ([], false)
+    return attempt.answer(within: 1_000) ?? Look()
+  }
+
+  /// Operations in the batches with which the log of a channel begins and that lie there.
+  private static func sent(_ frames: [[UInt8]], of store: Store, _ channel: Channel) throws -> UInt64 {
+    let there = Set(frames)
+    var (position, operations) = (UInt64(0), UInt64(0))
+    while true {
+      let page = try store.read { try $0.ownBatches(channel, after: position, limit: 64) }
+      for (place, batch) in page {
+        guard there.contains(batch.frame) else { return operations }
+        (position, operations) = (place, operations + batch.count)
+      }
+      if page.isEmpty { return operations }
+    }
+  }
+
+  /// Takes in what other devices have put on the relay about a crisis, without waiting for a program that exchanges.
+  ///
+  /// - Returns: Whether something came.
+  static func takeIn(_ location: Location, _ store: Store) -> Bool {
+    let attempt = Attempt<Bool> {
+      guard let relay = try? location.openRelay(store), var performer = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
+      else { return false }
+      var hasChanged = false
+      for tag in performer.tags.keys where tag != performer.ownTag {
+        for isCarried in [false, true] {
+          let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
+          guard let frames = try? relay.frames(in: file), !frames.isEmpty else { continue }
+          var outcome = ApplyOutcome(next: .start)
+          try? performer.take(frames, from: file, limit: SystemClock.now.wall, &outcome)
+          hasChanged = hasChanged || !outcome.changes.isEmpty
+        }
+      }
+      return hasChanged
+    }
+    guard attempt.answer(within: 2_000) ?? false else { return false }
+    store.pingOthers(except: nil)
+    return true
   }
 
   /// What is written about the crisis beside the store, here and on the relay: it may be locked, or the disk full.
-  static func beside(_ location: Location, _ store: Store) -> CrisisGlimpse {
+  static func beside(_ look: Look, _ store: Store) -> CrisisGlimpse {
     let id = Actions(store).crisisRecord
-    return CrisisGlimpse(((EmergencyJournal(store.home)?.operations ?? []) + heard(location, store).0).filter { $0.record == id })
+    return CrisisGlimpse(((EmergencyJournal(store.home)?.operations ?? []) + look.operations).filter { $0.record == id })
   }
 
   /// How the crisis stands, with what lies beside the store.
   ///
   /// - Returns: Also whether the relay could be looked at: where not, another device may have raised one.
   static func known(_ location: Location, _ store: Store) throws -> (state: CrisisState, sawRelay: Bool) {
-    let (id, there) = (Actions(store).crisisRecord, heard(location, store))
-    let glimpse = CrisisGlimpse(((EmergencyJournal(store.home)?.operations ?? []) + there.0).filter { $0.record == id })
-    return (try store.read { CrisisState(try glimpse.over($0.record(id), hasArrived: $0.hasArrived)) }, there.isAll)
+    let (id, look) = (Actions(store).crisisRecord, look(location, store))
+    let glimpse = beside(look, store)
+    return (try store.read { CrisisState(try glimpse.over($0.record(id), hasArrived: $0.hasArrived)) }, look.isAll)
   }
 
   /// Sends what was raised, or taken back, past a store that cannot be opened: no other program may come to it.

@@ -66,7 +66,10 @@ extension DashboardHost {
               title: Dialog.compare,
               text: ["“\(CellText.clean(admittedBy))” must show the same digits:", "", "    \(digits)", "", "Say yes there only if they are the same."])))
       case .admitted(let prepared):
-        try drive(try prepared.finish())
+        do { try drive(try prepared.finish()) } catch let error as StorageError {
+          joining.didNotFit(error)
+          throw error
+        }
         return notices.post(.tell("This device belongs to the account now."))
       }
     }

@@ -96,7 +96,7 @@ struct Examination {
       check("lives") { try Self.lives(store) }
       check("members") { try Self.members(store) }
       check("clock") { try Self.clock(store) }
-      check("exchange") { try Self.exchange(store) }
+      check("exchange") { try Self.exchange(store, CrisisReport.look(location, store).sent) }
     }
     if isThere {
       check("permissions") { Self.permissions(home) }
@@ -157,8 +157,11 @@ struct Examination {
   /// What can be raised without the store.
   private static func emergency(_ home: HomeFolder, _ store: Store?) throws -> (Bool, String) {
     guard let journal = EmergencyJournal(home) else {
-      let isThere = access(home.emergencyKey, F_OK) == 0
-      return (!isThere, isThere ? "\(home.emergencyKey) cannot be read: a crisis needs the store. Give it back to this user." : "there is no emergency key: a crisis needs the store, and its passphrase")
+      switch try store?.emergencyKeyState() ?? (access(home.emergencyKey, F_OK) == 0 ? .unreadable : .asSaid) {
+      case .unreadable: return (false, "\(home.emergencyKey) cannot be read: a crisis needs the store. Give it back to this user.")
+      case .lost: return (false, "\(home.emergencyKey) is gone or damaged: a crisis needs the store. `fullmind sync`, or any program that exchanges, makes a new one.")
+      case .asSaid: return (true, "there is no emergency key: a crisis needs the store, and its passphrase")
+      }
     }
     guard let store else { return (true, "a crisis can be raised without the store") }
     if let place = try? store.read({ try $0.relayPlace() }), journal.kit.relayIdentity != place.identity {
@@ -237,8 +240,10 @@ struct Examination {
   }
 
   /// What the program that exchanges has kept of it.
-  private static func exchange(_ store: Store) throws -> (Bool, String) {
-    let snapshot = try SnapshotBuilder.fromStore(store, relay: "")
+  ///
+  /// - Parameter sent: What was seen to lie on the relay.
+  private static func exchange(_ store: Store, _ sent: [Channel: UInt64]) throws -> (Bool, String) {
+    let snapshot = try SnapshotBuilder.fromStore(store, relay: "", sent: sent)
     let (status, waiting) = (snapshot.sync.status, snapshot.sync.saved - min(snapshot.sync.saved, snapshot.sync.accepted))
     if !status.missing.isEmpty {
       let count = status.missing.reduce(0) { $0 + max(1, $1.count) }

@@ -177,9 +177,11 @@ struct FamilyCommand: ParsableCommand {
           for one in followed { Output.line("Following \(one.name). ^C ends it.") }
         }
         while true {
+          // Each link by itself: one relay that is away keeps nothing of another one from the screen.
           for index in followed.indices { try look(&followed[index]) }
           if once {
             if seen { try confirm(&followed) }
+            if let problem = followed.lazy.compactMap(\.problem).first { throw problem }
             return
           }
           guard followed.contains(where: { !$0.following.reader.isClosed }) else { return }
@@ -228,14 +230,14 @@ struct FamilyCommand: ParsableCommand {
         let before = one.following.reader
         if !one.isKnown, !before.isClosed { try recall(&one) }
         try tell(try one.following.read(), &one)
-        // After it was told: a crash in between tells it twice, and never not at all.
+        // After it was told: a crash in between tells it twice, and never not at all; what could not be written was not.
+        guard Output.failure == 0 else { throw OutputError() }
         if one.following.reader != before { try one.following.save() }
         if one.problem != nil { Output.note("\(one.following.relay) can be reached again.") }
         one.problem = nil
         try answer(&one)
       } catch let error as RelayError {
-        if once { throw error }
-        if one.problem != error {
+        if one.problem != error, !once {
           Output.note("NOTHING IS HEARD of \(one.name) at the moment: \(one.following.relay) cannot be used. It is tried again every second.")
         }
         one.problem = error

@@ -26,10 +26,11 @@ public struct Fullmind: ParsableCommand {
   public static func start() {
     umask(0o077)
     signal(SIGPIPE, SIG_IGN)
+    fm_signals_let_in()
     let arguments = globalOptionsLast(Array(CommandLine.arguments.dropFirst()))
     if arguments.prefix(2) == ["crisis", "card"], !arguments.contains("--help") {
       CrisisReport.printCard(region: value(of: "--region", in: arguments), home: Location.homeFolder(value(of: "--home", in: arguments)))
-      Foundation.exit(0)
+      Foundation.exit(Output.failure == 0 || Output.failure == EPIPE ? 0 : OutputError().exitStatus.rawValue)
     }
     actAsOwner(of: Location.homeFolder(value(of: "--home", in: arguments)))
     fm_protect_memory()

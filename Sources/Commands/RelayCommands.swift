@@ -63,11 +63,12 @@ struct RelayCommand: ParsableCommand {
       try Output.reporting {
         let store = try location.openStore()
         let place = try url.map { try RelayLocation($0) } ?? location.relayLocation(store)
-        let identity = try FolderRelay.make(at: place.folder)
+        let identity = try PatientRelay.make(at: place.folder)
         try place.remember(identity, in: store)
         store.pingOthers(except: nil)
         Output.hint("Your devices meet in \(place) from now on. This one fills it with `fullmind sync`, or by itself where a program of it runs.")
-        Output.hint("Other devices that used the old one at the same place take it over when they see this device there; elsewhere: `fullmind relay move \(place)`.")
+        Output.hint("Other devices that used the old one at the same place take it over when they see this device there; elsewhere: “fullmind relay move \(place)” there.")
+        if place.isPrivate(to: store.home) { Output.line("It lies inside this home: no other device can reach it.") }
       }
     }
   }

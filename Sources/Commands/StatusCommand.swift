@@ -155,7 +155,10 @@ struct StatusReport: Encodable {
   static func snapshot(_ location: Location) throws -> Snapshot {
     let store = try location.openStore()
     let relay = try location.relayLocation(store).description
-    return try SnapshotBuilder.fromStore(store, relay: relay, beside: CrisisReport.beside(location, store))
+    let look = CrisisReport.look(location, store)
+    var snapshot = try SnapshotBuilder.fromStore(store, relay: relay, beside: CrisisReport.beside(look, store), sent: look.sent)
+    snapshot.hasLookedAtCrisis = look.isAll
+    return snapshot
   }
 
   /// Finds a device by its name or the beginning of its id.

@@ -225,6 +225,8 @@ package struct AlertReader: Sendable, Hashable {
   /// Those of which it was told that they are over.
   package private(set) var over: Set<[UInt8]>
   package private(set) var isClosed: Bool
+  /// Whether the last look found anything of the board.
+  package private(set) var hasFound = true
   /// The name the contact knows the person by; `nil` until the board was found.
   package private(set) var person: String?
 
@@ -244,10 +246,15 @@ package struct AlertReader: Sendable, Hashable {
   /// The same crisis is never news twice, also when the relay was wiped, rolled back or copied.
   private mutating func take(_ notices: some Sequence<RelayNotice>) -> [News] {
     let board = NoticeBoard(link)
-    var news = [News]()
+    var (news, isWhole) = ([News](), true)
     for found in notices {
-      guard let notice = board.open(found.sealed, number: found.number) else { continue }
-      (last, lastBytes) = (found.number, Self.beginning(found.sealed))
+      guard let notice = board.open(found.sealed, number: found.number) else {
+        // A service may have brought a part of it: it is read again, and what follows is not news twice.
+        isWhole = false
+        continue
+      }
+      hasFound = true
+      if isWhole { (last, lastBytes) = (found.number, Self.beginning(found.sealed)) }
       if !notice.person.isEmpty { person = notice.person } else if person == nil { person = "" }
       switch notice.kind {
       case .alert:
@@ -271,9 +278,11 @@ package struct AlertReader: Sendable, Hashable {
   /// Reads what is new on the board.
   package mutating func read(_ relay: any Relay) throws(RelayError) -> [News] {
     let name = NoticeBoard(link).name
+    hasFound = false
     guard last > 0 else { return take(try relay.notices(on: name, after: 0)) }
     let notices = try relay.notices(on: name, after: last - 1)
     if let known = notices.first, known.number == last, Self.beginning(known.sealed) == lastBytes {
+      hasFound = true
       return take(notices.dropFirst())
     }
     // Something else lies where we were: the relay was wiped or rolled back, and numbers are given away

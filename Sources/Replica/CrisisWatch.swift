@@ -43,7 +43,7 @@ package struct CrisisWatch: Sendable {
   /// twice is better than not being told.
   private static let patience: UInt64 = 30_000
   /// Nanoseconds after which it is looked whether the alerts are still on the relay.
-  private static let verifyGap: UInt64 = 30_000_000_000
+  private static let verifyGap: UInt64 = 5_000_000_000
 
   package init() {}
 

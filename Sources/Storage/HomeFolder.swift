@@ -143,23 +143,47 @@ package struct HomeDraft: Sendable {
   package let place: HomeFolder
   /// Where it is made.
   package let folder: HomeFolder
+  /// Held by the run that joins: two that write into one folder would make a home of two halves.
+  private let hold: Hold?
 
   /// Begins a home that this run finishes.
   ///
   /// - Throws: ``StorageError``: nothing was made.
   package init(at place: HomeFolder) throws(StorageError) {
     Self.removeLeftovers(of: place)
-    try self.init(at: place, folder: HomeFolder(path: "\(place.path).new-\(getpid())-\(UInt16.random(in: 0 ... .max))"))
+    let folder = HomeFolder(path: "\(place.path).new-\(getpid())-\(UInt16.random(in: 0 ... .max))")
+    try folder.create()
+    (self.place, self.folder, hold) = (place, folder, nil)
   }
 
   /// Begins, or goes on with, a home that joins an account: another run may finish it.
+  ///
+  /// - Throws: ``StorageError/locked(_:)`` while another one is under way.
   package init(joiningAt place: HomeFolder) throws(StorageError) {
-    try self.init(at: place, folder: Self.joining(place))
+    let folder = Self.joining(place)
+    try folder.create()
+    guard let hold = Hold(folder.path) else { throw .locked(folder.path) }
+    (self.place, self.folder, self.hold) = (place, folder, hold)
   }
 
-  private init(at place: HomeFolder, folder: HomeFolder) throws(StorageError) {
-    (self.place, self.folder) = (place, folder)
-    try folder.create()
+  /// The lock of a folder, for as long as this is kept.
+  private final class Hold: Sendable {
+    private let descriptor: Int32
+
+    /// - Returns: `nil` where somebody else has it, or it lies there no more.
+    init?(_ path: String) {
+      descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      guard descriptor >= 0 else { return nil }
+      var (held, there) = (stat(), stat())
+      guard flock(descriptor, LOCK_EX | LOCK_NB) == 0, fstat(descriptor, &held) == 0, stat(path, &there) == 0,
+        held.st_ino == there.st_ino, held.st_dev == there.st_dev
+      else {
+        close(descriptor)
+        return nil
+      }
+    }
+
+    deinit { close(descriptor) }
   }
 
   package static func joining(_ place: HomeFolder) -> HomeFolder { HomeFolder(path: place.path + ".joining") }

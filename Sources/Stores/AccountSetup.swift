@@ -85,7 +85,7 @@ package enum AccountSetup {
       let ring = KeyRing(account: account, device: certificate.device, keys: keys)
       // The relay is made first: an account whose relay cannot exist is a trap.
       let place = choices.relay.isPrivate(to: home) ? draft.folder.relay : choices.relay.folder
-      let identity = try FolderRelay.make(at: place)
+      let identity = try PatientRelay.make(at: place)
       let dataKey = try make(draft, ring, membership: [entry], filing: [entry], choices, identity)
       return (Prepared(ring: ring, draft: draft, dataKey: dataKey), code)
     } catch {

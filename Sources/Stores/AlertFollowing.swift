@@ -13,6 +13,12 @@ package struct AlertFollowing: Sendable {
   package private(set) var reader: AlertReader
   package private(set) var relay: RelayLocation
   private let path: String
+  /// Which relay lay there when something of the person was found.
+  private var identity: UInt64?
+  /// Every call has an end: a share that hangs keeps nobody from being heard at another one.
+  private var patient: (relay: PatientRelay, folder: FolderRelay, place: String)?
+  /// Milliseconds that a call may take.
+  private static let patience = 2_000
 
   private static func folder(_ home: HomeFolder) -> String { home.path + "/following" }
 
@@ -39,12 +45,13 @@ package struct AlertFollowing: Sendable {
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     guard lines.count >= 6, let link = SecretLink(lines[0]), let relay = try? RelayLocation(lines[2]) else { return nil }
     func marks(_ isOver: Bool) -> Set<[UInt8]> {
-      Set(lines.dropFirst(6).filter { !isOver || $0.hasPrefix("-") }.compactMap { [UInt8](hexadecimal: $0.hasPrefix("-") ? String($0.dropFirst()) : $0) })
+      Set(lines.dropFirst(6).filter { !$0.hasPrefix("relay ") && (!isOver || $0.hasPrefix("-")) }.compactMap { [UInt8](hexadecimal: $0.hasPrefix("-") ? String($0.dropFirst()) : $0) })
     }
     self.init(
       reader: AlertReader(
         link, last: UInt64(lines[3]) ?? 0, lastBytes: [UInt8](hexadecimal: lines[4]) ?? [], told: marks(false), over: marks(true),
         isClosed: lines[5] == "closed", person: lines[1]), relay: relay, path: path)
+    identity = lines.dropFirst(6).first { $0.hasPrefix("relay ") }.flatMap { UInt64($0.dropFirst(6), radix: 16) }
   }
 
   /// Every link that is followed here, and the files that cannot be read any more.
@@ -57,29 +64,39 @@ package struct AlertFollowing: Sendable {
   /// Reads what is new; ``save()`` it once it was told.
   ///
   /// - Throws: ``RelayError``, also where there is no relay: a drive that is not there has not forgotten anything.
+  ///   ``RelayError/another(_:identity:)`` where nothing of the person is any more.
   package mutating func read() throws(RelayError) -> [AlertReader.News] {
-    try reader.read(try reached())
+    let (relay, there) = try reached()
+    let news = try reader.read(relay)
+    // The person may have made another relay: it is theirs where their devices have put up something.
+    if reader.hasFound { identity = there } else if identity != nil { throw .another(self.relay.description, identity: there) }
+    return news
   }
 
   /// Alerts that are still open.
-  package func unanswered() throws(RelayError) -> [Notice] { try reader.unanswered(try reached()) }
+  package mutating func unanswered() throws(RelayError) -> [Notice] { try reader.unanswered(try reached().relay) }
 
   /// Says how far an alert has come here.
-  package func confirm(_ alert: Notice, as kind: Notice.Kind) throws(RelayError) {
+  package mutating func confirm(_ alert: Notice, as kind: Notice.Kind) throws(RelayError) {
     var random = SystemRandomNumberGenerator()
-    try reader.confirm(alert, as: kind, on: try reached(), wall: SystemClock.now.wall, using: &random)
+    try reader.confirm(alert, as: kind, on: try reached().relay, wall: SystemClock.now.wall, using: &random)
   }
 
   /// Says that somebody follows the link.
-  package func follow() throws(RelayError) {
+  package mutating func follow() throws(RelayError) {
     var random = SystemRandomNumberGenerator()
-    try reader.follow(on: try reached(), wall: SystemClock.now.wall, using: &random)
+    try reader.follow(on: try reached().relay, wall: SystemClock.now.wall, using: &random)
   }
 
-  private func reached() throws(RelayError) -> FolderRelay {
-    let relay = FolderRelay(path: relay.folder, account: [], ownTag: nil)
-    _ = try relay.identity()
-    return relay
+  private mutating func reached() throws(RelayError) -> (relay: PatientRelay, identity: UInt64) {
+    let place = relay.description
+    if patient?.place != place {
+      let folder = FolderRelay(path: relay.folder, account: [], ownTag: nil)
+      patient = (PatientRelay(folder, named: place, patience: Self.patience), folder, place)
+    }
+    guard let patient else { throw .unreachable(place) }
+    // It means no relay in particular, so that a look says which lies there.
+    return (patient.relay, try patient.relay.identity(of: patient.folder))
   }
 
   /// Keeps what was read and told.
@@ -91,6 +108,7 @@ package struct AlertFollowing: Sendable {
     } catch { throw StorageError.unreadable(folder, "it cannot be created") }
     let person = (reader.person ?? "").filter { !$0.isNewline }
     let lines = [reader.link.description, person, relay.description, "\(reader.last)", reader.lastBytes.hexadecimal, reader.isClosed ? "closed" : "open"]
+      + (identity.map { ["relay " + String($0, radix: 16)] } ?? [])
       + reader.told.sorted { $0.lexicographicallyPrecedes($1) }.map { (reader.over.contains($0) ? "-" : "") + $0.hexadecimal }
     try HomeFolder.writePrivate(Array(lines.joined(separator: "\n").utf8), to: path)
   }

@@ -180,6 +180,10 @@ final class DriverLoop {
     let now = SystemClock.now
     store.renewEmergencyPlace()
     guard generation == 0 else { return }
+    if (try? store.mendEmergencyKey()) ?? false {
+      live.add(.notable, "the key for emergencies was lost: there is a new one, and your other devices are told of it", now)
+      committed(now)
+    }
     if !performer.members.devices.contains(store.ring.device) {
       live.add(.alarm, "this device does not belong to the account: its admission was taken back. What it has stays here; join again to share it", now)
     }

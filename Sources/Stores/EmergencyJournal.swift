@@ -172,6 +172,48 @@ extension Store {
     try? journal.remember(RelayLocation(kept: place.url, in: home), place.identity)
   }
 
+  /// What became of a key for emergencies that this device has said it has.
+  package enum EmergencyKeyState: Sendable, Hashable {
+    /// It lies there, or the person did not want one.
+    case asSaid
+    /// It is gone, or holds no key any more.
+    case lost
+    /// It lies there, and this user may not read it.
+    case unreadable
+  }
+
+  package func emergencyKeyState() throws -> EmergencyKeyState {
+    guard EmergencyJournal(home) == nil else { return .asSaid }
+    let hasSaid = try read { SnapshotBuilder.members(try $0.membership(), ring).hasEmergencyKey(ring.device) }
+    let isThere = access(home.emergencyKey, F_OK) == 0
+    if isThere, access(home.emergencyKey, R_OK) != 0 { return .unreadable }
+    return hasSaid || isThere ? .lost : .asSaid
+  }
+
+  /// A key for emergencies that was lost is followed by another one, which the other devices are told of.
+  ///
+  /// - Returns: Whether one was made.
+  func mendEmergencyKey() throws -> Bool {
+    guard try emergencyKeyState() == .lost, let place = try read({ try $0.relayPlace() }) else { return false }
+    var random = SystemRandomNumberGenerator()
+    let record = CrisisState.record(ofAccount: ring.account.account)
+    let kit = try EmergencyKit(for: ring, record: record, relay: place.url, relayIdentity: place.identity, using: &random)
+    let entry = try MembershipEntry.signed(.emergency(kit.key), signer: ring.device, wall: SystemClock.now.wall, key: ring.keys.signing)
+    let isTold = try write(within: DriverLoop.patience) { transaction in
+      var members = SnapshotBuilder.members(try transaction.membership(), ring)
+      guard members.hasEmergencyKey(ring.device), members.accept(entry) == .accepted else { return false }
+      try BatchCutter(ring: ring).file(membership: entry, in: &transaction, using: &random)
+      try transaction.appendMembership(entry)
+      return true
+    }
+    guard isTold else { return false }
+    // What nobody can read as a key is kept aside.
+    if access(home.emergencyKey, F_OK) == 0 { rename(home.emergencyKey, home.emergencyKey + ".unreadable") }
+    mkdir(home.emergency, 0o700)
+    try HomeFolder.writePrivate(kit.bytes, to: home.emergencyKey)
+    return true
+  }
+
   /// Writes in the emergency journal that are not in this store.
   ///
   /// - Returns: Those that it will take, and those of another device or account, which it never will.

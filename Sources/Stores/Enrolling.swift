@@ -267,6 +267,15 @@ package struct Joining {
   /// The home is in its place: nobody has to go on with it any more.
   static func forget(_ home: HomeFolder) { unlink(home.path + "/" + file) }
 
+  /// A store was made meanwhile where this one belongs: whoever admits this device takes that back. What may pass, a full
+  /// disk for instance, is gone on with by the next run.
+  package func didNotFit(_ error: StorageError) {
+    switch error {
+    case .storeExists, .notEmpty: refuse()
+    default: break
+    }
+  }
+
   /// The digits were not the same: whoever admits this device takes that back.
   package func refuse() {
     mailbox.refuse(.refusal)

@@ -26,12 +26,26 @@ package final class PatientRelay: Relay {
   ///
   /// - Throws: As ``FolderRelay/identity()``; ``RelayError/unanswered(_:)`` where it takes longer.
   package static func identity(of folder: FolderRelay, at path: String) throws(RelayError) -> UInt64 {
+    try answer(path) { () throws(RelayError) in try folder.identity() }
+  }
+
+  /// Makes a relay in a folder, or finds the one that is there.
+  ///
+  /// - Throws: As ``FolderRelay/make(at:)``; ``RelayError/unanswered(_:)`` where it takes longer.
+  package static func make(at path: String) throws(RelayError) -> UInt64 {
+    try answer(path) { () throws(RelayError) in try FolderRelay.make(at: path) }
+  }
+
+  private static func answer(_ place: String, _ body: @escaping @Sendable () throws(RelayError) -> UInt64) throws(RelayError) -> UInt64 {
     let attempt = Attempt { () -> Result<UInt64, RelayError> in
-      do throws(RelayError) { return .success(try folder.identity()) } catch { return .failure(error) }
+      do throws(RelayError) { return .success(try body()) } catch { return .failure(error) }
     }
-    guard let answer = attempt.answer(within: patience) else { throw .unanswered(path) }
+    guard let answer = attempt.answer(within: patience) else { throw .unanswered(place) }
     return try answer.get()
   }
+
+  /// As ``identity(of:at:)``, of the folder that is behind this one.
+  package func identity(of folder: FolderRelay) throws(RelayError) -> UInt64 { try call { _ throws(RelayError) in try folder.identity() } }
 
   private func call<Answer: Sendable>(_ body: @escaping @Sendable (any Relay) throws(RelayError) -> Answer) throws(RelayError) -> Answer {
     let now = SystemClock.now.uptime

@@ -196,7 +196,11 @@ package struct Snapshot: Sendable, Hashable {
   package var devices: [Device]
   package var sync: Sync
   /// Whether another device may have raised a crisis that could not be heard of.
-  package var isCrisisUnknown: Bool { !crisis.isActive && [.offline, .strange].contains(sync.state) && devices.count > 1 }
+  package var isCrisisUnknown: Bool {
+    !crisis.isActive && devices.count > 1 && !(hasLookedAtCrisis ?? ![.offline, .strange].contains(sync.state))
+  }
+  /// Whether a command could look at what others have put on the relay; `nil` where none looked.
+  package var hasLookedAtCrisis: Bool?
   package var crisis: CrisisStatus
   package var conflicts: [Conflict]
   package var conflictTally = ConflictTally()

@@ -12,6 +12,8 @@ package struct SnapshotBuilder {
   package var ring: KeyRing
   package var members: Members
   package var relay: String
+  /// What was seen to lie on the relay, beyond what the program that exchanges has kept of it.
+  var sent: [Channel: UInt64] = [:]
 
   package init(ring: KeyRing, members: Members, relay: String) {
     self.ring = ring
@@ -21,11 +23,14 @@ package struct SnapshotBuilder {
 
   /// What the store alone tells: for commands, and for processes that only watch.
   /// - Parameter glimpse: What is written about the crisis and may not be in the store.
-  package static func fromStore(_ store: Store, relay: String, beside glimpse: CrisisGlimpse = CrisisGlimpse()) throws -> Snapshot {
+  package static func fromStore(
+    _ store: Store, relay: String, beside glimpse: CrisisGlimpse = CrisisGlimpse(), sent: [Channel: UInt64] = [:]
+  ) throws -> Snapshot {
     let now = SystemClock.now
     let isExchanged = PeerProcesses.isLed(store.home, now: now.uptime)
     return try store.read { transaction in
-      let builder = SnapshotBuilder(ring: store.ring, members: members(try transaction.membership(), store.ring), relay: relay)
+      var builder = SnapshotBuilder(ring: store.ring, members: members(try transaction.membership(), store.ring), relay: relay)
+      builder.sent = sent
       var live = try LiveState(tier: .selfHosted, transaction)
       live.glimpse = glimpse
       try live.glimpse.forget(where: transaction.hasArrived)
@@ -209,7 +214,7 @@ package struct SnapshotBuilder {
     _ names: [DeviceID: String], _ now: Moment
   ) throws -> Snapshot.Sync {
     let replica = exchange.replica
-    let progress = try replica.map { $0.outbox.queues.mapValues(\.accepted) } ?? transaction.relayProgress()
+    let progress = try (replica.map { $0.outbox.queues.mapValues(\.accepted) } ?? transaction.relayProgress()).merging(sent, uniquingKeysWith: max)
     let (saved, accepted) = Self.ownCounts(held.report, progress)
     let others = members.devices.filter { $0 != ring.device && isHeardOf($0, held, peers) }
     let confirmed = others.filter { device in peers[device].map { held.isConfirmed(by: $0.presence, own: ring.device) } ?? false }

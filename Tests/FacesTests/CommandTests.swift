@@ -14,12 +14,14 @@ struct Program {
 
   struct Outcome { var status: Int32; var out: String; var err: String }
 
-  static func start(_ arguments: [String], environment: [String: String] = [:]) throws -> (Process, Pipe, Pipe) {
+  static func start(
+    _ arguments: [String], environment: [String: String] = [:], input: FileHandle = .nullDevice
+  ) throws -> (Process, Pipe, Pipe) {
     let (process, out, err) = (Process(), Pipe(), Pipe())
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
     process.environment = ["PATH": "/usr/bin:/bin", "HOME": NSTemporaryDirectory(), "TERM": "xterm-256color"].merging(environment) { $1 }
-    process.standardInput = FileHandle.nullDevice
+    process.standardInput = input
     process.standardOutput = out
     process.standardError = err
     try process.run()

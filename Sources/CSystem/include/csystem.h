@@ -51,6 +51,9 @@ void fm_pause_ms(int ms);
 void fm_protect_memory(void);
 uint64_t fm_resident_bytes(void);
 
+// Whoever started this program may have held back its signals: it can be ended all the same.
+void fm_signals_let_in(void);
+
 // Signals (WINCH TERM INT HUP QUIT TSTP CONT): blocked for the whole process and read through a
 // descriptor. Call before any thread exists.
 int fm_signals_open(void);

@@ -1,0 +1,320 @@
+import Foundation
+import Testing
+
+/// What people who had never seen it found: words that were not so, and people who were not told.
+@Suite("Evidence", .serialized)
+struct EvidenceTests {
+  private func shell(_ command: String) throws -> Int32 {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = ["-c", command]
+    try process.run()
+    process.waitUntilExit()
+    return process.terminationStatus
+  }
+
+  // MARK: A crisis of another device
+
+  @Test("a crisis that no program has brought here yet is resolved here, or it is said that it is not")
+  func resolvedUnseen() throws {
+    let meeting = try Meeting.pair()
+    try meeting.run("b", "crisis", "activate", "severe", "--now")
+    #expect(try meeting.run("a", "crisis", "history").out.contains("severe"))
+    let resolved = try meeting.run("a", "crisis", "resolve", "--yes")
+    #expect(resolved.status == 0 && resolved.out.contains("Resolved."), "\(resolved.out)\(resolved.err)")
+    try meeting.settle("a", "b")
+    for name in ["a", "b"] { #expect(try meeting.crisis(name)["active"] as? Bool == false, "\(name)") }
+  }
+
+  @Test("where the relay cannot be looked at, that nothing is active is not said")
+  func unknown() throws {
+    let meeting = try Meeting.pair()
+    try meeting.run("b", "crisis", "activate", "severe", "--now")
+    try meeting.move("relay", "away")
+    #expect(try meeting.crisis("a")["level"] as? String == "unknown")
+    #expect(try meeting.run("a", "crisis", "status").out.contains("what other devices raised is not known"))
+    #expect(try meeting.run("a", "sync").status == 69)
+    #expect(try meeting.run("a", "status").out.contains("what other devices raised is not known"))
+  }
+
+  @Test("what is shown of a crisis is of one activation: how severe, when and where")
+  func leading() throws {
+    let meeting = try Meeting.pair()
+    try meeting.run("a", "crisis", "activate", "severe", "--now")
+    try meeting.settle("a", "b")
+    try meeting.run("b", "crisis", "activate", "mild", "--now")
+    try meeting.settle("b", "a")
+    for name in ["a", "b"] { #expect(try meeting.run(name, "status").out.contains("severe, raised on a"), "\(name)") }
+  }
+
+  @Test("status and doctor count what a crisis command has sent")
+  func counted() throws {
+    let meeting = try Meeting.pair()
+    try meeting.settle("a", "b")
+    let raised = try meeting.json(try meeting.run("a", "crisis", "activate", "severe", "--now", "--json").out)
+    #expect(raised["word"] as? String == "saved-and-sent")
+    #expect(try !meeting.run("a", "status").out.contains("on no relay yet"))
+    #expect(try !meeting.run("a", "doctor").out.contains("on no relay yet"))
+  }
+
+  // MARK: Contacts
+
+  /// A link for a contact, followed once by somebody.
+  private func follow(_ name: String, of meeting: Meeting, follower: String) throws {
+    try meeting.run("a", "record", "add", "contact", "name=\(name)", "phone=555")
+    let words = try meeting.run("a", "family", "invite", name, "--as", "Maya").out.split(whereSeparator: \.isWhitespace).map(String.init)
+    let link = try #require(words.firstIndex(of: "follow").map { words[$0 + 1] })
+    #expect(try Program.run("family", "follow", link, "--once", "--home", meeting.home(follower), "--relay", meeting.url).status == 0)
+  }
+
+  private func look(_ meeting: Meeting, _ follower: String) throws -> Program.Outcome {
+    try Program.run("family", "follow", "--once", "--home", meeting.home(follower))
+  }
+
+  private func notices(_ meeting: Meeting) throws -> [String] {
+    let boards = meeting.home("relay") + "/boards"
+    return try FileManager.default.subpathsOfDirectory(atPath: boards).filter { $0.contains("/") }.map { boards + "/" + $0 }
+  }
+
+  @Test("an alert that could not be written was not shown")
+  func unwritten() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    try follow("Ben", of: meeting, follower: "ben")
+    try meeting.run("a", "crisis", "activate", "severe", "--now")
+    #expect(try shell("\(Program.path) family follow --once --home \(meeting.home("ben")) >/dev/full") == 74)
+    #expect(try look(meeting, "ben").out.contains("Maya asked for support"))
+    #expect(try look(meeting, "ben").out.isEmpty, "once")
+  }
+
+  @Test("an alert of which a service has brought a part is shown when it is whole")
+  func inPart() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    try follow("Ben", of: meeting, follower: "ben")
+    let before = Set(try notices(meeting))
+    try meeting.run("a", "crisis", "activate", "severe", "--now")
+    let alert = try #require(try notices(meeting).first { !before.contains($0) })
+    let whole = try Data(contentsOf: URL(fileURLWithPath: alert))
+    for count in [400, whole.count - 1] {
+      try whole.prefix(count).write(to: URL(fileURLWithPath: alert))
+      #expect(try look(meeting, "ben").out.isEmpty)
+    }
+    try whole.write(to: URL(fileURLWithPath: alert))
+    #expect(try look(meeting, "ben").out.contains("Maya asked for support"))
+  }
+
+  @Test("what anybody may put on a board keeps no alert from being read", arguments: ["number", "link"])
+  func junk(what: String) throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    try follow("Ann", of: meeting, follower: "ann")
+    try follow("Ben", of: meeting, follower: "ben")
+    for board in Set(try notices(meeting).map { ($0 as NSString).deletingLastPathComponent }) {
+      if what == "number" {
+        try Data("junk".utf8).write(to: URL(fileURLWithPath: board + "/4294967296"))
+      } else {
+        try FileManager.default.createSymbolicLink(atPath: board + "/77", withDestinationPath: "/nowhere")
+      }
+    }
+    try meeting.run("a", "crisis", "activate", "severe", "--now")
+    for name in ["ann", "ben"] { #expect(try look(meeting, name).out.contains("Maya asked for support"), "\(name)") }
+    try meeting.run("a", "crisis", "resolve", "--yes")
+    for name in ["ann", "ben"] { #expect(try look(meeting, name).out.contains("over for now"), "\(name)") }
+  }
+
+  @Test("another relay in the place of the one that was followed is told")
+  func otherRelay() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    try follow("Ben", of: meeting, follower: "ben")
+    try meeting.move("relay", "away")
+    #expect(try Program.run("init", "--device", "x", "--no-passphrase", "--home", meeting.home("x"), "--relay", meeting.url).status == 0)
+    #expect(try look(meeting, "ben").status == 69)
+    try FileManager.default.removeItem(atPath: meeting.home("relay"))
+    try meeting.move("away", "relay")
+    #expect(try look(meeting, "ben").status == 0)
+    try FileManager.default.removeItem(atPath: meeting.home("relay") + "/boards")
+    #expect(try look(meeting, "ben").status == 69)
+  }
+
+  @Test("a relay that is away, or hangs, keeps nothing of another one from the screen", arguments: ["away", "hangs"])
+  func twoRelays(what: String) throws {
+    let (one, other) = (try Meeting(), try Meeting())
+    for meeting in [one, other] {
+      try meeting.found("a")
+      try meeting.run("a", "record", "add", "contact", "name=Ben", "phone=555")
+      let words = try meeting.run("a", "family", "invite", "Ben", "--as", "Maya").out.split(whereSeparator: \.isWhitespace).map(String.init)
+      let link = try #require(words.firstIndex(of: "follow").map { words[$0 + 1] })
+      #expect(try Program.run("family", "follow", link, "--once", "--home", one.home("ben"), "--relay", meeting.url).status == 0)
+    }
+    for (raising, silent) in [(one, other), (other, one)] {
+      try raising.run("a", "crisis", "activate", "severe", "--now")
+      var environment: [String: String] = [:]
+      if what == "away" { try silent.move("relay", "away") } else {
+        environment = ["LD_PRELOAD": try #require(Outside.library), "HANG": silent.home("relay")]
+      }
+      let seen = try Program.run(["family", "follow", "--once", "--home", one.home("ben")], environment: environment)
+      #expect(seen.status == 69 && seen.out.contains("Maya asked for support"), "\(seen.out)\(seen.err)")
+      if what == "away" { try silent.move("away", "relay") }
+    }
+  }
+
+  @Test("an alert that the relay has lost is put up again")
+  func lostAlert() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    try follow("Ben", of: meeting, follower: "ben")
+    let (agent, _) = try meeting.agent("a")
+    defer { agent.terminate() }
+    try meeting.run("a", "crisis", "activate", "severe", "--now")
+    try FileManager.default.removeItem(atPath: meeting.home("relay") + "/boards")
+    #expect(try eventually { try look(meeting, "ben").out.contains("Maya asked for support") })
+  }
+
+  // MARK: Damage
+
+  /// Changes four bytes of the row of a record.
+  private func damage(_ record: String, of name: String, _ meeting: Meeting) throws {
+    let code = """
+      import sqlite3
+      c = sqlite3.connect('\(meeting.home(name))/store.db')
+      rows = c.execute("SELECT id, body FROM records").fetchall()
+      for id, body in rows:
+          if '\(record)' == 'all' or id.hex().startswith('\(record)'):
+              c.execute("UPDATE records SET body = ? WHERE id = ?", (body[:-4] + b'junk', id))
+      c.commit()
+      """
+    #expect(try shell("python3 - <<'END'\n\(code)\nEND") == 0)
+  }
+
+  @Test("what a damaged row keeps from being applied is confirmed to nobody")
+  func notApplied() throws {
+    let meeting = try Meeting.pair()
+    try meeting.run("b", "crisis", "activate", "mild", "--now")
+    try meeting.settle("b", "a")
+    try damage("all", of: "b", meeting)
+    try meeting.run("a", "crisis", "activate", "severe", "--now")
+    _ = try meeting.run("b", "sync", "--timeout", "3")
+    try meeting.run("a", "sync")
+    #expect(try meeting.sync("a")["confirmedOn"] as? Int == 0)
+  }
+
+  @Test("a contact that cannot be read any more keeps nobody else from being told, and no program busy")
+  func damagedContact() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    try follow("Ann", of: meeting, follower: "ann")
+    let ben = try meeting.run("a", "record", "add", "contact", "name=Ben", "phone=555").out.trimmingCharacters(in: .newlines)
+    try damage(ben.lowercased().replacingOccurrences(of: "-", with: ""), of: "a", meeting)
+    try meeting.run("a", "crisis", "activate", "severe", "--now")
+    #expect(try look(meeting, "ann").out.contains("Maya asked for support"))
+    #expect(try meeting.run("a", "doctor").status != 0)
+  }
+
+  // MARK: The key for emergencies
+
+  @Test("a key for emergencies that was lost is missed, and followed by another", arguments: ["gone", "junk"])
+  func lostKey(how: String) throws {
+    let meeting = try Meeting.pair()
+    let key = meeting.home("a") + "/emergency/key"
+    if how == "gone" { try FileManager.default.removeItem(atPath: key) } else { try Data("junk".utf8).write(to: URL(fileURLWithPath: key)) }
+    #expect(try meeting.run("a", "doctor").out.contains("LOOK emergency"))
+    try meeting.settle("a", "b")
+    #expect(try meeting.run("a", "doctor").out.contains("ok   emergency"))
+    let holder = try meeting.hold("a", seconds: 6)
+    defer { holder.terminate() }
+    let raised = try meeting.json(try meeting.run("a", "crisis", "activate", "severe", "--now", "--json").out)
+    #expect(raised["atRelay"] as? Bool == true)
+    try meeting.run("b", "sync")
+    #expect(try meeting.crisis("b")["active"] as? Bool == true)
+  }
+
+  @Test("without a key for emergencies a crisis is tried for as long as it says so")
+  func withoutKey() throws {
+    let meeting = try Meeting()
+    #expect(try Program.run("init", "--device", "a", "--no-passphrase", "--no-emergency-key", "--home", meeting.home("a"), "--relay", meeting.url).status == 0)
+    let holder = try meeting.hold("a", seconds: 13)
+    defer { holder.terminate() }
+    let raised = try meeting.run("a", "crisis", "activate", "mild", "--now", "--timeout", "40")
+    #expect(raised.status == 0, "\(raised.out)\(raised.err)")
+    #expect(try meeting.crisis("a")["active"] as? Bool == true)
+  }
+
+  // MARK: Joining
+
+  @Test("two joins in one home: one says that the other is under way")
+  func twoJoins() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    let code = try meeting.invite("a")
+    let words = ["join", code, "--device", "b", "--no-passphrase", "--home", meeting.home("b"), "--relay", meeting.url]
+    let keys = Pipe()
+    let (first, _, _) = try Program.start(words, input: keys.fileHandleForReading)
+    #expect(eventually { FileManager.default.fileExists(atPath: meeting.home("b") + ".joining/joining") })
+    let second = try Program.run(words + ["--yes"])
+    #expect(second.status == 75, "\(second.out)\(second.err)")
+    first.terminate()
+    first.waitUntilExit()
+    #expect(try Program.run(words + ["--yes"]).status == 0)
+    #expect(try meeting.run("b", "doctor", "--timeout", "5").out.contains("ok   store"))
+  }
+
+  @Test("a device whose place was taken while it joined is nobody's member")
+  func ghost() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    let code = try meeting.invite("a")
+    let keys = Pipe()
+    let (joining, _, err) = try Program.start(
+      ["join", code, "--device", "b", "--no-passphrase", "--home", meeting.home("b"), "--relay", meeting.url], input: keys.fileHandleForReading)
+    #expect(eventually { FileManager.default.fileExists(atPath: meeting.home("b") + ".joining/joining") })
+    #expect(try Program.run("init", "--device", "b", "--no-passphrase", "--home", meeting.home("b")).status == 0)
+    try keys.fileHandleForWriting.write(contentsOf: Data("y\n".utf8))
+    joining.waitUntilExit()
+    #expect(joining.terminationStatus == 73, "\(String(decoding: err.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self))")
+    #expect(try eventually {
+      try meeting.run("a", "sync")
+      return try (meeting.status("a")["devices"] as? [[String: Any]])?.count == 1
+    })
+  }
+
+  // MARK: What to do next
+
+  @Test("what is said to do next names the home it is for")
+  func pasted() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    #expect(try meeting.run("a", "assess", "phq9", "2", "2", "3", "2", "1", "2", "1", "2", "1").err.contains("`fullmind crisis activate --home \(meeting.home("a"))`"))
+    try meeting.move("relay", "away")
+    let synced = try meeting.run("a", "sync", "--json")
+    #expect(synced.out.contains("`fullmind relay make --home \(meeting.home("a"))`"), "\(synced.out)")
+    #expect(try meeting.run("a", "relay", "make").status == 0, "as it was said")
+    #expect(try meeting.run("a", "sync").status == 0)
+  }
+
+  @Test("a relay that was made anew is taken over by the first sync of another device")
+  func takenOver() throws {
+    let meeting = try Meeting.pair()
+    try meeting.settle("a", "b")
+    try FileManager.default.removeItem(atPath: meeting.home("relay"))
+    #expect(try meeting.run("a", "relay", "make").status == 0)
+    #expect(try meeting.run("a", "sync").status == 0)
+    let synced = try meeting.run("b", "sync")
+    #expect(synced.status == 0, "\(synced.err)")
+  }
+
+  @Test("commands end beside a process that leads and a relay that hangs")
+  func hanging() throws {
+    let meeting = try Meeting.pair()
+    let (agent, _) = try meeting.agent("a")
+    defer { agent.terminate() }
+    #expect(try eventually { try meeting.run("a", "sync", "--timeout", "5").status == 0 })
+    let hangs = ["LD_PRELOAD": try #require(Outside.library), "HANG": meeting.home("relay")]
+    for words in [["sync", "--timeout", "2"], ["relay", "show"], ["relay", "make"], ["relay", "move", meeting.url], ["devices", "invite", "--yes"], ["agent", "--until-synced", "--timeout", "2"]] {
+      let began = Date()
+      _ = try Program.run(words + ["--home", meeting.home("a")], environment: hangs)
+      #expect(Date().timeIntervalSince(began) < 20, "\(words)")
+    }
+  }
+}
