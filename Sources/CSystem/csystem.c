@@ -273,6 +273,12 @@ uint64_t fm_resident_bytes(void) {
 
 static int handled[] = {SIGWINCH, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
 
+void fm_standard_files_hold(void) {
+  for (int fd = 0; fd < 3; fd++) {
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+  }
+}
+
 void fm_signals_let_in(void) {
   sigset_t signals;
   sigemptyset(&signals);

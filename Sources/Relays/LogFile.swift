@@ -199,6 +199,7 @@ struct LogFile {
     try lock(descriptor, LOCK_EX)
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
+    guard isInPlace(status) else { throw .changed }
     if status.st_size == 0, stamp == nil {
       try Self.write(Self.header(), to: descriptor, path)
     } else if stamp == nil || Self.stamp(of: descriptor) != stamp {
@@ -221,13 +222,20 @@ struct LogFile {
       guard let descriptor = try open(O_RDWR | O_CREAT | O_APPEND) else { throw .unreachable(path) }
       defer { close(descriptor) }
       Self.lockInABlink(descriptor)
-      var (status, there) = (stat(), stat())
+      var status = stat()
       guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
       let header = status.st_size == 0 ? Self.header() : []
       try Self.write(header + frames.flatMap(Self.framed), to: descriptor, path)
-      if lstat(path, &there) == 0, there.st_ino == status.st_ino, there.st_dev == status.st_dev { return }
+      if isInPlace(status) { return }
     }
     throw .changed
+  }
+
+  /// Whether a file that was opened is still the one of this name: while its lock was waited for, another may have been
+  /// put in its place, and what is written into a file without a name is read by nobody.
+  private func isInPlace(_ opened: stat) -> Bool {
+    var there = stat()
+    return lstat(path, &there) == 0 && there.st_ino == opened.st_ino && there.st_dev == opened.st_dev
   }
 
   private static let attempts = 5
@@ -292,6 +300,7 @@ struct LogFile {
     try lock(descriptor, LOCK_EX)
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw .unreachable(path) }
+    guard isInPlace(status) else { return false }
     let size = Int(status.st_size)
     if let previous {
       let tail = Self.framed(previous)

@@ -191,8 +191,20 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
   /// Whether this store follows what it has said; see ``Continuity``.
   package func continuity() throws -> Continuity.Verdict {
-    try Self.translating(home) { try queue.unsafeRead { try verdict($0) } }
+    try Self.translating(home) {
+      try queue.unsafeRead { database in
+        // Another process may commit, and write its mark, between the look at the one and at the other.
+        var last = try verdict(database)
+        for _ in 0..<Self.looks where last == .behind {
+          fm_pause_ms(1)
+          last = try verdict(database)
+        }
+        return last
+      }
+    }
   }
+
+  private static let looks = 3
 
   private func verdict(_ database: Database) throws -> Continuity.Verdict {
     let transaction = SQLiteTransaction(database, seals, Continuity(mustBegin: false))

@@ -51,6 +51,10 @@ void fm_pause_ms(int ms);
 void fm_protect_memory(void);
 uint64_t fm_resident_bytes(void);
 
+// Holds the places of standard files that are closed, so that no other file gets their numbers: what is
+// printed would go into it. Writing to them fails as before.
+void fm_standard_files_hold(void);
+
 // Whoever started this program may have held back its signals: it can be ended all the same.
 void fm_signals_let_in(void);
 
