@@ -160,7 +160,9 @@ struct JoinCommand: ParsableCommand {
       do { _ = try InvitationCode(code) } catch { throw EnrolmentError.badCode }
       guard let relay = try location.namedRelay() ?? (replace ? remembered(by: home) : nil) else { throw RelayNotNamed() }
       // Looked at before anybody is asked for a passphrase.
-      _ = try PatientRelay.identity(of: FolderRelay(path: relay.folder, account: [], ownTag: nil), at: relay.description)
+      do throws(RelayError) { _ = try PatientRelay.identity(of: FolderRelay(path: relay.folder, account: [], ownTag: nil), at: relay.description) } catch {
+        throw NoMeetingPlace(relay: relay.description, code: error.code)
+      }
       let choices = AccountSetup.Choices(
         deviceName: name, passphrase: try chosenPassphrase(), relay: relay, hasEmergencyKey: !noEmergencyKey)
       var joining = try Joining(code: code, at: home, choices)
@@ -193,6 +195,15 @@ struct JoinCommand: ParsableCommand {
   private func remembered(by home: HomeFolder) -> RelayLocation? {
     let place = EmergencyJournal(home)?.location ?? (try? location.openQuietly()).flatMap { try? RelayLocation.remembered(by: $0).location }
     return place.flatMap { $0.isPrivate(to: home) ? nil : $0 }
+  }
+
+  /// Nothing of another device lies where it was said that the devices meet.
+  struct NoMeetingPlace: ActionableError {
+    var relay: String
+    var code: String
+    var summary: String { "No relay can be read at \(relay), so this is not where the other device meets, or it cannot be reached from here. Nothing was changed." }
+    var remedy: String { "Mount its drive, or give the --relay that “fullmind relay show” prints on the other device." }
+    var exitStatus: ExitStatus { .unavailable }
   }
 
   /// Where the devices meet has to be said: a folder inside a home that does not exist yet is no meeting place.

@@ -114,6 +114,8 @@ final class DashboardHost: Sendable {
   func observer(_ index: Int) -> ReplicaDriver.Observer {
     var observer = ReplicaDriver.Observer()
     observer.snapshot = { [self] snapshot in
+      var snapshot = snapshot
+      snapshot.sync.status.reason = Invocation.here(snapshot.sync.status.reason)
       let isWatched = state.withLock { state in
         if state.watched == index { state.latest = snapshot }
         return state.watched == index

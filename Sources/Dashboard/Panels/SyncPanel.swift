@@ -7,8 +7,12 @@ enum SyncPanel {
     let (snapshot, sync) = (context.snapshot, context.snapshot.sync)
     let status = sync.status
     var lines = [
-      Line([state(sync, context.glyphs)] + (sync.reason.isEmpty ? [] : [Span("  \(sync.reason)", .dim)]),
-        right: [Span(Wording.ago(status.lastExchange, now: context.wall), .dim)]),
+      Line([state(sync, context.glyphs)] + (sync.reason.isEmpty || context.isZoomed ? [] : [Span("  \(sync.reason)", .dim)]),
+        right: [Span(Wording.ago(status.lastExchange, now: context.wall), .dim)])
+    ]
+    // What to do about it is read in the large panel.
+    if context.isZoomed { lines += CellText.wrap(CellText.clean(sync.reason), context.columns).filter { !$0.isEmpty }.map { Line($0) } }
+    lines += [
       Line([
         Span("saved here "), Span("\(sync.saved)", .strong), Span(" \(context.glyphs.arrow) relay "),
         Span("\(sync.accepted)", sync.accepted < sync.saved ? .waiting : .good),
