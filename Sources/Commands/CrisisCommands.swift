@@ -20,7 +20,7 @@ struct CrisisWaits: ActionableError {
 /// What another device has raised is on the relay, and not in the store.
 struct CrisisNotTakenIn: ActionableError {
   var code: String { "crisis.not-taken-in" }
-  var summary: String { "A crisis of another device is active that this one has not taken in yet. Nothing was acknowledged." }
+  var summary: String { "A crisis of another device is active that this one has not taken in yet. Nothing was changed." }
   var remedy: String { "Repeat this after `fullmind sync`; `fullmind doctor` says what holds it up." }
   var exitStatus: ExitStatus { .temporary }
 }
@@ -286,7 +286,11 @@ struct CrisisCommand: ParsableCommand {
     func run() throws {
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore()
-        if try CrisisReport.known(location, store).state != CrisisReport.state(of: store) { _ = CrisisReport.takeIn(location, store) }
+        let known = try CrisisReport.known(location, store)
+        if try known.state != CrisisReport.state(of: store), !CrisisReport.takeIn(location, store), known.state.isActive {
+          Output.note("A crisis is active that this device has not taken in yet: it is not in this list.")
+        }
+        if !known.sawRelay { Output.note("The relay cannot be reached: what other devices raised may not be in this list.") }
         let (history, names) = try CrisisReport.history(of: store)
         if output.json { return try Output.json(["crises": history.entries.map { Row($0, names) }]) }
         for line in CrisisReport.lines(history, names) { Output.line(line) }

@@ -85,8 +85,9 @@ struct ExchangeOnce: Sendable {
     observer.ended = observer.failed
     let driver = try ReplicaDriver(store: store, relay: relay, relayName: relayName, tier: .selfHosted, observer: observer)
     driver.start()
-    defer { driver.stop(waitingAtMost: 2_000) }
     let deadline = SystemClock.now.uptime + UInt64(timeout * 1e9)
+    // Who is out of time takes no more of it.
+    defer { driver.stop(waitingAtMost: SystemClock.now.uptime >= deadline ? 200 : 2_000) }
     // Should that process end, the driver here takes over.
     var request = SyncRequest(store: store, relay: relay, named: relayName)
     while true {
@@ -261,7 +262,7 @@ struct AgentCommand: ParsableCommand {
           }
           return try untilSynced && state.withLock { $0.isElsewhere } && request.isComplete()
         }
-        driver.stop(waitingAtMost: 2_000)
+        driver.stop(waitingAtMost: SystemClock.now.uptime >= deadline ? 200 : 2_000)
         // Where the devices meet elsewhere it goes on there.
       } while !isEnding && state.withLock { $0.isMoved }
       lines?.end()
