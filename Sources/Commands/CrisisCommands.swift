@@ -20,7 +20,7 @@ struct CrisisWaits: ActionableError {
 /// What another device has raised is on the relay, and not in the store.
 struct CrisisNotTakenIn: ActionableError {
   var code: String { "crisis.not-taken-in" }
-  var summary: String { "A crisis of another device is active that this one has not taken in yet. Nothing was changed." }
+  var summary: String { "A crisis of another device is active that this one has not taken in yet: that one goes on." }
   var remedy: String { "Repeat this after `fullmind sync`; `fullmind doctor` says what holds it up." }
   var exitStatus: ExitStatus { .temporary }
 }
@@ -190,10 +190,11 @@ struct CrisisCommand: ParsableCommand {
         var problem: (any Error)?
         if case .failure(let error) = opened { problem = error }
         var resolution = try raiser.resolve(instead: problem)
-        if case .nothing = resolution, let store, try CrisisReport.known(location, store).state.isActive {
+        if resolution.hasSeenRelay, let store, try CrisisReport.known(location, store).state.isActive {
           // Another device has raised it, and no program has brought it here yet.
-          if CrisisReport.takeIn(location, store) { resolution = try raiser.resolve(instead: problem) }
-          if case .nothing = resolution { throw CrisisNotTakenIn() }
+          _ = CrisisReport.takeIn(location, store)
+          guard case .resolved(let all) = try raiser.resolve() else { throw CrisisNotTakenIn() }
+          resolution = .resolved(all)
         }
         switch resolution {
         case .nothing: try report(store, nil, "No crisis is active.", looksAtRelay: true)

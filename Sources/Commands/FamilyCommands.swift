@@ -131,13 +131,14 @@ struct FamilyCommand: ParsableCommand {
         let contact = try FamilyCommand.contact(contact, in: store)
         let actions = location.actions(store)
         try actions.set(contact.record, contact.links.flatMap { ["links-=\($0)", "withdrawn+=\($0)"] } + ["alert=no"])
-        Output.line("\(contact.name) learns nothing any more. The contact stays in your plan.")
         var random = SystemRandomNumberGenerator()
         let withdrawn = try FamilyCommand.contact(contact.record.description, in: store)
         do {
           try CrisisOutreach.close(withdrawn, on: try location.patientRelay(store), wall: SystemClock.now.wall, using: &random)
           try actions.noteClosed(withdrawn, pinging: nil)
+          Output.line("\(contact.name) learns nothing any more. The contact stays in your plan.")
         } catch is RelayError {
+          Output.line("\(contact.name) is told nothing by this device any more. The contact stays in your plan.")
           Output.note("The relay cannot be used now: whoever follows the link does not know yet that it was taken back. The first of your devices that reaches the relay says it there.")
         }
       }

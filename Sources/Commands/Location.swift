@@ -71,8 +71,8 @@ struct Location: ParsableArguments, Sendable {
   }
 
   /// The relay for a command that asks it itself: every call has an end.
-  func patientRelay(_ store: Store, until end: UInt64 = .max) throws -> PatientRelay {
-    PatientRelay(try openRelay(store), named: try relayLocation(store).description, until: end)
+  func patientRelay(_ store: Store) throws -> PatientRelay {
+    PatientRelay(try openRelay(store), named: try relayLocation(store).description)
   }
 
   /// The relay for a driver or a courier, which leave behind a thread that hangs.

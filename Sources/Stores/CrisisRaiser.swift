@@ -103,6 +103,15 @@ package final class CrisisRaiser: Sendable {
     case resolved(Actions.CrisisChange)
     /// The store cannot be used: what was raised on this device is taken back. What other devices raised is not known.
     case takenBack
+
+    /// Whether the relay has just answered.
+    package var hasSeenRelay: Bool {
+      switch self {
+      case .nothing: true
+      case .resolved(let change): change.isAtRelay
+      case .nothingHere, .takenBack: false
+      }
+    }
   }
 
   /// Milliseconds for which a lock of another program is waited for, when there is another way.

@@ -11,15 +11,13 @@ package final class PatientRelay: Relay {
   private let inner: any Relay
   private let name: String
   private let milliseconds: Int
-  /// Uptime after which nothing is waited for any more.
-  private let end: UInt64
   private let hanging = Mutex<Latch?>(nil)
 
   /// Milliseconds that a call may take.
   package static let patience = 5_000
 
-  package init(_ inner: any Relay, named name: String, patience milliseconds: Int = PatientRelay.patience, until end: UInt64 = .max) {
-    (self.inner, self.name, self.milliseconds, self.end) = (inner, name, milliseconds, end)
+  package init(_ inner: any Relay, named name: String, patience milliseconds: Int = PatientRelay.patience) {
+    (self.inner, self.name, self.milliseconds) = (inner, name, milliseconds)
   }
 
   /// Which relay lies in a folder.
@@ -48,16 +46,14 @@ package final class PatientRelay: Relay {
   package func identity(of folder: FolderRelay) throws(RelayError) -> UInt64 { try call { _ throws(RelayError) in try folder.identity() } }
 
   private func call<Answer: Sendable>(_ body: @escaping @Sendable (any Relay) throws(RelayError) -> Answer) throws(RelayError) -> Answer {
-    let now = SystemClock.now.uptime
-    let left = end > now ? Int(clamping: (end - now) / 1_000_000) : 0
-    if let latch = hanging.withLock({ $0 }), !latch.wait(min(milliseconds, left)) { throw .unanswered(name) }
+    if let latch = hanging.withLock({ $0 }), !latch.wait(milliseconds) { throw .unanswered(name) }
     let (inner, back) = (inner, Latch())
     hanging.withLock { $0 = back }
     let attempt = Attempt { () -> Result<Answer, RelayError> in
       defer { back.open() }
       do throws(RelayError) { return .success(try body(inner)) } catch { return .failure(error) }
     }
-    guard let answer = attempt.answer(within: min(milliseconds, left)) else { throw .unanswered(name) }
+    guard let answer = attempt.answer(within: milliseconds) else { throw .unanswered(name) }
     return try answer.get()
   }
 

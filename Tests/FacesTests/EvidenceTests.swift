@@ -24,6 +24,11 @@ struct EvidenceTests {
     #expect(resolved.status == 0 && resolved.out.contains("Resolved."), "\(resolved.out)\(resolved.err)")
     try meeting.settle("a", "b")
     for name in ["a", "b"] { #expect(try meeting.crisis(name)["active"] as? Bool == false, "\(name)") }
+    // Also where one is known here and another is not.
+    try meeting.run("a", "crisis", "activate", "mild", "--now")
+    try meeting.run("b", "crisis", "activate", "severe", "--now")
+    #expect(try meeting.run("a", "crisis", "resolve", "--yes").out.contains("Resolved."))
+    #expect(try meeting.crisis("a")["active"] as? Bool == false)
   }
 
   @Test("where the relay cannot be looked at, that nothing is active is not said")
