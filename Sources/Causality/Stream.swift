@@ -108,8 +108,8 @@ extension OperationID {
 
   /// Reads ``name``; `nil` for anything else.
   package init?(name: some StringProtocol) {
-    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 5, let device = DeviceID(String(parts[0])), let incarnation = UInt64(parts[1], radix: 16),
+    let parts = String(name).utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map { Substring($0) }
+    guard parts.count == 5, let device = DeviceID(parts[0]), let incarnation = UInt64(parts[1], radix: 16),
       let lane = UInt8(parts[2]).flatMap(Lane.init), let sequence = UInt64(parts[3]), sequence > 0,
       let mark = UInt64(parts[4], radix: 16)
     else { return nil }

@@ -302,7 +302,8 @@ struct Examination {
   }
 
   private static func files(_ store: Store, _ relay: any Relay) throws -> (Bool, String) {
-    let found = try EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0).examineRelay()
+    var performer = try EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
+    let found = try performer.examineRelay()
     var words: [String] = []
     if found.unreadable > 0 { words.append("\(found.unreadable) cannot be read by this user: give this user, or its group, the right to read the folder") }
     if found.missing > 0 { words.append("\(found.missing) places that others have signed for are not here: `fullmind sync`, and if that does not help, start fullmind on a device that has them") }

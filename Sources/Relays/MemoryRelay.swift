@@ -59,6 +59,16 @@ package final class MemoryRelay: Sendable {
     }
   }
 
+  /// Puts bytes on a board as anybody may who can write the relay, a few numbers behind what lies there.
+  ///
+  /// - Parameter bytes: `nil` for a copy of the last notice, under the number that is not its own.
+  package func litter(_ board: String, ahead: UInt64, _ bytes: [UInt8]?) {
+    contents.withLock { contents in
+      let (last, notice) = contents.boards[board]?.max { $0.key < $1.key }.map { ($0.key, $0.value) } ?? (0, [])
+      contents.boards[board, default: [:]][last + ahead] = bytes ?? notice
+    }
+  }
+
   /// Cuts the last frames of a file off, as a service that carries files shows it for a while.
   ///
   /// - Returns: What puts them back, where nobody has written there meanwhile, and says whether it did; `nil` when there

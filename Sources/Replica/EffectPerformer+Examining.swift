@@ -26,7 +26,7 @@ extension EffectPerformer {
   /// Compares everything on the relay with the log.
   ///
   /// - Throws: ``RelayError`` where the relay as a whole cannot be used; what the store throws.
-  package func examineRelay() throws -> RelayFindings {
+  package mutating func examineRelay() throws -> RelayFindings {
     let survey = try relay.survey()
     var findings = RelayFindings(identity: survey.identity)
     var seen: [RelayStream: SeenStreams] = [:]

@@ -1,5 +1,6 @@
 import Causality
 import Crypto
+import Foundation
 import Sealing
 
 /// Performs what a ``Replica`` wants done, against a store and a relay.
@@ -25,6 +26,8 @@ package struct EffectPerformer<Store: ReplicaStore> {
   package static var patience: Int { 1_000 }
   /// Of what is about a crisis; it is tried again at once, and shown meanwhile.
   static var crisisPatience: Int { 200 }
+  /// What was heard last from each device, with what it was sealed in: most looks find the same again.
+  private var heard: [BlindTag: (frame: [UInt8], key: Data, presence: Presence)] = [:]
   /// Entries in the store when the members were read.
   var entryCount: Int
 
@@ -159,7 +162,7 @@ package struct EffectPerformer<Store: ReplicaStore> {
   // MARK: Which relay is meant
 
   /// Whether another device of the account uses this relay.
-  private func examine(_ identity: UInt64) throws -> Bool {
+  private mutating func examine(_ identity: UInt64) throws -> Bool {
     let survey = try relay.surveyStranger()
     guard survey.identity == identity else { return false }
     for tag in survey.presences where tag != ownTag {
@@ -191,13 +194,15 @@ package struct EffectPerformer<Store: ReplicaStore> {
     return .wrotePresence(own)
   }
 
-  func presence(of tag: BlindTag) throws(RelayError) -> Presence? {
+  mutating func presence(of tag: BlindTag) throws(RelayError) -> Presence? {
+    guard let frame = try relay.presence(of: tag), let device = tags[tag], let keys = members.keys(of: device) else { return nil }
+    if let known = heard[tag], known.frame == frame, known.key == keys.signing.rawRepresentation { return known.presence }
     guard
-      let frame = try relay.presence(of: tag), let device = tags[tag], let keys = members.keys(of: device),
       let header = try? BatchHeader(frame: frame), header.channel == BatchHeader.presenceChannel,
       header.device == tag.bytes, let opened = try? sealer.open(frame, keys: keys),
       case .presence(let content) = opened.content, let presence = Presence(bytes: content), presence.device == device
     else { return nil }
+    heard[tag] = (frame, keys.signing.rawRepresentation, presence)
     return presence
   }
 

@@ -40,6 +40,14 @@ package struct Faults: Sendable, Hashable {
   package var pastStore = 25
   /// Devices that are let in, per thousand steps; half of them together with another one.
   package var enrolments = 2
+  /// What somebody else puts on a board, where a notice could lie, per thousand steps.
+  package var junk = 6
+  /// Rows of a device that cannot be read for a while, per thousand steps.
+  package var unreadableRows = 6
+  /// Commands that take in what others wrote about a crisis, beside the process that exchanges, per thousand steps.
+  package var takeIns = 8
+  /// Worlds in which nobody does anything for ten minutes in the end, per thousand.
+  package var idleWorlds = 15
 
   package init() {}
 
@@ -52,7 +60,7 @@ package struct Faults: Sendable, Hashable {
 
   package static let names = [
     "loss", "repeat", "delay", "partition", "crash", "wipe", "rollback", "damage", "skew", "jump", "restore", "clone",
-    "unmount", "defer", "stop", "full", "enrol",
+    "unmount", "defer", "stop", "full", "enrol", "junk", "unreadable", "command", "idle",
   ]
 
   /// Only the named faults; `nil` when a name is unknown.
@@ -76,6 +84,10 @@ package struct Faults: Sendable, Hashable {
     if !names.contains("stop") { stops = 0 }
     if !names.contains("full") { fullDisks = 0 }
     if !names.contains("enrol") { enrolments = 0 }
+    if !names.contains("junk") { junk = 0 }
+    if !names.contains("unreadable") { unreadableRows = 0 }
+    if !names.contains("command") { takeIns = 0 }
+    if !names.contains("idle") { idleWorlds = 0 }
   }
 }
 
@@ -132,6 +144,10 @@ package enum Probe: String, Sendable, CaseIterable {
   case raisedPastStore = "crisis.raised-past-the-store"
   case takenBackPastStore = "crisis.taken-back-past-the-store"
   case takenOver = "crisis.taken-over-by-the-store"
+  case takenIn = "crisis.taken-in-by-a-command"
+  case junk = "relay.junk-on-a-board"
+  case unreadableRow = "disk.row-not-readable"
+  case idle = "process.idle"
 }
 
 /// A promise that a run broke.
@@ -172,4 +188,10 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case writesAnywhere
   /// Of two devices that are let in at once the second is forgotten.
   case forgetsNewcomers
+  /// Whatever lies on a board is a notice.
+  case trustsJunk
+  /// What cannot be read is taken for absent.
+  case passesOverDamage
+  /// What was done in a whole life counts as a loop.
+  case countsForever
 }

@@ -47,6 +47,11 @@ package final class MemoryStore: ReplicaStore {
   var powerFails: (() -> PowerFailure?)?
   /// Whether the disk refuses every write.
   var isFull = false
+  /// What cannot be read: a record, or the batches of a stream.
+  var unreadable: Row?
+  enum Row: Hashable { case record(RecordID), batches(StreamKey) }
+  /// Whether what cannot be read is taken for absent, as no store does.
+  var passesOver = false
   /// The next own write has to begin a life: the mark did not prove that this one goes on.
   var mustBegin = false
 
@@ -57,6 +62,9 @@ package final class MemoryStore: ReplicaStore {
   /// A disk without room.
   struct DiskFull: Error {}
 
+  /// A row that does not come back as it was written.
+  struct Unreadable: Error {}
+
   package init(_ contents: Contents = Contents()) {
     committed = contents
     synced = contents
@@ -65,6 +73,8 @@ package final class MemoryStore: ReplicaStore {
   package func write<Result>(within milliseconds: Int?, _ body: (inout MemoryTransaction) throws -> Result) throws -> Result {
     if isFull { throw DiskFull() }
     var transaction = MemoryTransaction(contents: committed, mustBegin: mustBegin)
+    transaction.unreadable = unreadable
+    transaction.passesOver = passesOver
     let result = try body(&transaction)
     let failure = powerFails?()
     if failure != nil { lastFailure = failure }
@@ -99,8 +109,16 @@ package final class MemoryStore: ReplicaStore {
 package struct MemoryTransaction: StoreTransaction {
   var contents: MemoryStore.Contents
   var mustBegin: Bool
+  var unreadable: MemoryStore.Row?
+  var passesOver = false
 
-  package func record(_ id: RecordID) throws -> RecordState? { contents.records[id] }
+  private func check(_ row: MemoryStore.Row) throws { if row == unreadable { throw MemoryStore.Unreadable() } }
+
+  package func record(_ id: RecordID) throws -> RecordState? {
+    if passesOver, unreadable == .record(id) { return nil }
+    try check(.record(id))
+    return contents.records[id]
+  }
   package mutating func put(_ record: RecordState) throws { contents.records[record.id] = record }
 
   package func incarnation() throws -> Incarnation? { mustBegin ? nil : contents.incarnation }
@@ -196,6 +214,7 @@ package struct MemoryTransaction: StoreTransaction {
   }
 
   package func batches(of stream: StreamKey, after sequence: UInt64, limit: Int) throws -> [StoredBatch] {
+    try check(.batches(stream))
     let later = (contents.batches[stream] ?? []).enumerated().filter { $0.element.first > sequence }
       .sorted { ($0.element.first, $0.offset) < ($1.element.first, $1.offset) }.map(\.element)
     guard limit > 0, let last = later.prefix(limit).last?.first else { return [] }
@@ -203,11 +222,13 @@ package struct MemoryTransaction: StoreTransaction {
   }
 
   package func logged(of stream: StreamKey, from first: UInt64, through last: UInt64) throws -> [LoggedBatch] {
-    (contents.batches[stream] ?? []).filter { $0.first >= first && $0.first <= last }
+    try check(.batches(stream))
+    return (contents.batches[stream] ?? []).filter { $0.first >= first && $0.first <= last }
       .map { LoggedBatch(first: $0.first, count: $0.count, hash: $0.hash) }
   }
 
   package func marks(of stream: StreamKey, at sequence: UInt64) throws -> [UInt64] {
+    try check(.batches(stream))
     let filed = (contents.batches[stream] ?? []).filter { $0.first <= sequence && sequence <= $0.last }
       .compactMap { batch in batch.marks.indices.contains(Int(sequence - batch.first)) ? batch.marks[Int(sequence - batch.first)] : nil }
     guard let id = stream.id else { return filed }

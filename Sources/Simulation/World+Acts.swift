@@ -32,7 +32,7 @@ extension World {
       }
       if random.happens(permille: 300) { try deliverAsSibling(index) }
       try feed(index, .committed(devices[index].store.read { try $0.ownReport(of: devices[index].ring) }))
-    } catch is PowerCut { powerCut(index) } catch is MemoryStore.DiskFull {}
+    } catch is PowerCut { powerCut(index) } catch is MemoryStore.DiskFull {} catch is MemoryStore.Unreadable {}
   }
 
   private mutating func noteCrisis(_ operation: Operation) {

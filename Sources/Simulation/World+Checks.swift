@@ -116,8 +116,10 @@ extension World {
 
   var agrees: Bool {
     let first = devices[0].store.contents
+    guard devices.allSatisfy({ $0.store.contents.hash == first.hash }) else { return false }
+    let ends = first.ends
     return devices.allSatisfy { device in
-      device.store.contents.hash == first.hash && device.store.contents.ends == first.ends
+      device.store.contents.ends == ends
         && device.store.contents.pending.values.allSatisfy(\.isEmpty)
         // What was shown across a gap is passed on as well.
         && device.store.contents.early.keys.allSatisfy { id in devices.allSatisfy { $0.store.contents.holds(id) } }

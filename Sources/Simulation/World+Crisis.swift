@@ -73,8 +73,9 @@ extension World {
     guard let replica = devices[index].replica, devices[index].stoppedUntil <= now else { return }
     let contents = devices[index].store.contents
     let state = contents.records[person.crisis]
-    guard contents.hash != devices[index].seenHash || devices[index].watch.due.map({ $0 <= now }) ?? false else { return }
-    devices[index].seenHash = contents.hash
+    let about = [state] + household.contacts.map { contents.records[$0.record] }
+    guard about != devices[index].seen || devices[index].watch.due.map({ $0 <= now }) ?? false else { return }
+    devices[index].seen = about
     let crisis = CrisisState(state)
     let contacts = SafetyPlan(
       plans: [], contacts: contents.records.values.filter { $0.kind == RecordCatalogue.contact.kind }
@@ -99,6 +100,8 @@ extension World {
         return powerCut(index)
       } catch is MemoryStore.DiskFull {
         devices[index].watch.postpone(until: now + milliseconds(1_000))
+      } catch is MemoryStore.Unreadable {
+        devices[index].watch.postpone(until: now + milliseconds(1_000))
       }
       try noteNotices()
     }
@@ -113,7 +116,7 @@ extension World {
     switch duty {
     case .tell(let id):
       guard let contact = contacts.first(where: { $0.record == id }) else { return }
-      let outcome = try outreach.tell(contact, of: crisis, wall: wall, using: &random)
+      let outcome = try isLittered(contact) ? .doneElsewhere : outreach.tell(contact, of: crisis, wall: wall, using: &random)
       if outcome == .early { return postpone(index) }
       if outcome == .doneElsewhere { probes.count(.alertFoundDone) }
       drafts = crisis.telling(id, record: person.crisis)
@@ -143,6 +146,15 @@ extension World {
     try feed(index, .committed(devices[index].store.read { try $0.ownReport(of: devices[index].ring) }))
   }
 
+  /// Broken on purpose: whatever lies last on a board is taken for the alert.
+  private func isLittered(_ contact: SafetyPlan.Contact) throws -> Bool {
+    guard sabotage == .trustsJunk else { return false }
+    return try contact.links.compactMap { SecretLink($0) }.contains { link in
+      let board = NoticeBoard(link)
+      return try relay.connection(of: nil).notices(on: board.name, after: 0).last.map { board.open($0.sealed, number: $0.number) == nil } ?? false
+    }
+  }
+
   private mutating func postpone(_ index: Int) {
     probes.count(.alertWaited)
     devices[index].watch.postpone(until: now + milliseconds(1_000))
@@ -169,12 +181,10 @@ extension World {
     for index in household.contacts.indices {
       let board = NoticeBoard(household.contacts[index].link)
       for found in try relay.connection(of: nil).notices(on: board.name, after: household.contacts[index].last) {
+        guard let notice = board.open(found.sealed, number: found.number) else { continue }
         household.contacts[index].last = found.number
-        let opened = board.open(found.sealed, number: found.number)
-        if let opened, opened.kind == .ended { try checkEnd(opened, index) }
-        guard let notice = opened, notice.kind == .alert,
-          let subject = NoticeSubject(notice.about, account)
-        else { continue }
+        if notice.kind == .ended { try checkEnd(notice, index) }
+        guard notice.kind == .alert, let subject = NoticeSubject(notice.about, account) else { continue }
         // What was told there as over is not told again.
         let marks = Set(subject.activations.map(board.mark))
         guard [Household.person, ""].contains(notice.person), !notice.marks.isEmpty, notice.marks.isSubset(of: marks) else {

@@ -86,7 +86,9 @@ extension World {
       }
       devices[index].journalIsDue = !devices[index].unkept.isEmpty
       try feed(index, .committed(devices[index].store.read { try $0.ownReport(of: devices[index].ring) }))
-    } catch is PowerCut { powerCut(index) } catch is MemoryStore.DiskFull {
+    } catch is PowerCut { powerCut(index) } catch is MemoryStore.Unreadable {
+      _ = send(devices[index].journal + devices[index].unkept, index, isFirst: false)
+    } catch is MemoryStore.DiskFull {
       _ = send(devices[index].journal + devices[index].unkept, index, isFirst: false)
     }
   }

@@ -1,7 +1,9 @@
 import Causality
+import Crisis
 import Relays
 import Replica
 import Sealing
+import Therapy
 
 /// What goes wrong around the devices.
 extension World {
@@ -35,6 +37,12 @@ extension World {
       disturb()
       forgetWhatNobodyHas()
       notifyAll(.stream(stream))
+    }
+    if random.happens(permille: faults.junk), let account = devices.first?.ring.account {
+      let boards = household.contacts.map { NoticeBoard($0.link) } + [NoticeBoard(account)]
+      let bytes = random.happens(permille: 300) ? nil : random.bytes(random.number(0...200))
+      relay.litter(boards[random.number(0...boards.count - 1)].name, ahead: UInt64(random.number(1...3)), bytes)
+      probes.count(.junk)
     }
     if random.happens(permille: faults.delayedFiles), let stream = relay.streams.randomElement(using: &random),
       let show = relay.hold(stream, back: random.number(1...3))
@@ -84,9 +92,77 @@ extension World {
     } else if devices[index].store.isFull, random.happens(permille: 200) {
       devices[index].store.isFull = false
     }
+    stirRows(index)
+    if random.happens(permille: faults.takeIns) { try takeIn(index) }
     if random.happens(permille: faults.clockJumps), faults.skewSeconds > 0 {
       devices[index].skewMilliseconds = random.number(-faults.skewSeconds...faults.skewSeconds) * 1_000
       probes.count(.clockJump)
+    }
+  }
+
+  /// A record or the rows of a stream are damaged, and readable again after a while, as they are when the disk was at fault.
+  private mutating func stirRows(_ index: Int) {
+    if devices[index].unreadableUntil <= now { devices[index].store.unreadable = nil }
+    guard random.happens(permille: faults.unreadableRows) else { return }
+    let contents = devices[index].store.contents
+    let records = contents.records.keys.sorted().map { MemoryStore.Row.record($0) }
+    let rows = random.happens(permille: 600) ? records : contents.batches.keys.sorted().map { .batches($0) }
+    guard let row = rows.randomElement(using: &random) else { return }
+    devices[index].store.unreadable = row
+    devices[index].unreadableUntil = now + milliseconds(random.number(500...6_000))
+    devices[index].connectedSince = max(devices[index].unreadableUntil, devices[index].connectedSince)
+  }
+
+  /// A command takes in what others have put on the relay about a crisis; the process that exchanges may hear of it or not.
+  private mutating func takeIn(_ index: Int) throws {
+    guard devices[index].replica != nil else { return }
+    let connection = devices[index].connection.another(seed: random.next())
+    guard var performer = try? EffectPerformer(store: devices[index].store, relay: connection, ring: devices[index].ring, run: random.next())
+    else { return }
+    var hasChanged = false
+    armPowerCut(index)
+    do {
+      for tag in performer.tags.keys.sorted() where tag != performer.ownTag {
+        for isCarried in [false, true] {
+          let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
+          guard let frames = try? connection.frames(in: file), !frames.isEmpty else { continue }
+          var outcome = ApplyOutcome(next: .start)
+          try performer.take(frames, from: file, limit: moment(index).wall, &outcome)
+          hasChanged = hasChanged || !outcome.changes.isEmpty
+        }
+      }
+    } catch is PowerCut { return powerCut(index) } catch is MemoryStore.DiskFull {} catch is MemoryStore.Unreadable {}
+    guard hasChanged else { return }
+    probes.count(.takenIn)
+    guard random.happens(permille: 700), devices[index].stoppedUntil <= now else { return }
+    try feed(index, .committed(devices[index].store.read { try $0.ownReport(of: devices[index].ring) }))
+  }
+
+  // MARK: Idle
+
+  /// What a rule that never forgets takes for a loop.
+  static let loop = 1_500
+
+  /// Nobody does anything for ten minutes; then a crisis is raised, and is everywhere as quickly as ever.
+  mutating func idle() throws {
+    guard random.happens(permille: faults.idleWorlds) else { return }
+    let end = now + 600_000_000_000
+    try pass(until: end)
+    probes.count(.idle)
+    guard devices.allSatisfy({ $0.replica != nil }) else { return }
+    for index in devices.indices { devices[index].connectedSince = end }
+    let level = CrisisLevel.severe
+    try commit([CrisisState.activation(level, source: "person", record: person.crisis)], on: random.number(0...devices.count - 1))
+    try pass(until: now + 2 * crisisBound)
+  }
+
+  private mutating func pass(until end: UInt64) throws {
+    while let (at, entry) = queue.pop() {
+      if at > end { return queue.push(entry, at: at) }
+      now = max(now, at)
+      if case .act = entry.item { continue }
+      try step(entry.device, entry.item)
+      if !household.underWay.isEmpty { try checkReach() }
     }
   }
 
@@ -107,7 +183,7 @@ extension World {
     let certificate = DeviceCertificate(device: DeviceID(using: &random), name: "newcomer", kind: "phone", keys: keys, created: 0)
     do {
       _ = try devices[index].performer.admit(certificate, signature: try certificate.signedBy(keys), now: moment(index), using: &random) { _, _ in }
-    } catch is PowerCut { return powerCut(index) } catch is MemoryStore.DiskFull { return }
+    } catch is PowerCut { return powerCut(index) } catch is MemoryStore.DiskFull { return } catch is MemoryStore.Unreadable { return }
     probes.count(.enrolled)
     devices[index].admitting = certificate.device
     let tags = devices[index].performer.tags

@@ -58,7 +58,7 @@ extension World {
     var contents = MemoryStore.Contents()
     contents.membership = members.log
     let store = MemoryStore(contents)
-    store.syncsCommits = sabotage != .lazyDisk
+    (store.syncsCommits, store.passesOver) = (sabotage != .lazyDisk, sabotage == .passesOverDamage)
     let tag = BlindTag(bytes: ring.account.sealer.tags.device(ring.device))
     let connection = SimulatedConnection(relay.connection(of: tag, meaning: relay.identity), seed: random.next())
     connection.faults = isCalm ? nil : faults
@@ -75,7 +75,8 @@ extension World {
     let device = devices[index]
     devices[index].run += 1
     devices[index].journalIsDue = true
-    (devices[index].watch, devices[index].seenHash, devices[index].connectedSince) = (CrisisWatch(), nil, now)
+    (devices[index].watch, devices[index].seen, devices[index].connectedSince) = (CrisisWatch(), nil, now)
+    devices[index].effects = 0
     let performer = try EffectPerformer(
       store: device.store, relay: device.connection, ring: device.ring, run: random.next())
     devices[index].performer = performer

@@ -41,6 +41,10 @@ package struct World {
     var wasPutBack = false
     /// What each other device had said, where it was kept from the replica on purpose.
     var heard: [DeviceID: Presence] = [:]
+    /// Uptime until which some of its rows cannot be read.
+    var unreadableUntil: UInt64 = 0
+    /// Effects of its process, for a rule that counts them for ever.
+    var effects = 0
     /// Uptime until which its sync leader is stopped.
     var stoppedUntil: UInt64 = 0
     /// With what it writes past its store, and what lies beside that, as its disk has it.
@@ -53,8 +57,8 @@ package struct World {
     var watch = CrisisWatch()
     /// Kept on its disk.
     var crisisSeen: CrisisWatch.Kept?
-    /// The state when the crisis was last looked at.
-    var seenHash: StateHash?
+    /// How the crisis and the contacts stood when they were last looked at.
+    var seen: [RecordState?]?
     /// A device that it has let in, and that not everybody knows yet.
     var admitting: DeviceID?
     /// Since when it has been running, unpartitioned, with a relay that did not lose anything.
@@ -189,6 +193,7 @@ package struct World {
       devices[index].skewMilliseconds = 0
       devices[index].store.isFull = false
       devices[index].connection.isAway = false
+      devices[index].store.unreadable = nil
       if devices[index].replica == nil || devices[index].stoppedUntil > now {
         devices[index].stoppedUntil = 0
         devices[index].store.restart()
@@ -210,6 +215,7 @@ package struct World {
     try checkProvisional()
     try checkHistory()
     try checkAlerts()
+    try idle()
   }
 
   mutating func settle(for nanoseconds: UInt64) throws {
@@ -220,7 +226,7 @@ package struct World {
       if case .act = entry.item { continue }
       try step(entry.device, entry.item)
       // Looking costs as much as several steps.
-      if steps.isMultiple(of: 4), agrees, devices.allSatisfy({ $0.store.contents.quarantine.isEmpty }) { return }
+      if steps.isMultiple(of: 8), agrees, devices.allSatisfy({ $0.store.contents.quarantine.isEmpty }) { return }
     }
   }
 
@@ -304,7 +310,8 @@ package struct World {
     }
     let effects = replica.handle(event, now: moment(index), using: &random)
     devices[index].replica = replica
-    for effect in effects { try perform(effect, index) }
+    devices[index].effects += effects.count
+    for effect in effects where sabotage != .countsForever || devices[index].effects < Self.loop { try perform(effect, index) }
   }
 
   mutating func perform(_ effect: ReplicaEffect, _ index: Int) throws {
@@ -334,6 +341,10 @@ package struct World {
       } catch is MemoryStore.DiskFull {
         notify(from: index)
         probes.count(.diskFull)
+        schedule(index, .event(.storeFailed, run: devices[index].run), after: delay())
+      } catch is MemoryStore.Unreadable {
+        notify(from: index)
+        probes.count(.unreadableRow)
         schedule(index, .event(.storeFailed, run: devices[index].run), after: delay())
       }
     }
@@ -401,15 +412,4 @@ package struct World {
       try transaction.setStateHash(hash)
     }
   }
-}
-
-/// Counts probes; shared by a world and its connections, which run on one thread.
-final class ProbeCounter {
-  private(set) var all: [Probe: Int] = [:]
-  func count(_ probe: Probe) { all[probe, default: 0] += 1 }
-}
-
-final class Box<Value> {
-  var value: Value
-  init(_ value: Value) { self.value = value }
 }

@@ -144,7 +144,7 @@ enum CrisisEntry {
   static func text(_ id: OperationID, _ rest: String) -> String { "\(id.name) \(rest)" }
 
   static func read(_ text: String) -> (OperationID, String)? {
-    let words = text.split(separator: " ", maxSplits: 1)
+    let words = text.utf8.split(separator: UInt8(ascii: " "), maxSplits: 1).map { Substring($0) }
     guard words.count == 2, let id = OperationID(name: words[0]), id.stream.lane == .crisis else { return nil }
     return (id, String(words[1]))
   }

@@ -6,7 +6,7 @@ import Testing
 @Suite("Simulated households")
 struct SimulationTests {
   /// SEED=n swift test --filter SimulationTests replays one household.
-  static var seed: UInt64 { ProcessInfo.processInfo.environment["SEED"].flatMap { UInt64($0) } ?? 1_000 }
+  static var seed: UInt64 { ProcessInfo.processInfo.environment["SEED"].flatMap { UInt64($0) } ?? 2_000 }
 
   @Test("120 households under faults keep every promise and agree in the end")
   func sweep() {
@@ -51,6 +51,8 @@ struct SimulationTests {
     // It takes a life that no presence names any more, and a relay that does not show its end.
     case .ignoresClosings: run = { $0.run(Array(Mishap.returns.prefix(40))) }
     case .writesAnywhere: sweep.faults.unmounts = 40
+    case .countsForever: sweep.faults.idleWorlds = 300
+    case .trustsJunk: (sweep.faults.junk, sweep.faults.wipes, sweep.faults.rollbacks) = (30, 0, 0)
     default: break
     }
     let result = run(sweep)
