@@ -33,6 +33,8 @@ package enum Limits {
   package static let carriedBytes: UInt64 = 64 * 1_024 * 1_024
   /// Bytes of one emergency journal: an activation and what takes it back are less than a kilobyte.
   package static let journalBytes = 64 * 1_024
+  /// Frames of emergencies whose content a process remembers.
+  package static let openedFrames = 1_024
   /// Sequence numbers: more than anybody writes, and room to add to them.
   package static let sequences: UInt64 = 1 << 62
   /// Lives of a store that are over and not closed: more than restoring it can explain.

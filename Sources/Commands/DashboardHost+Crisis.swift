@@ -59,12 +59,20 @@ extension DashboardHost {
     }
     box.withLock { $0 = raiser }
     state.withLock { $0.raisers.append((raiser, pressed)) }
-    // Sealing takes milliseconds, and the screen comes first. Ended before it begins, it does nothing.
-    let thread = Thread { raiser.raise(level, source: source) }
+    // The screen comes first: sealing and sending would take its processor. A terminal that hangs is not waited for.
+    // Ended before it begins, it does nothing.
+    drawn.close()
+    let thread = Thread { [self] in
+      _ = drawn.wait(Self.pictureMayTake)
+      raiser.raise(level, source: source)
+    }
     thread.name = "crisis"
     thread.qualityOfService = .userInteractive
     thread.start()
   }
+
+  /// Milliseconds.
+  private static let pictureMayTake = 5
 
   /// - Parameter words: What is said once it is so.
   func resolve(_ words: String) {

@@ -52,6 +52,8 @@ final class DashboardHost: Sendable {
   /// Saves, in the order in which they were asked for.
   let saves = DispatchQueue(label: "dashboard.saves")
   let crisisQueue = DispatchQueue(label: "crisis", qos: .userInteractive)
+  /// Opens with each picture that the terminal has taken.
+  let drawn = Latch()
 
   init(location: Location, themeName: String, signals: Int32) {
     (self.location, self.themeName, self.signals) = (location, themeName, signals)
@@ -101,7 +103,7 @@ final class DashboardHost: Sendable {
     if let latest = state.withLock({ $0.latest }) { first.update(latest) }
     var loop = DashboardLoop(
       screen: screen, state: first, wake: wake, signals: signals, snapshots: snapshots, notices: notices,
-      perform: { [self] in perform($0) })
+      drawn: { [self] in drawn.open() }, perform: { [self] in perform($0) })
     loop.run { if let begin { slowly(begin) } }
     let (driver, household) = state.withLock { ($0.driver, $0.household) }
     household?.end()

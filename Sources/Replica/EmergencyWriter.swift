@@ -1,6 +1,7 @@
 import Causality
 import Crisis
 import Sealing
+import Synchronization
 import Therapy
 
 /// What a device writes about a crisis past its store: sealed with keys of its own, and read back.
@@ -51,10 +52,19 @@ package struct EmergencyWriter: Sendable {
 
   /// What a frame says; nothing where this device did not seal it in an emergency.
   package func operations(in frame: [UInt8]) -> [Operation] {
+    if let known = Self.opened.withLock({ $0[kit.device]?[frame] }) { return known }
     guard let opened = try? kit.open(frame), case .operations(let content) = opened.content else { return [] }
     let stream = StreamID(device: kit.device, incarnation: opened.header.incarnation, lane: .crisis)
-    return (try? OperationCodec.decode(content, .run(stream: stream, first: opened.header.first))) ?? []
+    guard let operations = try? OperationCodec.decode(content, .run(stream: stream, first: opened.header.first)) else { return [] }
+    Self.opened.withLock { known in
+      if known[kit.device, default: [:]].count >= Limits.openedFrames { known = [:] }
+      known[kit.device, default: [:]][frame] = operations
+    }
+    return operations
   }
+
+  /// What was opened once, and is opened again at every look at the journal: a frame never says anything else.
+  private static let opened = Mutex<[DeviceID: [[UInt8]: [Operation]]]>([:])
 
   /// Whether anything that was raised in these frames is not taken back in them.
   package func isActive(in frames: [[UInt8]]) -> Bool { !active(in: frames).isEmpty }

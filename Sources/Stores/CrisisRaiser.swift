@@ -301,8 +301,9 @@ package final class CrisisRaiser: Sendable {
         if !isPut { try relay.appendAnyway(frames, to: file) }
         isPut = true
         try relay.complete(frames, after: [], in: file)
-        // What was raised before and never got there goes along: who exchanges may be stopped.
-        try? relay.deliver(journal.frames.filter { !journal.operations(in: $0).isEmpty }, to: file)
+        // What was raised before and never got there goes along: who exchanges may be stopped. Nothing is opened for it,
+        // which would take longer the more there is.
+        try? relay.deliver(journal.frames.filter(journal.isOwn), to: file)
         return note { $0.relay = .done }
       } catch {
         note { $0.relay = .failed(code: error.code) }

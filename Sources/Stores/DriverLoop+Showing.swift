@@ -26,6 +26,7 @@ extension DriverLoop {
     do {
       publish(try store.read {
         try live.refresh($0)
+        live.measurements.makeRows()
         let isElsewhere = isLeader ? false : PeerProcesses.isLed(store.home, now: now.uptime)
         return try builder.build($0, live: live, isLeader ? .here(replica) : isElsewhere ? .elsewhere : .nowhere, now: now)
       })

@@ -123,6 +123,12 @@ package struct EmergencyJournal: Sendable {
   /// What a frame of this journal says; nothing where it is not authentic.
   package func operations(in frame: [UInt8]) -> [Causality.Operation] { writer.operations(in: frame) }
 
+  /// Whether a frame names this device as its author; nothing is opened.
+  func isOwn(_ frame: [UInt8]) -> Bool {
+    guard let header = try? BatchHeader(frame: frame) else { return false }
+    return header.device == kit.deviceTag && header.incarnation.isEmergency
+  }
+
   /// Whether anything that was raised here was not taken back here.
   package var isActive: Bool { isActive(with: []) }
 

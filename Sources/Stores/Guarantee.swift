@@ -113,6 +113,8 @@ package struct Measurements: Sendable {
   /// Microseconds.
   private var durations: [Key: Durations] = [:]
   private var dirty = Set<Key>()
+  /// Rows that are as the histograms are: percentiles cost more than everything else of a picture.
+  private var made: [Key: GuaranteeRow] = [:]
 
   package init() {}
 
@@ -121,6 +123,17 @@ package struct Measurements: Sendable {
     // Longer than an hour says nothing more than "an hour".
     durations[key, default: Durations()].record(min(max(1, nanoseconds / 1_000), 3_600_000_000))
     dirty.insert(key)
+    made[key] = nil
+  }
+
+  /// Makes the rows that have changed, before they are asked for again and again.
+  package mutating func makeRows() {
+    for operation in GuaranteedOperation.allCases {
+      for mode in GuaranteeMode.allCases {
+        let key = Key(operation: operation, mode: mode)
+        if made[key] == nil { made[key] = row(operation, mode) }
+      }
+    }
   }
 
   package var rows: [GuaranteeRow] { rows(GuaranteedOperation.guaranteed) }
@@ -136,7 +149,9 @@ package struct Measurements: Sendable {
   }
 
   private func row(_ operation: GuaranteedOperation, _ mode: GuaranteeMode) -> GuaranteeRow {
-    let durations = durations[Key(operation: operation, mode: mode)] ?? Durations()
+    let key = Key(operation: operation, mode: mode)
+    if let made = made[key] { return made }
+    let durations = durations[key] ?? Durations()
     let target = operation.target(mode)
     let limit = UInt64(target * 1_000)
     let at = { (share: Double) in durations.percentile(share).map { Double($0) / 1_000 } }
@@ -158,6 +173,8 @@ package struct Measurements: Sendable {
 
   /// Adds what was kept.
   package mutating func restore(_ operation: GuaranteedOperation, _ mode: GuaranteeMode, _ bytes: [UInt8]) {
-    durations[Key(operation: operation, mode: mode), default: Durations()].restore(bytes)
+    let key = Key(operation: operation, mode: mode)
+    durations[key, default: Durations()].restore(bytes)
+    made[key] = nil
   }
 }

@@ -90,6 +90,8 @@ package struct DashboardLoop {
   private let notices: Notices
   /// Performs an intent; must return quickly.
   private let perform: (Intent) -> Void
+  /// Is told whenever the terminal has taken a picture.
+  private let drawn: () -> Void
   private var theme: (file: String, theme: Theme)
   private var isDirty = true
   /// While a window is being dragged, sizes come faster than anybody can look: the picture follows
@@ -100,10 +102,10 @@ package struct DashboardLoop {
 
   package init(
     screen: Screen, state: DashboardState, wake: Int32, signals: Int32, snapshots: LatestValue<Snapshot>,
-    notices: Notices, perform: @escaping (Intent) -> Void
+    notices: Notices, drawn: @escaping () -> Void = {}, perform: @escaping (Intent) -> Void
   ) {
     (self.screen, self.state, self.wake, self.signals) = (screen, state, wake, signals)
-    (self.snapshots, self.notices, self.perform) = (snapshots, notices, perform)
+    (self.snapshots, self.notices, self.drawn, self.perform) = (snapshots, notices, drawn, perform)
     let file = screen.depth == .none ? "monochrome" : state.themeName
     theme = (file, Theme.named(file))
   }
@@ -221,6 +223,7 @@ package struct DashboardLoop {
     isDirty = false
     if screen.depth != .none, theme.file != state.themeName { theme = (state.themeName, Theme.named(state.themeName)) }
     screen.show(DashboardFrame.render(state), theme: theme.theme)
+    drawn()
     handle(state.didDraw(SystemClock.now))
   }
 }
