@@ -2,6 +2,7 @@ import ArgumentParser
 import CSystem
 import Foundation
 import Storage
+import Therapy
 
 /// The command line. Names are fixed; scripts rely on them.
 public struct Fullmind: ParsableCommand {
@@ -34,9 +35,19 @@ public struct Fullmind: ParsableCommand {
       // Where nothing is open, or nobody reads any more, nobody looks at the status either.
       Foundation.exit([0, EPIPE, EBADF].contains(Output.failure) ? 0 : OutputError().exitStatus.rawValue)
     }
+    // The way to help takes whatever it is given.
+    if !arguments.contains("crisis") { refuseWhatIsNoText(asJSON: arguments.contains("--json")) }
     actAsOwner(of: Location.homeFolder(value(of: "--home", in: arguments)))
     fm_protect_memory()
     main(arguments)
+  }
+
+  /// What is no text would be kept as other text than was typed, and nobody would be told.
+  private static func refuseWhatIsNoText(asJSON: Bool) {
+    for index in 1..<max(1, Int(CommandLine.argc)) {
+      guard let argument = CommandLine.unsafeArgv[index], String(validatingCString: argument) == nil else { continue }
+      do { try Output.reporting(asJSON: asJSON) { throw InputError.notText("Argument \(index)") } } catch { exit(withError: error) }
+    }
   }
 
   private static func value(of option: String, in arguments: [String]) -> String? {

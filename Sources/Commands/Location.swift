@@ -6,6 +6,7 @@ import Replica
 import Sealing
 import Storage
 import Stores
+import Therapy
 
 /// Where the store and the relay are: the options that every command takes.
 struct Location: ParsableArguments, Sendable {
@@ -84,7 +85,9 @@ struct Location: ParsableArguments, Sendable {
   /// The passphrase from the file, or typed without echo; `nil` when there is neither.
   func passphrase(prompt: String) throws -> String? {
     if let passphraseFile {
-      let text = String(decoding: try HomeFolder.readFile(HomeFolder.absolute(passphraseFile)), as: UTF8.self)
+      guard let text = String(validating: try HomeFolder.readFile(HomeFolder.absolute(passphraseFile)), as: UTF8.self) else {
+        throw InputError.notText("The passphrase in the file")
+      }
       return text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).first.map(String.init) ?? ""
     }
     guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else { return nil }

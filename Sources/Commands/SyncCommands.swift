@@ -100,7 +100,10 @@ struct ExchangeOnce: Sendable {
       if let settledAt = current.settledAt, now >= min(deadline, settledAt + Self.missingPatience) {
         throw SyncMissing(try status().missing)
       }
-      if now >= deadline { throw SyncTimeout(seconds: timeout) }
+      if now >= deadline {
+        let status = try? status()
+        throw SyncTimeout(seconds: timeout, unusable: status.map { $0.damagedStreams + $0.failingStreams } ?? 0)
+      }
       if current.isElsewhere, try request.isComplete() {
         let status = try status()
         guard status.state == .incomplete else { return }
@@ -115,8 +118,15 @@ struct ExchangeOnce: Sendable {
 struct SyncTimeout: ActionableError {
   var seconds: Double
   var code: String { "sync.timeout" }
-  var summary: String { "Not everything was exchanged within \(Int(seconds)) s. Local changes are kept." }
-  var remedy: String { "Repeat `fullmind sync` to continue." }
+  /// Files on the relay that are damaged, or that cannot be read.
+  var unusable = 0
+  var summary: String {
+    let files = unusable == 0 ? "" : " \(unusable) \(unusable == 1 ? "file on the relay is damaged or cannot be read" : "files on the relay are damaged or cannot be read")."
+    return "Not everything was exchanged within \(Int(seconds)) s.\(files) Local changes are kept."
+  }
+  var remedy: String {
+    unusable == 0 ? "Repeat `fullmind sync` to continue." : "`fullmind doctor` says what is wrong with the files, and what to do."
+  }
   var exitStatus: ExitStatus { .temporary }
 }
 

@@ -83,7 +83,8 @@ package struct DashboardState: Sendable {
   }
 
   package var canUndoCrisis: Bool {
-    crisisRaised.map { now.uptime - $0 < Self.undoNanoseconds } ?? false
+    // Where nothing could be sent there is nothing to take back.
+    delivery?.word != .noWay && crisisRaised.map { now.uptime - $0 < Self.undoNanoseconds } ?? false
   }
 
   /// Seconds left to take a crisis back.
@@ -183,6 +184,7 @@ package struct DashboardState: Sendable {
   /// The store cannot be used: nothing that was known of it is shown as if it were so.
   package mutating func lose(_ problem: [String]) {
     self.problem = problem
+    if message?.text == Self.opening { message = nil }
     // What lies over the panels stays, and says why there is nothing beneath it.
     if snapshot != nil, !dialogs.isEmpty { tell("Your store cannot be used now; what you type is still here, and saving it opens the store again if it can be. \(problem.last ?? "")") }
     wasActive = snapshot.map(\.crisis.isActive) ?? wasActive
@@ -190,7 +192,13 @@ package struct DashboardState: Sendable {
   }
 
   /// The store was opened (again).
-  package mutating func found() { (problem, isInJournal, wasActive) = ([], false, false) }
+  package mutating func found() {
+    (problem, isInJournal, wasActive) = ([], false, false)
+    if message?.text == Self.opening { message = nil }
+  }
+
+  /// Said until it is known what came of it.
+  static let opening = "Trying to open it…"
 
   /// Whether a crisis was raised at this screen that nobody has ended, as far as is known: a store that is locked or full
   /// does not show it.
@@ -365,7 +373,7 @@ package struct DashboardState: Sendable {
         dialogs.append(.form(.unlock))
         return []
       }
-      tell("Trying to open it…")
+      tell(Self.opening)
       return [.reopen]
     }
     switch key {
@@ -402,13 +410,5 @@ package struct DashboardState: Sendable {
     dialogs.removeAll { $0 == .crisis }
     tell("Taking it back…")
     return [.takeBackCrisis("Taken back.\(toldWords)")]
-  }
-
-  /// To whom an alert had gone; that it is over is told to them, and said here when it is so.
-  var toldWords: String {
-    let names = snapshot?.crisis.tellings.compactMap { telling -> String? in
-      if case .told = telling.state { CellText.clean(telling.name) } else { nil }
-    } ?? []
-    return names.isEmpty ? "" : " An alert lay at the link of \(names.joined(separator: ", ")) already."
   }
 }

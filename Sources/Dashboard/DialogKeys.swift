@@ -269,7 +269,7 @@ extension DashboardState {
     switch form.purpose {
     case .unlock:
       dialogs.removeLast()
-      tell("Trying to open it…")
+      tell(Self.opening)
       return [.unlock(form.fields[0].text)]
     case .start, .join, .ask:
       guard text.allSatisfy({ !$0.isEmpty }) else {

@@ -110,4 +110,12 @@ extension DashboardState {
 extension DashboardState {
   /// Whether the store only waits for its passphrase.
   var needsPassphrase: Bool { ["storage.wrong-passphrase", "storage.passphrase-needed"].contains(problem.last ?? "") }
+
+  /// To whom an alert had gone; that it is over is told to them, and said here when it is so.
+  var toldWords: String {
+    let names = snapshot?.crisis.tellings.compactMap { telling -> String? in
+      if case .told = telling.state { CellText.clean(telling.name) } else { nil }
+    } ?? []
+    return names.isEmpty ? "" : " An alert lay at the link of \(names.joined(separator: ", ")) already."
+  }
 }

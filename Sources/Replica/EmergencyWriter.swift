@@ -1,7 +1,6 @@
 import Causality
 import Crisis
 import Sealing
-import Synchronization
 import Therapy
 
 /// What a device writes about a crisis past its store: sealed with keys of its own, and read back.
@@ -36,7 +35,12 @@ package struct EmergencyWriter: Sendable {
   ///
   /// - Parameter frames: Where they are looked for; others than this device's are passed over.
   package func withdrawals(from frames: [[UInt8]], wall: UInt64, using random: inout some RandomNumberGenerator) throws -> [Entry] {
-    try active(in: frames).map { try entry(CrisisState.withdrawal(of: [$0], record: kit.record), wall: wall, using: &random) }
+    try withdrawals(among: frames.flatMap(operations), wall: wall, using: &random)
+  }
+
+  /// The same of what was opened.
+  package func withdrawals(among operations: [Operation], wall: UInt64, using random: inout some RandomNumberGenerator) throws -> [Entry] {
+    try Self.active(among: operations).map { try entry(CrisisState.withdrawal(of: [$0], record: kit.record), wall: wall, using: &random) }
   }
 
   private func entry(_ draft: Draft, wall: UInt64, using random: inout some RandomNumberGenerator) throws -> Entry {
@@ -52,26 +56,19 @@ package struct EmergencyWriter: Sendable {
 
   /// What a frame says; nothing where this device did not seal it in an emergency.
   package func operations(in frame: [UInt8]) -> [Operation] {
-    if let known = Self.opened.withLock({ $0[kit.device]?[frame] }) { return known }
     guard let opened = try? kit.open(frame), case .operations(let content) = opened.content else { return [] }
     let stream = StreamID(device: kit.device, incarnation: opened.header.incarnation, lane: .crisis)
-    guard let operations = try? OperationCodec.decode(content, .run(stream: stream, first: opened.header.first)) else { return [] }
-    Self.opened.withLock { known in
-      if known[kit.device, default: [:]].count >= Limits.openedFrames { known = [:] }
-      known[kit.device, default: [:]][frame] = operations
-    }
-    return operations
+    return (try? OperationCodec.decode(content, .run(stream: stream, first: opened.header.first))) ?? []
   }
 
-  /// What was opened once, and is opened again at every look at the journal: a frame never says anything else.
-  private static let opened = Mutex<[DeviceID: [[UInt8]: [Operation]]]>([:])
-
   /// Whether anything that was raised in these frames is not taken back in them.
-  package func isActive(in frames: [[UInt8]]) -> Bool { !active(in: frames).isEmpty }
+  package func isActive(in frames: [[UInt8]]) -> Bool { Self.isActive(among: frames.flatMap(operations)) }
 
-  /// Activations in these frames that are not taken back in them, each once, in the order in which they were found.
-  private func active(in frames: [[UInt8]]) -> [OperationID] {
-    let operations = frames.flatMap(operations)
+  /// The same of what was opened.
+  package static func isActive(among operations: [Operation]) -> Bool { !active(among: operations).isEmpty }
+
+  /// Activations that are not taken back among these writes, each once, in the order in which they were found.
+  private static func active(among operations: [Operation]) -> [OperationID] {
     var ended = Set(operations.flatMap(\.replaces))
     return operations.compactMap { operation in
       guard case .add = operation.mutation, ended.insert(operation.id).inserted else { return nil }

@@ -315,7 +315,8 @@ final class DriverLoop {
       givingWay.note(effect, inCrisis: live.isCrisisActive, began: began.uptime, now: SystemClock.now.uptime)
       guard let event = answer else { return }
       if case .applied(_, let isAtEnd, let outcome) = event {
-        try live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime, in: store)
+        // It is in the store: whatever cannot be counted now is told all the same.
+        do { try live.applied(outcome, nanoseconds: SystemClock.now.uptime - began.uptime, in: store) } catch { refused(error) }
         // What has come is told in this very turn where nothing more of its file waits; in a long catch-up it is first
         // looked whether a crisis has come.
         if isAtEnd { return step(event, SystemClock.now) }

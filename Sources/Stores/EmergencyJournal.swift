@@ -44,7 +44,7 @@ package struct EmergencyJournal: Sendable {
   ///   them: from the relay, or from whoever raised it.
   package func withdrawal(with more: [[UInt8]] = [], wall: UInt64) throws -> [Entry] {
     var random = SystemRandomNumberGenerator()
-    return try writer.withdrawals(from: frames + more, wall: wall, using: &random)
+    return try writer.withdrawals(among: (frames + more).flatMap(operations(in:)), wall: wall, using: &random)
   }
 
   // MARK: The files
@@ -121,7 +121,19 @@ package struct EmergencyJournal: Sendable {
   }
 
   /// What a frame of this journal says; nothing where it is not authentic.
-  package func operations(in frame: [UInt8]) -> [Causality.Operation] { writer.operations(in: frame) }
+  package func operations(in frame: [UInt8]) -> [Causality.Operation] {
+    if let known = Self.opened.withLock({ $0[kit.device]?[frame] }) { return known }
+    let operations = writer.operations(in: frame)
+    guard !operations.isEmpty else { return [] }
+    Self.opened.withLock { known in
+      if known[kit.device, default: [:]].count >= Limits.openedFrames { known = [:] }
+      known[kit.device, default: [:]][frame] = operations
+    }
+    return operations
+  }
+
+  /// What was opened once, and is opened again at every look at the journal: a frame never says anything else.
+  private static let opened = Mutex<[DeviceID: [[UInt8]: [Causality.Operation]]]>([:])
 
   /// Whether a frame names this device as its author; nothing is opened.
   func isOwn(_ frame: [UInt8]) -> Bool {
@@ -133,7 +145,9 @@ package struct EmergencyJournal: Sendable {
   package var isActive: Bool { isActive(with: []) }
 
   /// The same with frames that lie elsewhere: what no disk took can have been taken back at the relay alone.
-  package func isActive(with more: [[UInt8]]) -> Bool { writer.isActive(in: frames + more) }
+  package func isActive(with more: [[UInt8]]) -> Bool {
+    EmergencyWriter.isActive(among: (frames + more).flatMap(operations(in:)))
+  }
 
   /// Removes files of which the store has everything, and that are a day old: nothing is decided by it.
   func forgetOld(_ isKnown: ([[UInt8]]) -> Bool) {

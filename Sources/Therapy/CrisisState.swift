@@ -70,9 +70,8 @@ package struct CrisisState: Sendable, Hashable {
   package var level: CrisisLevel { activations.map(\.level).max() ?? .none }
   /// The activation that counts: the oldest of the most severe.
   package var leading: Activation? { activations.first { $0.level == level } }
-  /// Milliseconds since 1970 of the oldest activation.
-  package var since: UInt64? { activations.first?.timestamp.milliseconds }
-
+  /// Milliseconds since 1970 of the activation that counts.
+  package var since: UInt64? { leading?.timestamp.milliseconds }
 
   /// The account has one crisis record; its name is the same on every device.
   package static func record(ofAccount account: [UInt8]) -> RecordID {

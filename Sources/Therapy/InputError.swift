@@ -14,6 +14,7 @@ package enum InputError: Error, Sendable, Hashable {
   case unknownDevice
   case ambiguous(String)
   case notAddedByHand(kind: String)
+  case notText(String)
   case invalid(String, remedy: String)
 }
 
@@ -32,6 +33,7 @@ extension InputError: ActionableError {
     case .unknownDevice: "input.unknown-device"
     case .ambiguous: "input.ambiguous"
     case .notAddedByHand: "input.not-added-by-hand"
+    case .notText: "input.not-text"
     case .invalid: "input.invalid"
     }
   }
@@ -51,6 +53,7 @@ extension InputError: ActionableError {
     case .unknownDevice: "There is no device with this name or id. Nothing was changed."
     case .ambiguous(let what): "This \(what) fits more than one. Nothing was changed."
     case .notAddedByHand(let kind): "A \(kind) is not added by hand. Nothing was saved."
+    case .notText(let what): "\(what) is not text: some bytes of it are no UTF-8. Nothing was saved."
     case .invalid(let summary, _): summary
     }
   }
@@ -70,6 +73,7 @@ extension InputError: ActionableError {
     case .unknownDevice: "See the devices with `fullmind devices list`."
     case .ambiguous: "Give more of its characters."
     case .notAddedByHand: "Use `fullmind crisis`, `fullmind practice` or `fullmind devices` instead."
+    case .notText: "Write it in UTF-8: most terminals and editors do."
     case .invalid(_, let remedy): remedy
     }
   }
@@ -79,7 +83,7 @@ extension InputError: ActionableError {
     case .unknownRecord, .unknownDevice: .noInput
     case .unknownKind, .unknownField, .malformedAssignment, .noFields, .notAddedByHand, .ambiguous, .invalid:
       .usage
-    case .malformedValue, .outOfRange, .tooLong, .tooManyEntries: .dataError
+    case .malformedValue, .outOfRange, .tooLong, .tooManyEntries, .notText: .dataError
     }
   }
 }
