@@ -585,7 +585,7 @@ class Sweep:
             _, heard = self.follow()
             if "Ben: an alert lies" in done.out and heard != 1:
                 raise Broken(f"activate said that an alert lies at the link, and Ben hears {heard} alerts")
-            if done.status == 0 and not heard and "Nobody could be told yet" not in done.out and "are told by" not in done.out:
+            if done.status == 0 and not heard and "not told yet" not in done.out and "are told by" not in done.out:
                 self.notes.append(f"nobody told, and said: {done.out.strip().splitlines()[-1][:100]}")
             if self.crisis("a"):
                 if not heard:

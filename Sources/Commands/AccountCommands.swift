@@ -48,10 +48,7 @@ struct InitCommand: ParsableCommand {
       if output.json { return }
       Output.line("")
       Output.line("Account \(account.suffix(8)) is ready; this device is “\(name)”.")
-      if !noEmergencyKey {
-        Output.line("A crisis can be raised here even when the store cannot be opened: a key for that alone lies beside it,")
-        Output.line("outside of the passphrase. Who takes it can raise a crisis in your name, and read nothing.")
-      }
+      if !noEmergencyKey { sayEmergencyKey() }
       if relay.isPrivate(to: home) {
         Output.line("Devices meet in a folder inside this home, which no other device can reach:")
         Output.hint("`fullmind relay make folder:PATH` makes one that all of them can.")
@@ -109,6 +106,12 @@ struct InitCommand: ParsableCommand {
       }
     }
   }
+}
+
+/// What lies outside of the passphrase is said where it is put there.
+private func sayEmergencyKey() {
+  Output.line("A crisis can be raised here even when the store cannot be opened: a key for that alone lies beside it,")
+  Output.line("outside of the passphrase. Who takes it can raise a crisis in your name, and read nothing.")
 }
 
 /// The recovery code did not get out, or nobody has read it.
@@ -178,6 +181,7 @@ struct JoinCommand: ParsableCommand {
         try Output.json(Joined(account: account, device: prepared.ring.device.description))
       } else {
         Output.line("This device is “\(name)” and belongs to the account now.")
+        if !noEmergencyKey { sayEmergencyKey() }
       }
       // It belongs to the account whatever becomes of the first exchange.
       do {
@@ -290,7 +294,7 @@ struct DevicesCommand: ParsableCommand {
         var invitation = try Invitation(store: store, relay: relay, members: performer.members)
         Output.line(invitation.code.description)
         guard Output.failure == 0 else { throw OutputError() }
-        Output.note("Waiting for the new device: fullmind join \(invitation.code) --device NAME --relay \(place)")
+        Output.note("Waiting for the new device: fullmind join \(invitation.code) --device NAME --relay \(Invocation.quoted(place.description))")
         while true {
           guard case .compare(let digits, let name) = try invitation.step() else {
             Thread.sleep(forTimeInterval: mailboxGap)

@@ -20,7 +20,7 @@ struct CrisisWaits: ActionableError {
 /// What another device has raised is on the relay, and not in the store.
 struct CrisisNotTakenIn: ActionableError {
   var code: String { "crisis.not-taken-in" }
-  var summary: String { "A crisis of another device is active that this one has not taken in yet: that one goes on." }
+  var summary: String { "A crisis is active that the store of this device has not taken in yet: it goes on." }
   var remedy: String { "Repeat this after `fullmind sync`; `fullmind doctor` says what holds it up." }
   var exitStatus: ExitStatus { .temporary }
 }
@@ -71,13 +71,13 @@ struct CrisisCommand: ParsableCommand {
           try Output.json(
             CrisisReport(
               level: level.name, active: true, since: SystemClock.now.wall, savedAt_us: raiser.savedAt,
-              atRelay: delivery.relay.isDone, word: delivery.word.rawValue))
+              atRelay: delivery.isAtRelay, word: delivery.word.rawValue))
         }
         guard let opened = store ?? (try? location.openQuietly()) else {
           if !output.json, level >= .severe { Output.hint("Your contacts are told by a program that can open the store: `fullmind` or an agent, here or on another device of yours.") }
           return
         }
-        try tell(level, opened)
+        try tell(level, raiser.operation, delivery, opened)
       }
     }
 
@@ -105,26 +105,38 @@ struct CrisisCommand: ParsableCommand {
     }
 
     /// The contacts, when the time to take it back is over; a dashboard or agent may be faster.
-    private func tell(_ level: CrisisLevel, _ store: Store) throws {
+    private func tell(_ level: CrisisLevel, _ raised: OperationID?, _ delivery: CrisisDelivery, _ store: Store) throws {
       let contacts = try store.read { try SafetyPlan.contacts($0) }.filter { $0.isInvited && $0.consent == .prompt }
-      guard level >= .severe, !contacts.isEmpty, now || !output.json else { return }
+      guard level >= .severe, !contacts.isEmpty else { return }
       let names = contacts.map(\.name).joined(separator: ", ")
+      // Who reads JSON is not kept waiting: it is said who tells them.
+      guard now || !output.json else { return Output.note("\(names): told by a dashboard or an agent, or by `fullmind sync` from 10 s on.") }
       if !now {
-        Output.hint("\(names): told in 10 s. `fullmind crisis resolve`, here or on any device, takes it back.")
+        let condition = delivery.relay.isDone ? "" : ", if the relay can be reached by then"
+        Output.hint("\(names): an alert goes out in 10 s\(condition). `fullmind crisis resolve`, here or on any device, takes it back.")
         Thread.sleep(forTimeInterval: Double(CrisisAlert.undoMilliseconds) / 1_000)
         // It may have been taken back on another device: then nobody is told.
         try? ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: "").run(timeout: 5)
       }
       let relay = try location.patientRelay(store)
+      // What others have told, and what of it is over, comes first: it may be the same crisis.
+      _ = CrisisReport.takeIn(location, store)
       do { _ = try Actions(store).tellNow(relay) } catch is RelayError {}
       guard !output.json else { return }
       let state = try CrisisReport.state(of: store)
       if !state.isActive {
+        // What no disk took is not known to be over only because it is not in the store.
+        guard let raised, try store.read({ try $0.hasArrived(raised) }) else {
+          return Output.line("\(names): not told, because the crisis could not be saved on this device. Please call.")
+        }
         let names = try CrisisReport.history(of: store).0.entries.first?.told.compactMap { id in contacts.first { $0.record == id }?.name } ?? []
         return Output.line(names.isEmpty ? "Taken back. Nobody was told." : "Taken back. An alert had been put up for \(names.joined(separator: ", ")).")
       }
       let told = contacts.filter { state.told.contains($0.record) }
-      if told.isEmpty { Output.line("Nobody could be told yet; a dashboard or agent goes on trying.") }
+      let untold = contacts.filter { !state.told.contains($0.record) }.map(\.name).joined(separator: ", ")
+      if !untold.isEmpty {
+        Output.hint("\(untold): not told yet. Please call; `fullmind sync` tells them once the relay can be reached, and a dashboard or an agent does it by itself.")
+      }
       let end = SystemClock.now.uptime + Self.answered
       for contact in told { Output.line("\(contact.name): \(Self.arrival(contact, state, relay, until: end))") }
     }
@@ -208,6 +220,11 @@ struct CrisisCommand: ParsableCommand {
           let delivery = raiser.outcome(within: max(300, Self.mayTake - taken))
           guard delivery.disk.isDone || delivery.relay.isDone else { throw CrisisNotSaved() }
           raiser.end()
+          // Another device's goes on: that is no success.
+          if let store, delivery.relay.isDone, let known = try? CrisisReport.known(location, store).state, known.isActive, !output.json {
+            Output.line("What was raised on this device is taken back. Another crisis goes on that was raised on another device.")
+            throw CrisisNotTakenIn()
+          }
           let text = "What was raised on this device is taken back\(delivery.relay.isDone ? "" : " here; your other devices learn of it when the relay can be reached"). The store cannot be used now, so what other devices raised is not known."
           if output.json {
             let known = store.flatMap { try? delivery.relay.isDone ? CrisisReport.known(location, $0).state : CrisisReport.state(of: $0) }

@@ -115,9 +115,13 @@ struct CrisisReport: Encodable {
         for isCarried in [false, true] {
           let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
           guard let frames = try? relay.frames(in: file), !frames.isEmpty else { continue }
-          var outcome = ApplyOutcome(next: .start)
-          try? performer.take(frames, from: file, limit: SystemClock.now.wall, &outcome)
-          hasChanged = hasChanged || !outcome.changes.isEmpty
+          // What lies before something that it follows is taken once that has been.
+          for _ in 0..<Limits.noticeAttempts {
+            var outcome = ApplyOutcome(next: .start)
+            try? performer.take(frames, from: file, limit: SystemClock.now.wall, &outcome)
+            hasChanged = hasChanged || !outcome.changes.isEmpty
+            guard outcome.gaps > 0, outcome.filed > 0 else { break }
+          }
         }
       }
       return hasChanged

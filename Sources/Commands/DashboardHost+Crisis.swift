@@ -150,7 +150,7 @@ extension DashboardHost {
   }
 
   private func couldNotTakeBack(_ error: any Error) {
-    notices.post(.tell("It could not be taken back. \(Self.words(error))"))
+    notices.post(.resolved("It could not be ended yet. \(Self.words(error))", isOver: false))
   }
 
   func tellContacts() {

@@ -83,7 +83,10 @@ struct Examination {
     let (location, home) = (location, home)
     var opened: Store?
     check("store") {
-      opened = try location.openStore()
+      let store = try location.openStore()
+      opened = store
+      // Whoever reads may do so beside another program that writes; only writing shows it.
+      try store.write(within: 500) { _ in }
       return (true, "opens")
     }
     let isThere = home.hasStore

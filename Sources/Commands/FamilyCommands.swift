@@ -93,7 +93,7 @@ struct FamilyCommand: ParsableCommand {
         }
         Output.line("On \(contact.name)'s machine, where the same relay can be reached:")
         Output.line("")
-        Output.line("  fullmind family follow \(link) --relay \(try location.relayLocation(store))")
+        Output.line("  fullmind family follow \(link) --relay \(Invocation.quoted(try location.relayLocation(store).description))")
         Output.line("")
         Output.hint("Give the link to \(contact.name) alone. Nobody has opened it yet: `fullmind family list` shows when somebody has.")
         Output.hint("`fullmind family withdraw` takes it back.")
@@ -166,8 +166,21 @@ struct FamilyCommand: ParsableCommand {
       /// Alerts that were told here, which the other side does not know yet.
       var shown: [Notice] = []
       var isKnown = false
+      /// Why nothing can be heard.
       var problem: RelayError?
+      /// Why nothing can be answered.
+      var unsaid: RelayError?
+      /// Whether what was read is kept on this machine, and why it is not.
+      var isKept = true
+      var obstacle: StorageError?
       var name: String { FamilyCommand.name(following.reader) }
+      var place: String { following.relay.description }
+
+      var failure: (any Error)? {
+        if let problem { return FollowingError.unheard(problem, at: place) }
+        if let unsaid { return FollowingError.unsaid(unsaid, at: place) }
+        return obstacle
+      }
     }
 
     func run() throws {
@@ -181,8 +194,8 @@ struct FamilyCommand: ParsableCommand {
           // Each link by itself: one relay that is away keeps nothing of another one from the screen.
           for index in followed.indices { try look(&followed[index]) }
           if once {
-            if seen { try confirm(&followed) }
-            if let problem = followed.lazy.compactMap(\.problem).first { throw problem }
+            if seen { confirm(&followed) }
+            if let failure = followed.lazy.compactMap(\.failure).first { throw failure }
             return
           }
           guard followed.contains(where: { !$0.following.reader.isClosed }) else { return }
@@ -190,7 +203,7 @@ struct FamilyCommand: ParsableCommand {
           // Nothing tells of changes on a relay that belongs to somebody else: it is looked at every second.
           _ = fm_wait([signals, STDIN_FILENO], &ready, isatty(STDIN_FILENO) == 1 ? 2 : 1, 1_000)
           if ready[0] != 0, [SIGINT, SIGTERM, SIGHUP, SIGQUIT].contains(fm_signal_next(signals)) { return }
-          if ready[1] == 1, readLine() != nil { try confirm(&followed) }
+          if ready[1] == 1, readLine() != nil { confirm(&followed) }
         }
       }
     }
@@ -213,36 +226,62 @@ struct FamilyCommand: ParsableCommand {
       guard var one = AlertFollowing(link, relay: try location.namedRelay(), home: location.homeFolder).map({ Followed(following: $0) }) else { throw FamilyCommand.relayNotNamed }
       // A mistyped link would be silent for ever: it has to be found once.
       if one.following.reader.person == nil {
-        let news = try one.following.read()
+        let news: [AlertReader.News]
+        do throws(RelayError) { news = try one.following.read() } catch { throw FollowingError.unheard(error, at: one.place) }
         guard one.following.reader.person != nil else {
           throw InputError.invalid(
             "Nobody is found under this link at \(one.following.relay). Nothing was changed.",
             remedy: "Compare the link with the one you were given, and name the relay with --relay.")
         }
         try tell(news, &one)
+        guard Output.failure == 0 else { throw OutputError() }
       }
-      try one.following.save()
+      one.isKept = false
+      keep(&one)
       return [one]
     }
 
     /// A relay that cannot be reached is looked at again, and that is said: nothing is heard meanwhile.
     private func look(_ one: inout Followed) throws {
-      do {
-        let before = one.following.reader
-        if !one.isKnown, !before.isClosed { try recall(&one) }
-        try tell(try one.following.read(), &one)
-        // After it was told: a crash in between tells it twice, and never not at all; what could not be written was not.
-        guard Output.failure == 0 else { throw OutputError() }
-        if one.following.reader != before { try one.following.save() }
-        if one.problem != nil { Output.note("\(one.following.relay) can be reached again.") }
-        one.problem = nil
-        try answer(&one)
-      } catch let error as RelayError {
-        if one.problem != error, !once {
-          Output.note("NOTHING IS HEARD of \(one.name) at the moment: \(one.following.relay) cannot be used. It is tried again every second.")
-        }
+      do { try hear(&one) } catch let error as RelayError {
+        if one.problem != error, !once { Output.note(FollowingError.unheard(error, at: one.place).meanwhile(one.name)) }
         one.problem = error
+        return keep(&one)
       }
+      if one.problem != nil { Output.note("\(one.place) can be reached again.") }
+      one.problem = nil
+      do throws(RelayError) {
+        try answer(&one)
+        one.unsaid = nil
+      } catch {
+        if one.unsaid != error, !once { Output.note(FollowingError.unsaid(error, at: one.place).meanwhile(one.name)) }
+        one.unsaid = error
+      }
+    }
+
+    private func hear(_ one: inout Followed) throws {
+      let before = one.following.reader
+      if !one.isKnown, !before.isClosed { try recall(&one) }
+      try tell(try one.following.read(), &one)
+      // After it was told: a crash in between tells it twice, and never not at all; what could not be written was not.
+      guard Output.failure == 0 else { throw OutputError() }
+      if one.following.reader != before { one.isKept = false }
+      keep(&one)
+    }
+
+    /// A disk that is full, or that may not be written, ends nothing: it is followed from memory, and tried again.
+    private func keep(_ one: inout Followed) {
+      guard !one.isKept else { return }
+      do throws(StorageError) { try one.following.save() } catch {
+        if one.obstacle != error, !once {
+          let obstacle = error.obstacle ?? "the folder \(location.homeFolder.path) cannot be written"
+          Output.note("What was read of \(one.name) cannot be kept: \(obstacle). It is heard all the same, and tried again every second.")
+        }
+        one.obstacle = error
+        return
+      }
+      if one.obstacle != nil { Output.note("What was read of \(one.name) is kept now.") }
+      (one.isKept, one.obstacle) = (true, nil)
     }
 
     /// What an earlier run has told and nobody has answered is still open: said once more, quietly.
@@ -291,17 +330,29 @@ struct FamilyCommand: ParsableCommand {
 
     private struct Report: Encodable { var event: String; var at_ms: UInt64; var text: String }
 
-    private func confirm(_ followed: inout [Followed]) throws {
+    private func confirm(_ followed: inout [Followed]) {
       var count = 0
-      for index in followed.indices {
-        while let alert = followed[index].open.first {
-          try followed[index].following.confirm(alert, as: .seen)
-          followed[index].open.removeFirst()
-          count += 1
-          if !output.json { Output.line("         Said. \(followed[index].name)'s devices show it when they look.") }
-        }
+      for index in followed.indices { count += confirm(&followed[index]) }
+      guard count == 0, !output.json else { return }
+      if followed.allSatisfy({ $0.problem == nil && $0.open.isEmpty }) {
+        Output.line("         Nothing has come that was not answered.")
+      } else if !once {
+        Output.line("         Nothing could be answered now: press Enter again later.")
       }
-      if count == 0, !output.json { Output.line("         Nothing has come that was not answered.") }
+    }
+
+    /// - Returns: How many alerts were answered.
+    private func confirm(_ one: inout Followed) -> Int {
+      var count = 0
+      do throws(RelayError) {
+        while let alert = one.open.first {
+          try one.following.confirm(alert, as: .seen)
+          one.open.removeFirst()
+          count += 1
+          if !output.json { Output.line("         Said. \(one.name)'s devices show it when they look.") }
+        }
+      } catch { one.unsaid = error }
+      return count
     }
 
     private static func clock(_ wall: UInt64) -> String {

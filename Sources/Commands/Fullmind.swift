@@ -28,6 +28,8 @@ public struct Fullmind: ParsableCommand {
     fm_standard_files_hold()
     umask(0o077)
     signal(SIGPIPE, SIG_IGN)
+    // A limit of files is a full disk, and no end.
+    signal(SIGXFSZ, SIG_IGN)
     fm_signals_let_in()
     let arguments = globalOptionsLast(Array(CommandLine.arguments.dropFirst()))
     if arguments.prefix(2) == ["crisis", "card"], !arguments.contains("--help") {

@@ -85,14 +85,19 @@ struct Location: ParsableArguments, Sendable {
   /// The passphrase from the file, or typed without echo; `nil` when there is neither.
   func passphrase(prompt: String) throws -> String? {
     if let passphraseFile {
-      guard let text = String(validating: try HomeFolder.readFile(HomeFolder.absolute(passphraseFile)), as: UTF8.self) else {
+      let bytes = try HomeFolder.readFile(HomeFolder.absolute(passphraseFile))
+      // Some editors begin a text with a mark of its byte order, which nobody has typed.
+      let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+      guard let text = String(validating: bytes.starts(with: mark) ? bytes.dropFirst(mark.count) : bytes[...], as: UTF8.self) else {
         throw InputError.notText("The passphrase in the file")
       }
       return text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).first.map(String.init) ?? ""
     }
     guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else { return nil }
+    // Where no account is yet, there is nobody to tell.
+    let help = EmergencyJournal(homeFolder) == nil ? "help now" : "help now, and your devices are told"
     while true {
-      guard let answer = getpass(prompt.replacing(": ", with: " (! for help): ")) else { return nil }
+      guard let answer = getpass(prompt.replacing(": ", with: " (! and Enter: \(help)): ")) else { return nil }
       let typed = String(cString: answer)
       guard typed == "!" else { return typed }
       // Whoever cannot think of the passphrase now needs something else first.

@@ -95,10 +95,10 @@ struct RecordCommand: ParsableCommand {
       try Output.reporting(asJSON: output.json) {
         if let kind, RecordCatalogue[kind] == nil { throw InputError.unknownKind(kind) }
         let store = try location.openStore()
-        let records = try store.read { try $0.records(kind: kind, limit: max(1, limit)) }
+        let records = try store.read { try $0.records(kind: kind, limit: max(0, limit)) }
         if output.json { return try Output.json(RecordList(records: records.map(RecordReport.init))) }
         for record in records {
-          Output.line("\(record.id)  \(Self.time(record.latest))  \(record.title)\(record.openConflicts.isEmpty ? "" : "  (provisional)")")
+          Output.line("\(record.id)  \(Self.time(record.latest))  \(Visible.line(record.title))\(record.openConflicts.isEmpty ? "" : "  (provisional)")")
         }
       }
     }
@@ -142,7 +142,8 @@ struct RecordCommand: ParsableCommand {
         }
         if output.json { return try Output.json(["history": rows]) }
         for (number, (row, write)) in zip(rows, writes).enumerated() {
-          Output.line("\(number + 1)  \(List.time(write.timestamp))  \(row.device.suffix(6))  \(row.change) \(row.field)\(row.value.map { " = \($0)" } ?? "")\(row.decision?.text ?? "")")
+          let what = "\(row.change) \(row.field)\(row.value.map { " = \($0)" } ?? "")\(row.decision?.text ?? "")"
+          Output.line("\(number + 1)  \(List.time(write.timestamp))  \(row.device.suffix(6))  \(Visible.text(what))")
         }
       }
     }
@@ -290,13 +291,38 @@ struct RecordReport: Encodable {
   }
 
   static func print(_ record: RecordState) {
-    Output.line("\(record.title)   \(record.id)")
+    Output.line("\(Visible.line(record.title))   \(record.id)")
     for field in record.dataFields {
       let view = record.view(field.name)
       if RecordCatalogue.policy(of: field.name, kind: record.kind) == .counter { Output.line("  \(field.name): \(view.sum)") }
-      let isOpen = view.isOpen ? "   (provisional; also \(view.others.compactMap { $0.value?.text }.joined(separator: " / ")))" : ""
-      if let value = view.chosen?.value { Output.line("  \(field.name): \(value.text)\(isOpen)") }
-      for entry in view.entries { Output.line("  \(field.name): \(entry.value?.text ?? "")") }
+      let isOpen = view.isOpen ? "   (provisional; also \(Visible.text(view.others.compactMap { $0.value?.text }.joined(separator: " / "))))" : ""
+      if let value = view.chosen?.value { Output.line("  \(field.name): \(Visible.text(value.text))\(isOpen)") }
+      for entry in view.entries { Output.line("  \(field.name): \(Visible.text(entry.value?.text ?? ""))") }
+    }
+  }
+}
+
+/// Values as they may reach a terminal: what would command it is shown instead. Everything else stays as it was written.
+enum Visible {
+  /// Keeps lines and tabs.
+  static func text(_ value: String) -> String { replaced(value.replacing("\r\n", with: "\n"), keeping: ["\n", "\t"]) }
+
+  /// For a row of a list.
+  static func line(_ value: String) -> String { replaced(value, keeping: []) }
+
+  private static func replaced(_ value: String, keeping kept: Swift.Set<Unicode.Scalar>) -> String {
+    var scalars = String.UnicodeScalarView()
+    scalars.append(contentsOf: value.unicodeScalars.map { kept.contains($0) ? $0 : sign($0) })
+    return String(scalars)
+  }
+
+  /// The picture of a control character; a mark in the place of what has none, or changes the direction of what follows.
+  private static func sign(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
+    switch scalar.value {
+    case 0..<0x20: Unicode.Scalar(0x2400 + scalar.value) ?? "\u{FFFD}"
+    case 0x7F: "\u{2421}"
+    case 0x80..<0xA0, 0x2028...0x202E, 0x2066...0x2069: "\u{FFFD}"
+    default: scalar
     }
   }
 }

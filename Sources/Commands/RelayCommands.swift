@@ -67,7 +67,7 @@ struct RelayCommand: ParsableCommand {
         try place.remember(identity, in: store)
         store.pingOthers(except: nil)
         Output.hint("Your devices meet in \(place) from now on. This one fills it with `fullmind sync`, or by itself where a program of it runs.")
-        Output.hint("Other devices that used the old one at the same place take it over when they see this device there; elsewhere: “fullmind relay move \(place)” there.")
+        Output.hint("Other devices that used the old one at the same place take it over when they see this device there; elsewhere: “fullmind relay move \(Invocation.quoted(place.description))” there.")
         if place.isPrivate(to: store.home) { Output.line("It lies inside this home: no other device can reach it.") }
       }
     }
@@ -84,13 +84,32 @@ struct RelayCommand: ParsableCommand {
       try Output.reporting {
         let store = try location.openStore()
         let place = try RelayLocation(url)
-        let identity = try PatientRelay.identity(of: FolderRelay(path: place.folder, account: [], ownTag: nil), at: place.description)
+        let identity: UInt64
+        do throws(RelayError) {
+          identity = try PatientRelay.identity(of: FolderRelay(path: place.folder, account: [], ownTag: nil), at: place.description)
+        } catch { throw RelayNotThere(place: place, cause: error) }
         try place.remember(identity, in: store)
         store.pingOthers(except: nil)
         Output.line("Your devices meet in \(place) from now on: name it on the others as well.")
         Output.note("A dashboard or agent that runs on this device goes on there by itself; one that was started with --relay stays where it is.")
       }
     }
+  }
+
+  /// Nothing can be met in the place that was named; what is said to do next names it too.
+  struct RelayNotThere: ActionableError {
+    var place: RelayLocation
+    var cause: RelayError
+    var code: String { cause.code }
+    var summary: String {
+      let what = if case .noRelay = cause { "There is no relay in \(place)" } else { "The relay \(place) cannot be used" }
+      return "\(what). Your devices meet where they did, and everything is saved on this device."
+    }
+    var remedy: String {
+      let make = "`fullmind relay make \(Invocation.quoted(place.description))`"
+      return "Mount its drive, or correct the path; then repeat. If there is to be a new relay, \(make) makes it there."
+    }
+    var exitStatus: ExitStatus { cause.exitStatus }
   }
 
   static func name(_ identity: UInt64) -> String { String(identity, radix: 16) }

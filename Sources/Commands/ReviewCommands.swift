@@ -51,7 +51,7 @@ extension ConflictsCommand {
   static func invitation(_ reviewers: [ReviewState.Reviewer], relay: RelayLocation) -> [String] {
     reviewers.flatMap { reviewer in
       // In two lines that a shell takes as one, so that it fits into 80 columns and can be copied.
-      ["For \(reviewer.name) alone, where the same relay can be reached:", "", "fullmind conflicts review \(reviewer.link) \\", "  --relay \(relay)", ""]
+      ["For \(reviewer.name) alone, where the same relay can be reached:", "", "fullmind conflicts review \(reviewer.link) \\", "  --relay \(Invocation.quoted("\(relay)"))", ""]
     } + ["Whoever has a link sees the versions of this field,", "and may say which one is kept."]
   }
 

@@ -143,7 +143,7 @@ struct StatusReport: Encodable {
     devices = snapshot.devices.map(Device.init)
     sync = Sync(snapshot.sync)
     crisis = Crisis(
-      level: snapshot.crisis.level.name, active: snapshot.crisis.isActive, since: snapshot.crisis.since)
+      level: snapshot.isCrisisUnknown ? "unknown" : snapshot.crisis.level.name, active: snapshot.crisis.isActive, since: snapshot.crisis.since)
     conflicts = Conflicts(snapshot)
     quota = Quota(
       tier: snapshot.quota.tier.name, used: snapshot.quota.used, limit: snapshot.quota.tier.operationsPerDay,
@@ -224,6 +224,8 @@ enum StatusText {
     var lines = status.missing.map { entry in
       "\(entry.isCrisis ? "ABOUT A CRISIS: " : "")missing here: \(max(1, entry.count)) of \(name(entry.device)), which \(name(entry.saidBy)) has and the relay does not"
     }
+    let waiting = snapshot.crisis.isActive ? snapshot.crisis.tellings.filter(\.state.isDue).map(\.name) : []
+    if !waiting.isEmpty { lines.append("\(waiting.joined(separator: ", ")) \(waiting.count == 1 ? "has" : "have") not been told of the crisis: `fullmind sync` does it now, if the relay can be reached; else please call") }
     if sync.quarantined > 0 { lines.append("\(sync.quarantined) from the future: kept, not shown until due") }
     if !status.clocks.isEmpty { lines.append(status.clocks) }
     if status.livingCopies > 0 { lines.append("this home is used in several places: use it in one, and join the others as devices of their own") }

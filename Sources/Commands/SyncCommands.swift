@@ -52,6 +52,8 @@ struct ExchangeOnce: Sendable {
   private struct State {
     var isElsewhere = false
     var failure: (any Error)?
+    /// Why sending alone fails, as far as this process sends.
+    var sending: [Channel: RelayError] = [:]
     /// Uptime at which nothing was left to do for the first time.
     var settledAt: UInt64?
     var isComplete = false
@@ -74,6 +76,8 @@ struct ExchangeOnce: Sendable {
       case .idle(settled: true, let isComplete):
         state.withLock { ($0.settledAt, $0.isComplete) = ($0.settledAt ?? moment.uptime, isComplete) }
       case .relayLost(let error): state.withLock { $0.failure = error }
+      case .sendingFailed(let channel, let error): state.withLock { $0.sending[channel] = error }
+      case .accepted(let channel, _): state.withLock { $0.sending[channel] = nil }
       default: return
       }
       news.open()
@@ -102,7 +106,10 @@ struct ExchangeOnce: Sendable {
       }
       if now >= deadline {
         let status = try? status()
-        throw SyncTimeout(seconds: timeout, unusable: status.map { $0.damagedStreams + $0.failingStreams } ?? 0)
+        let problem = current.sending.min { $0.key < $1.key }?.value
+        throw SyncTimeout(
+          seconds: timeout, unusable: status.map { $0.damagedStreams + $0.failingStreams } ?? 0,
+          reason: problem?.summary ?? SyncTimeout.reason(in: store, isElsewhere: current.isElsewhere))
       }
       if current.isElsewhere, try request.isComplete() {
         let status = try status()
@@ -120,14 +127,34 @@ struct SyncTimeout: ActionableError {
   var code: String { "sync.timeout" }
   /// Files on the relay that are damaged, or that cannot be read.
   var unusable = 0
+  /// What holds it up, in sentences; empty where that is not known.
+  var reason = ""
   var summary: String {
     let files = unusable == 0 ? "" : " \(unusable) \(unusable == 1 ? "file on the relay is damaged or cannot be read" : "files on the relay are damaged or cannot be read")."
-    return "Not everything was exchanged within \(Int(seconds)) s.\(files) Local changes are kept."
+    return "Not everything was exchanged within \(Int(seconds)) s.\(files)\(reason.isEmpty ? "" : " \(reason)") Local changes are kept."
   }
   var remedy: String {
-    unusable == 0 ? "Repeat `fullmind sync` to continue." : "`fullmind doctor` says what is wrong with the files, and what to do."
+    if unusable > 0 { return "`fullmind doctor` says what is wrong with the files, and what to do." }
+    return reason.isEmpty ? "Repeat `fullmind sync` to continue." : "`fullmind doctor` looks at it, and says what to do; then repeat `fullmind sync`."
   }
   var exitStatus: ExitStatus { .temporary }
+
+  /// What the program that exchanges has kept of why it does not get on, or what keeps the store from taking anything.
+  static func reason(in store: Store, isElsewhere: Bool) -> String {
+    let kept = try? store.read { ExchangeStatus($0, saved: 0, accepted: 0, isExchanged: true) }
+    if let problem = kept?.sendingProblem, !problem.isEmpty { return sentence(problem) }
+    // Whoever reads may do so beside another program that writes, and on a full disk; only writing shows it.
+    do { _ = try store.write(within: 200) { try $0.requestSync() } } catch {
+      if let obstacle = (error as? StorageError)?.obstacle { return "Nothing can be saved here: \(obstacle)." }
+    }
+    // A relay that was away earlier is of no matter to whoever has reached it now.
+    guard let kept, isElsewhere || ![.offline, .strange].contains(kept.state) else { return "" }
+    return sentence(kept.reason)
+  }
+
+  private static func sentence(_ words: String) -> String {
+    words.isEmpty ? "" : "\(words.prefix(1).uppercased())\(words.dropFirst())\(words.hasSuffix(".") ? "" : ".")"
+  }
 }
 
 /// Everything that the relay has was exchanged, and it lacks what others have signed for.
@@ -169,7 +196,10 @@ struct SyncCommand: ParsableCommand {
       let name = try location.relayLocation(store).description
       try ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: name)
         .run(timeout: Double(limit.timeout))
+      // Whoever waits for an alert is told by the first program that can.
+      let told = (try? Actions(store).tellDue(PatientRelay(try location.openRelay(store), named: name))) ?? []
       let sync = try SnapshotBuilder.fromStore(store, relay: name).sync
+      if !told.isEmpty { Output.note("An alert lies at the link of \(told.joined(separator: ", ")).") }
       if output.json {
         try Output.json(StatusReport.Sync(sync))
       } else {
@@ -267,7 +297,9 @@ struct AgentCommand: ParsableCommand {
         var request = SyncRequest(store: store, relay: relay, named: try location.relayLocation(store).description)
         isEnding = try wait(driver, signals, finished) {
           if SystemClock.now.uptime >= deadline {
-            state.withLock { $0.ended = $0.ended ?? $0.lost ?? SyncTimeout(seconds: Double(limit.timeout)) }
+            let reason = SyncTimeout.reason(in: store, isElsewhere: state.withLock { $0.isElsewhere })
+            let late = SyncTimeout(seconds: Double(limit.timeout), reason: reason)
+            state.withLock { $0.ended = $0.ended ?? $0.lost ?? late }
             return true
           }
           return try untilSynced && state.withLock { $0.isElsewhere } && request.isComplete()

@@ -15,6 +15,8 @@ public struct CrisisDelivery: Sendable, Hashable {
   public var relay = Way.underWay
   /// Where the other devices meet is a folder that only this device can reach.
   public var isRelayPrivate = false
+  /// No other device has been seen where the devices meet.
+  public var isRelayUnseen = false
   /// A second has gone by: what is still under way counts as not done.
   public var isOverdue = false
 
@@ -28,6 +30,8 @@ public struct CrisisDelivery: Sendable, Hashable {
     /// Nothing is known yet.
     case trying
     case savedAndSent = "saved-and-sent"
+    /// No other device reads what lies there, as far as can be seen.
+    case savedAlone = "saved-alone"
     case saved
     case sent
     /// Nobody else knows, and nothing would be left if this screen were closed.
@@ -38,7 +42,7 @@ public struct CrisisDelivery: Sendable, Hashable {
 
   public var word: Word {
     switch (disk.isDone, relay.isDone) {
-    case (true, true): .savedAndSent
+    case (true, true): isRelayPrivate || isRelayUnseen ? .savedAlone : .savedAndSent
     case (true, false): .saved
     case (false, true): .sent
     case (false, false):
@@ -52,16 +56,19 @@ public struct CrisisDelivery: Sendable, Hashable {
 
   /// Whether something is left to be tried.
   public var isComplete: Bool { disk.isDone && relay.isDone }
+  /// Whether it lies where other devices read.
+  public var isAtRelay: Bool { relay.isDone && !isRelayPrivate && !isRelayUnseen }
 
   /// In one calm sentence or two.
   public var text: String {
     switch word {
     case .trying: "Telling your devices…"
-    case .savedAndSent:
+    case .savedAndSent: "Saved here and sent; any other device of yours shows it as soon as it looks."
+    case .savedAlone:
       isRelayPrivate
         ? "Saved here. Your devices meet in a folder that only this device can reach, so no other one knows."
-        : "Saved here and sent; any other device of yours shows it as soon as it looks."
-    case .saved: "Saved here. The relay cannot be reached; any other device of yours learns of it when it is back."
+        : "Saved here. No other device of yours has been seen where they meet, so none may know."
+    case .saved: "Saved here. The relay cannot be reached; any other device of yours learns of it once it is back and fullmind runs here."
     case .sent: "Sent; any other device of yours shows it as soon as it looks. It could not be saved on this one yet; still trying."
     case .noWay: "Nothing can be sent from here. Please call one of the numbers above, or somebody near you."
     case .onlyThisScreen: "Only this screen knows; still trying. Please do not wait for it: call one of the numbers above, or somebody near you."

@@ -34,11 +34,15 @@ package enum DashboardFrame {
     } else {
       lines = [Line("fullmind")]
     }
+    if case .form(let form)? = state.dialogs.last, form.purpose == .unlock {
+      lines.insert(Line("passphrase \(String(repeating: "*", count: form.fields[0].text.count))"), at: 0)
+    }
     for (row, line) in lines.prefix(max(1, frame.size.rows - 1)).enumerated() {
       frame.draw(line, row: row, column: 0, columns: frame.size.columns)
     }
     if frame.size.rows > 1 {
-      frame.put("! crisis q quit", row: frame.size.rows - 1, column: 0, columns: frame.size.columns, role: .key)
+      let keys = state.isTyping ? "^X crisis Esc back" : "! crisis q quit"
+      frame.put(keys, row: frame.size.rows - 1, column: 0, columns: frame.size.columns, role: .key)
     }
     return frame
   }
@@ -78,6 +82,7 @@ package enum DashboardFrame {
         snapshot: snapshot, columns: inside.columns, rows: inside.rows,
         selected: isFocused ? state.selected(panel) : nil, glyphs: state.glyphs, wall: state.now.wall)
       context.isRaisedHere = state.pausedAt == nil && state.isRaisedHere
+      context.isRaisedOnDisk = state.pausedAt == nil && state.isRaisedOnDisk
       (context.filter, context.traffic, context.isZoomed) = (state.filters[panel] ?? "", state.traffic, state.isZoomed)
       frame.draw(scrolled(panel.lines(context), rows: inside.rows), in: inside)
     }
@@ -138,6 +143,7 @@ package enum DashboardFrame {
       if state.isCrisisKnown { keys.append(("r", "it is over for now")) }
       return keys
     case .confirmResolve?: return [crisis, ("y", "yes"), ("any other", "no")]
+    case .form(let form)? where form.purpose == .unlock: return [("^X", "crisis"), ("Enter", "open the store"), ("Esc", "back")]
     case .form?: return [("^X", "crisis"), ("Tab", "next"), ("Enter", "save at the end"), ("Esc", "back")]
     case .plan(let editor)?: return editor.keys
     case .palette?, .filter?: return [("^X", "crisis"), ("Enter", "do it"), ("Esc", "back")]
@@ -150,8 +156,9 @@ package enum DashboardFrame {
     case .handOff?, .new?: return [crisis, ("Enter", "choose"), ("Esc", "back")]
     }
     if !state.problem.isEmpty, state.snapshot == nil {
-      let own = [Command.undo, .resolveCrisis].filter { $0.unavailable(in: state) == nil }.map { ($0.keyName, $0.title) }
-      return [crisis] + own + [("Enter", "try again"), ("q", "quit")]
+      var keys = state.lockedCommands.map { ($0.keyName, $0.title) }
+      keys.insert(("Enter", state.needsPassphrase ? "type the passphrase" : "try again"), at: keys.count - 1)
+      return keys
     }
     if state.snapshot == nil { return [crisis, ("Enter", "start here"), ("j", "join"), ("d", "demo"), ("q", "quit")] }
     var commands: [Command] = [.crisis, .undo, .sync, .new, .handOff, .open, .invite, .zoom]

@@ -21,7 +21,7 @@ package struct DashboardState: Sendable {
   /// What is cut or slowed in the demo, in words.
   package var network = ""
   /// Told in the key bar for a few seconds.
-  package private(set) var message: (text: String, until: UInt64)?
+  package internal(set) var message: (text: String, until: UInt64)?
   package private(set) var now = Moment(wall: 0, uptime: 0)
   package var isFinished = false
   /// Lines of the crisis screen: help lines and what can be done right now.
@@ -37,7 +37,7 @@ package struct DashboardState: Sendable {
   /// The emergency journal holds a crisis that was raised here; asked where there is no store to say so.
   package var isInJournal = false
   /// A crisis was active when the store could be read last.
-  package private(set) var wasActive = false
+  package internal(set) var wasActive = false
   /// What is being saved, in order: what was typed is kept until the store has it.
   private var saving: [(dialog: Dialog?, words: String)] = []
   /// What was left half-written, by what it is about.
@@ -46,15 +46,19 @@ package struct DashboardState: Sendable {
   package var chosenRelay = ""
   package var traffic: [UInt64] = []
   /// How far the crisis has come that was raised at this screen; `nil` where none was.
-  package private(set) var delivery: CrisisDelivery?
-  private var crisisRaised: UInt64?
+  package internal(set) var delivery: CrisisDelivery?
+  var crisisRaised: UInt64?
+  /// That it be over was asked for last, and is not answered yet.
+  var resolving: Resolving?
+  /// A crisis was raised after an earlier one was to end.
+  var isRaisedSince = false
   /// Activations for which the crisis screen has come by itself since none was active: one is shown once, also when a
   /// later one is taken back.
   private var cries = Set<String>()
   /// Uptime at which it was said what leaving would leave open.
   private var askedToQuit: UInt64?
   /// Moments of keys whose answers on the screen are to be timed.
-  private var untimed: [GuaranteedOperation: UInt64] = [:]
+  var untimed: [GuaranteedOperation: UInt64] = [:]
   private var activationShown = ""
   private(set) var past: [Snapshot] = []
   /// Steps back from the latest kept snapshot; `nil` while the picture is live.
@@ -148,8 +152,10 @@ package struct DashboardState: Sendable {
 
   // MARK: What happens to it
 
-  /// Long enough to be read.
-  package mutating func tell(_ text: String) { message = (text, now.uptime + 4_000_000_000 + UInt64(text.count) * 40_000_000) }
+  /// Long enough to be read, or until it is known how it went on.
+  package mutating func tell(_ text: String, atLeast nanoseconds: UInt64 = 0) {
+    message = (text, now.uptime + max(nanoseconds, 4_000_000_000 + UInt64(text.count) * 40_000_000))
+  }
 
   /// Asks for something to be written.
   ///
@@ -186,39 +192,21 @@ package struct DashboardState: Sendable {
     self.problem = problem
     if message?.text == Self.opening { message = nil }
     // What lies over the panels stays, and says why there is nothing beneath it.
-    if snapshot != nil, !dialogs.isEmpty { tell("Your store cannot be used now; what you type is still here, and saving it opens the store again if it can be. \(problem.last ?? "")") }
+    if snapshot != nil, dialogs.contains(where: { $0 != .crisis }) { tell("Your store cannot be used now; what you type is still here, and saving it opens the store again if it can be. \(problem.last ?? "")") }
     wasActive = snapshot.map(\.crisis.isActive) ?? wasActive
     (snapshot, past, pausedAt, traffic) = (nil, [], nil, [])
+    if needsPassphrase { askForPassphrase() } else { dialogs.removeAll(where: \.isUnlock) }
   }
 
   /// The store was opened (again).
   package mutating func found() {
     (problem, isInJournal, wasActive) = ([], false, false)
+    dialogs.removeAll(where: \.isUnlock)
     if message?.text == Self.opening { message = nil }
   }
 
   /// Said until it is known what came of it.
   static let opening = "Trying to open it…"
-
-  /// Whether a crisis was raised at this screen that nobody has ended, as far as is known: a store that is locked or full
-  /// does not show it.
-  package var isRaisedHere: Bool { delivery.map { $0.word != .noWay } ?? false || snapshot == nil && isInJournal }
-
-  /// Whether a crisis is known to be active: from the store, or because it was raised here.
-  package var isCrisisKnown: Bool { snapshot?.crisis.isActive ?? wasActive || isRaisedHere }
-
-  /// Something became known of a crisis that was raised here.
-  package mutating func note(_ delivery: CrisisDelivery) { if self.delivery != nil { self.delivery = delivery } }
-
-  /// A crisis was resolved, or could not be.
-  ///
-  /// - Parameters:
-  ///   - words: What came of it; `nil` where none was active.
-  ///   - isOver: Whether it is; otherwise it is still being tried.
-  package mutating func resolved(_ words: String?, isOver: Bool) {
-    if isOver { (delivery, isInJournal, wasActive) = (nil, false, false) }
-    tell(words ?? "No crisis was active here.")
-  }
 
   /// Time has passed.
   package mutating func tick(_ moment: Moment) -> [Intent] {
@@ -254,7 +242,11 @@ package struct DashboardState: Sendable {
     if !new.crisis.isActive { cries = [] }
     if new.crisis.isActive, cries.insert(new.crisis.latest).inserted {
       (isBlank, crisisOffset) = (false, 0)
-      if !dialogs.contains(.crisis) { dialogs.append(.crisis) }
+      // What was told before it would stand where help does.
+      if !dialogs.contains(.crisis) {
+        message = nil
+        dialogs.append(.crisis)
+      }
     }
     if hadCrisis, !new.crisis.isActive {
       (crisisRaised, delivery) = (nil, nil)
@@ -303,7 +295,8 @@ package struct DashboardState: Sendable {
   // MARK: Keys
 
   package mutating func press(_ key: Key) -> [Intent] {
-    if key == Command.crisis.key, !isTyping { return raiseCrisis() }
+    // Nobody types where nothing is to be seen.
+    if key == Command.crisis.key, isBlank || !isTyping { return raiseCrisis() }
     if isBlank {
       isBlank = false
       return []
@@ -315,10 +308,10 @@ package struct DashboardState: Sendable {
   }
 
   /// While text is typed `!` may be a part of it; ^X then raises the crisis, and so does `!` in an
-  /// empty field.
-  private var isTyping: Bool {
+  /// empty field. A passphrase may begin with it, and nobody sees what becomes of it there.
+  var isTyping: Bool {
     switch dialogs.last {
-    case .form(let form): !form.fields[form.index].text.isEmpty
+    case .form(let form): form.purpose == .unlock || !form.fields[form.index].text.isEmpty
     case .plan(let editor): !(editor.typing ?? "").isEmpty
     case .conflict(let dialog): !(dialog.typing ?? "").isEmpty
     case .palette(let query, _): !query.isEmpty
@@ -329,23 +322,6 @@ package struct DashboardState: Sendable {
 
   /// What earlier questionnaires add.
   var screening: ScreeningContext { snapshot?.screening ?? ScreeningContext() }
-
-  /// First the screen, then everything else.
-  mutating func raiseCrisis(_ level: CrisisLevel = .severe, source: String = "person") -> [Intent] {
-    isBlank = false
-    crisisRaised = now.uptime
-    untimed[.crisisScreen] = now.uptime
-    showCrisis()
-    delivery = CrisisDelivery()
-    return [.activateCrisis(level: level, source: source)]
-  }
-
-  /// Opens the crisis screen, at its beginning.
-  mutating func showCrisis() {
-    crisisOffset = 0
-    dialogs.removeAll { $0 == .crisis }
-    dialogs.append(.crisis)
-  }
 
   mutating func quit() -> [Intent] {
     if let open = leavesOpen, askedToQuit.map({ now.uptime > $0 + Self.quitNanoseconds }) ?? true {
@@ -370,12 +346,14 @@ package struct DashboardState: Sendable {
     if snapshot == nil, problem.isEmpty, let intents = welcome(key) { return intents }
     if snapshot == nil, !problem.isEmpty, key == .enter {
       if needsPassphrase {
-        dialogs.append(.form(.unlock))
+        askForPassphrase()
         return []
       }
       tell(Self.opening)
       return [.reopen]
     }
+    // Letters may be meant for the passphrase: those that stand in the key bar do what it says, and no others do anything.
+    if snapshot == nil, needsPassphrase, case .character = key, !lockedCommands.contains(where: { $0.key == key }) { return [] }
     switch key {
     case .control("x"): return raiseCrisis()
     case .tab, .character("l"), .right: return pausedAt != nil && key == .right ? walk(-1) : moveFocus(1)
@@ -403,12 +381,5 @@ package struct DashboardState: Sendable {
       guard let command = Command.allCases.first(where: { $0.key == key && (!$0.isForDemo || isDemo) }) else { return [] }
       return run(command)
     }
-  }
-
-  mutating func takeBack() -> [Intent] {
-    crisisRaised = nil
-    dialogs.removeAll { $0 == .crisis }
-    tell("Taking it back…")
-    return [.takeBackCrisis("Taken back.\(toldWords)")]
   }
 }

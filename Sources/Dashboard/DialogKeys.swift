@@ -55,45 +55,6 @@ extension DashboardState {
     return []
   }
 
-  // MARK: Crisis
-
-  private mutating func crisis(_ key: Key) -> [Intent] {
-    switch key {
-    case .character("u") where canUndoCrisis: return takeBack()
-    case .down, .character("j"), .pageDown: crisisOffset = min(crisisOffset + 3, CrisisScreen.lastOffset(self))
-    case .up, .character("k"), .pageUp: crisisOffset = max(0, crisisOffset - 3)
-    case .character("p"):
-      // A session is never interrupted by itself; its progress is kept, and Enter takes it up again.
-      guard let session = ownSession else { return [] }
-      return save(
-        .saveProgress(session: session.id.description, elapsed: ownElapsed, phase: "paused"), from: nil,
-        saying: "Your session is paused. Enter in Sessions takes it up again.")
-    case .character("r") where isCrisisKnown:
-      dialogs.append(.confirmResolve)
-    case .enter where canTellNow:
-      tell("Telling your contacts now.")
-      return [.tellContacts]
-    case .character("h") where snapshot != nil && !isCrisisKnown: return [.crisisHistory]
-    // Enter does not: it may have been meant for what lay here before.
-    case .escape:
-      dialogs.removeLast()
-      // Whoever closes it has seen it.
-      let isNew = (snapshot?.crisis.isActive ?? false) && !(snapshot?.crisis.isAcknowledgedHere ?? true)
-      return isNew ? [.acknowledgeCrisis] : []
-    case .character("q") where snapshot == nil: return quit()
-    default: break
-    }
-    return []
-  }
-
-  private mutating func confirm(_ key: Key) -> [Intent] {
-    dialogs.removeLast()
-    guard key == .character("y") else { return [] }
-    dialogs.removeAll { $0 == .crisis }
-    if let snapshot { dialogs.append(.form(.afterCrisis(snapshot.crisis.activation, hour: Wording.hour(now.wall)))) }
-    return [.resolveCrisis("Resolved. Be kind to yourself today.\(toldWords)")]
-  }
-
   // MARK: Choosing
 
   private func moved(_ key: Key, _ selected: Int, of count: Int) -> Int? {
@@ -268,9 +229,13 @@ extension DashboardState {
     let text = form.fields.map { $0.text.trimmingCharacters(in: .whitespaces) }
     switch form.purpose {
     case .unlock:
-      dialogs.removeLast()
+      let passphrase = form.fields[0].text
+      guard !passphrase.isEmpty else { return [] }
+      // It stays until the store is open, so that what is typed meanwhile has a place.
+      (form.fields[0].text, form.problem) = ("", nil)
       tell(Self.opening)
-      return [.unlock(form.fields[0].text)]
+      _ = replaceTop(.form(form))
+      return [.unlock(passphrase)]
     case .start, .join, .ask:
       guard text.allSatisfy({ !$0.isEmpty }) else {
         form.problem = "Please fill in every line."

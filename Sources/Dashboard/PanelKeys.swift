@@ -111,11 +111,21 @@ extension DashboardState {
   /// Whether the store only waits for its passphrase.
   var needsPassphrase: Bool { ["storage.wrong-passphrase", "storage.passphrase-needed"].contains(problem.last ?? "") }
 
-  /// To whom an alert had gone; that it is over is told to them, and said here when it is so.
-  var toldWords: String {
-    let names = snapshot?.crisis.tellings.compactMap { telling -> String? in
-      if case .told = telling.state { CellText.clean(telling.name) } else { nil }
-    } ?? []
-    return names.isEmpty ? "" : " An alert lay at the link of \(names.joined(separator: ", ")) already."
+  /// Opens the field for it, where nothing else lies; one that is open says what came of the last try, and keeps what was
+  /// typed since.
+  mutating func askForPassphrase() {
+    if dialogs.isEmpty { dialogs.append(.form(.unlock)) }
+    let words = problem.last == "storage.wrong-passphrase" ? "This passphrase does not open the store. Nothing was changed." : nil
+    for (index, dialog) in dialogs.enumerated() {
+      guard case .form(var form) = dialog, form.purpose == .unlock else { continue }
+      form.problem = words
+      dialogs[index] = .form(form)
+    }
+  }
+
+  /// What can be done by a letter while the store cannot be used, as the key bar lists it.
+  var lockedCommands: [Command] {
+    let own = [Command.undo, .resolveCrisis].filter { $0.unavailable(in: self) == nil }
+    return [Command.crisis] + own + [Command.quit]
   }
 }

@@ -78,14 +78,16 @@ package struct CrisisOutreach {
     notice.about = NoticeSubject(device: ring.device, activations: activations).sealed(ring.account, using: &random)
     for _ in 0..<Limits.noticeAttempts {
       var list = try NoticeList(board, on: relay)
-      var (told, ended): ([(device: DeviceID, marks: Set<[UInt8]>)], Set<[UInt8]>) = ([], [])
+      var told: [(device: DeviceID, marks: Set<[UInt8]>)] = []
+      let ended = list.notices.filter { $0.notice.kind == .ended }.reduce(into: Set<[UInt8]>()) { $0.formUnion($1.notice.marks) }
       for (_, other) in list.notices {
-        if other.kind == .ended { ended.formUnion(other.marks) }
         guard other.kind == notice.kind, other.stage == notice.stage, let subject = NoticeSubject(other.about, ring.account) else { continue }
         if !Set(subject.activations).isDisjoint(with: activations) {
           told.append((subject.device, other.marks))
           continue
         }
+        // What was told there as over is waited for by nobody.
+        if !other.marks.isEmpty, other.marks.isSubset(of: ended) { continue }
         if isPatient, try subject.activations.contains(where: { try !hasArrived($0) }) { return .early }
       }
       // What was told there as over, by a device that knows more, is not what is told now.

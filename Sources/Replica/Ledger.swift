@@ -321,7 +321,9 @@ package struct Ledger<Transaction: StoreTransaction> {
   /// - Parameter wall: When that was signed, in milliseconds since 1970.
   package mutating func close(_ closing: Closing, of device: DeviceID, at wall: UInt64) throws {
     for (key, ends) in closing.ends(of: device).sorted(by: { $0.key < $1.key }) {
-      try transaction.setClosing(ends, at: wall, of: key)
+      // What is written after it was closed for the first time comes from a copy that is alive, also where two copies
+      // close each other again and again.
+      try transaction.setClosing(ends, at: min(wall, try transaction.closedAt(key) ?? wall), of: key)
       // One of which nothing has come yet is told as that: as missing. One that was folded is open again where a copy of
       // the device says that it ended elsewhere as well.
       let histories = try histories(of: key)

@@ -1,3 +1,4 @@
+import Causality
 import Crisis
 import Sealing
 
@@ -33,10 +34,17 @@ struct NoticeList {
   mutating func put(
     _ notice: Notice, on board: NoticeBoard, _ relay: any Relay, using random: inout some RandomNumberGenerator
   ) throws(RelayError) -> Bool {
-    let number = next
-    let sealed = board.seal(notice, number: number, using: &random)
+    var number = next
+    var sealed = board.seal(notice, number: number, using: &random)
+    while try !relay.putNotice(sealed, board: board.name, number: number) {
+      let isRead = try relay.notices(on: board.name, after: number - 1).contains { $0.number == number }
+      taken.insert(number)
+      // Something that is no file keeps its number from everybody, and nothing more.
+      guard !isRead, number < last + UInt64(Limits.noticeAttempts) else { return false }
+      number = next
+      sealed = board.seal(notice, number: number, using: &random)
+    }
     taken.insert(number)
-    guard try relay.putNotice(sealed, board: board.name, number: number) else { return false }
     guard try relay.notices(on: board.name, after: number - 1).contains(where: { $0.number == number && $0.sealed == sealed }) else {
       throw .changed
     }

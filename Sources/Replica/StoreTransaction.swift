@@ -150,7 +150,7 @@ package protocol StoreTransaction {
   func openClosings() throws -> [StreamKey: [StreamCursor]]
   /// - Parameter wall: When that was signed, in milliseconds since 1970.
   mutating func setClosing(_ ends: [StreamCursor], at wall: UInt64, of stream: StreamKey) throws
-  /// When the end of a stream was signed last.
+  /// When the end of a stream was signed for the first time.
   func closedAt(_ stream: StreamKey) throws -> UInt64?
   /// The time of the last write that was made after the stream was closed.
   func outlived(_ stream: StreamKey) throws -> UInt64?

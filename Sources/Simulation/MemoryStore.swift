@@ -148,7 +148,7 @@ package struct MemoryTransaction: StoreTransaction {
   package func closing(of stream: StreamKey) throws -> [StreamCursor] { contents.closings[stream] ?? [] }
   package func openClosings() throws -> [StreamKey: [StreamCursor]] { contents.closings.filter { contents.folded[$0.key] == nil && !$0.value.isEmpty } }
   package mutating func setClosing(_ ends: [StreamCursor], at wall: UInt64, of stream: StreamKey) throws {
-    (contents.closings[stream], contents.closedAt[stream], contents.outlived[stream]) = (ends, wall, nil)
+    (contents.closings[stream], contents.closedAt[stream]) = (ends, wall)
   }
   package func closedAt(_ stream: StreamKey) throws -> UInt64? { contents.closedAt[stream] }
   package func outlived(_ stream: StreamKey) throws -> UInt64? { contents.outlived[stream] }

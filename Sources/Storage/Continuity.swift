@@ -51,12 +51,12 @@ package final class Continuity: Sendable {
   ///   - life: The life that the store says it is in; `nil` when it has none.
   ///   - operations: What this device wrote in all its lives, as the store has it.
   static func verdict(_ path: String, life: Incarnation?, operations: UInt64) -> Verdict {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     guard descriptor >= 0 else { return .noMark }
     defer { close(descriptor) }
     var status = stat()
     var bytes = [UInt8](repeating: 0, count: size)
-    guard fstat(descriptor, &status) == 0, pread(descriptor, &bytes, size, 0) == size, Array(bytes[..<8]) == magic else { return .noMark }
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, pread(descriptor, &bytes, size, 0) == size, Array(bytes[..<8]) == magic else { return .noMark }
     let written = UInt64(bigEndianBytes: bytes[16..<24])
     guard let life, UInt64(bigEndianBytes: bytes[8..<16]) == life.rawValue else { return .copied }
     guard written <= operations else { return .behind }
@@ -85,7 +85,7 @@ package final class Continuity: Sendable {
 
   /// Writes the mark in place. What cannot be written makes the next run begin another life, and nothing worse.
   static func write(_ path: String, life: Incarnation, operations: UInt64) {
-    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
     guard descriptor >= 0 else { return }
     defer { close(descriptor) }
     var status = stat()

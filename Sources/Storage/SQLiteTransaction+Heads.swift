@@ -196,9 +196,7 @@ extension SQLiteTransaction {
   package mutating func setClosing(_ ends: [StreamCursor], at wall: UInt64, of stream: StreamKey) throws {
     let writer = try assignedNumber(of: stream)
     // One that is closed again with more than before: what was said last holds.
-    for table in ["closings", "outlived"] {
-      try database.run("DELETE FROM \(table) WHERE writer = ? AND channel = ?", [writer, stream.channel.rawValue])
-    }
+    try database.run("DELETE FROM closings WHERE writer = ? AND channel = ?", [writer, stream.channel.rawValue])
     for end in ends {
       try database.run(
         "INSERT OR IGNORE INTO closings (writer, channel, sequence, hash, wall) VALUES (?, ?, ?, ?, ?)",

@@ -264,6 +264,16 @@ package struct Actions: Sendable {
     return names
   }
 
+  /// Tells the contacts of whom it is time, as a program that exchanges does: by a command that ends.
+  ///
+  /// - Returns: The names of those who were told now.
+  package func tellDue(_ relay: any Relay) throws -> [String] {
+    guard let crisis = try crisisState().leading, crisis.level >= .severe,
+      SystemClock.now.wall > crisis.timestamp.milliseconds + UInt64(CrisisAlert.undoMilliseconds)
+    else { return [] }
+    return try tellNow(relay)
+  }
+
   /// Takes back activations, and nothing else.
   package func withdrawCrisis(_ activations: [OperationID]) throws -> CrisisChange? {
     try changeCrisis { state in

@@ -100,16 +100,74 @@ package struct AlertFollowing: Sendable {
   }
 
   /// Keeps what was read and told.
-  package func save() throws {
+  package func save() throws(StorageError) {
     let folder = (path as NSString).deletingLastPathComponent
     do {
       try FileManager.default.createDirectory(
         atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-    } catch { throw StorageError.unreadable(folder, "it cannot be created") }
+    } catch {
+      throw (error as? CocoaError)?.code == .fileWriteOutOfSpace ? StorageError.diskFull(folder) : .unreadable(folder, "it cannot be created")
+    }
     let person = (reader.person ?? "").filter { !$0.isNewline }
     let lines = [reader.link.description, person, relay.description, "\(reader.last)", reader.lastBytes.hexadecimal, reader.isClosed ? "closed" : "open"]
       + (identity.map { ["relay " + String($0, radix: 16)] } ?? [])
       + reader.told.sorted { $0.lexicographicallyPrecedes($1) }.map { (reader.over.contains($0) ? "-" : "") + $0.hexadecimal }
     try HomeFolder.writePrivate(Array(lines.joined(separator: "\n").utf8), to: path)
   }
+}
+
+/// Why somebody who follows a link does not hear, or is not heard, in words for whom no account here need exist.
+package enum FollowingError: Error, Sendable, Hashable {
+  /// What lies at the link cannot be read.
+  case unheard(RelayError, at: String)
+  /// It is read, and nothing can be put there.
+  case unsaid(RelayError, at: String)
+
+  private var cause: RelayError {
+    switch self {
+    case .unheard(let error, _), .unsaid(let error, _): error
+    }
+  }
+
+  private var obstacle: String {
+    switch self {
+    case .unheard(.unanswered, let place), .unsaid(.unanswered, let place): "\(place) does not answer"
+    case .unheard(.noRelay, let place): "there is no relay in \(place)"
+    case .unheard(.another, let place): "nothing of the person lies in \(place) any more"
+    case .unheard(_, let place): "\(place) cannot be reached, or not be read"
+    case .unsaid(.full, let place): "the disk with \(place) is full"
+    case .unsaid(_, let place): "nothing can be written to \(place)"
+    }
+  }
+
+  /// What is said while it is tried again.
+  ///
+  /// - Parameter name: Whom the link is of.
+  package func meanwhile(_ name: String) -> String {
+    switch self {
+    case .unheard: "NOTHING IS HEARD of \(name) at the moment: \(obstacle). It is tried again every second. \(todo)"
+    case .unsaid: "\(name) is heard, but cannot be answered: \(obstacle). It is tried again every second."
+    }
+  }
+
+  private var todo: String {
+    switch self {
+    case .unheard:
+      "Check that the folder is there: mount its drive, or look at the connection. If it is gone, ask the person who invited you "
+        + "where their devices meet now, and name that place: `fullmind family follow LINK --relay folder:PATH`."
+    case .unsaid: "Check that you may write there, and that there is space; or tell the person who invited you."
+    }
+  }
+}
+
+extension FollowingError: ActionableError {
+  package var code: String { cause.code }
+  package var summary: String {
+    switch self {
+    case .unheard: "Nothing could be looked at: \(obstacle). Whether support was asked for is not known."
+    case .unsaid: "What has come was read, but it could not be answered: \(obstacle)."
+    }
+  }
+  package var remedy: String { "\(todo) Repeat it then." }
+  package var exitStatus: ExitStatus { cause.exitStatus }
 }

@@ -304,7 +304,8 @@ package final class CrisisRaiser: Sendable {
         // What was raised before and never got there goes along: who exchanges may be stopped. Nothing is opened for it,
         // which would take longer the more there is.
         try? relay.deliver(journal.frames.filter(journal.isOwn), to: file)
-        return note { $0.relay = .done }
+        let isSeen = (try? relay.survey())?.presences.contains { $0 != file.tag } ?? true
+        return note { ($0.isRelayUnseen, $0.relay) = (!isSeen, .done) }
       } catch {
         note { $0.relay = .failed(code: error.code) }
         pause()

@@ -44,7 +44,7 @@ package struct EmergencyJournal: Sendable {
   ///   them: from the relay, or from whoever raised it.
   package func withdrawal(with more: [[UInt8]] = [], wall: UInt64) throws -> [Entry] {
     var random = SystemRandomNumberGenerator()
-    return try writer.withdrawals(among: (frames + more).flatMap(operations(in:)), wall: wall, using: &random)
+    return try writer.withdrawals(among: goingOn((frames + more).flatMap(operations(in:))), wall: wall, using: &random)
   }
 
   // MARK: The files
@@ -98,7 +98,7 @@ package struct EmergencyJournal: Sendable {
   package var frames: [[UInt8]] { lives().flatMap(\.frames) }
 
   /// What was written here by this journal, the oldest first.
-  package var operations: [Causality.Operation] { frames.flatMap(operations(in:)).sorted { $0.timestamp < $1.timestamp } }
+  package var operations: [Causality.Operation] { goingOn(frames.flatMap(operations(in:))).sorted { $0.timestamp < $1.timestamp } }
 
   /// What this device sealed in an emergency and that lies on the relay.
   package func sent(_ relay: any Relay) throws -> [[UInt8]] {
@@ -146,7 +146,35 @@ package struct EmergencyJournal: Sendable {
 
   /// The same with frames that lie elsewhere: what no disk took can have been taken back at the relay alone.
   package func isActive(with more: [[UInt8]]) -> Bool {
-    EmergencyWriter.isActive(among: (frames + more).flatMap(operations(in:)))
+    EmergencyWriter.isActive(among: goingOn((frames + more).flatMap(operations(in:))))
+  }
+
+  // MARK: What is over
+
+  /// Where it is noted which activations of this journal the store has as over: it may not be readable the next time, and
+  /// nobody is to be told of what has ended.
+  private var overFile: String { home.emergency + "/.over" }
+
+  /// Writes without the activations that are known to be over.
+  private func goingOn(_ operations: [Causality.Operation]) -> [Causality.Operation] {
+    guard let bytes = FileManager.default.contents(atPath: overFile), bytes.count <= Limits.journalBytes else { return operations }
+    let over = Set(String(decoding: bytes, as: UTF8.self).split(separator: "\n").compactMap { OperationID(name: $0) })
+    return operations.filter { !over.contains($0.id) }
+  }
+
+  /// Notes what the store has and knows to be over, of what these frames raised.
+  fileprivate func noteOver(among frames: [[UInt8]], in store: Store) {
+    let operations = goingOn(frames.flatMap(operations(in:)))
+    guard EmergencyWriter.isActive(among: operations) else { return }
+    let raised = operations.filter { if case .add = $0.mutation { true } else { false } }.map(\.id)
+    let record = CrisisState.record(ofAccount: store.ring.account.account)
+    let over = try? store.read(within: 200) { transaction in
+      let active = CrisisState(try transaction.record(record)).activations.map(\.id)
+      return try raised.filter { try transaction.hasArrived($0) && !active.contains($0) }
+    }
+    guard let over, !over.isEmpty else { return }
+    let before = FileManager.default.contents(atPath: overFile).map { Array($0) } ?? []
+    try? HomeFolder.writePrivate(before + Array(over.map { $0.name + "\n" }.joined().utf8), to: overFile)
   }
 
   /// Removes files of which the store has everything, and that are a day old: nothing is decided by it.
@@ -256,6 +284,7 @@ extension Store {
     guard EmergencyJournal.isUsed(home), let journal = EmergencyJournal(home), let file = journal.file else { return [] }
     let all = journal.frames
     guard !all.isEmpty else { return [] }
+    defer { journal.noteOver(among: all, in: self) }
     let unknown = try read(within: milliseconds) { transaction in try all.filter { try !transaction.holds($0, of: ring.device) } }
     // What another device or account has left in this home is not waited for.
     let frames = unknown.filter { !journal.operations(in: $0).isEmpty }

@@ -80,7 +80,7 @@ package struct SnapshotBuilder {
     let listed = try advised(Self.ordered(found), live.looked, live, transaction)
     return Snapshot(
       moment: now, account: Self.accountName(ring), device: ring.device,
-      devices: devices(names, state, peers, replica, now),
+      devices: devices(names, state, peers, replica, isDeaf: try isDeaf(transaction, exchange), now),
       sync: try sync(transaction, live, exchange, state, peers, names, now),
       crisis: try crisisStatus(crisis, plan.contacts, live, peers, names, transaction),
       conflicts: listed, conflictTally: live.conflicts, decisions: live.decisions.report,
@@ -171,7 +171,7 @@ package struct SnapshotBuilder {
   }
 
   private func devices(
-    _ names: [DeviceID: String], _ held: Held, _ peers: [DeviceID: Peer], _ replica: Replica?, _ now: Moment
+    _ names: [DeviceID: String], _ held: Held, _ peers: [DeviceID: Peer], _ replica: Replica?, isDeaf: Bool, _ now: Moment
   ) -> [Snapshot.Device] {
     let cursors = held.cursors
     return members.devices.map { device in
@@ -182,12 +182,19 @@ package struct SnapshotBuilder {
       let isComparable = !isThisOne && held.isComparable && peer.map { $0.presence.heldBack.isEmpty && $0.presence.cursors == cursors } ?? false
       return Snapshot.Device(
         id: device, name: names[device] ?? "device", kind: certificate?.kind ?? "laptop", isThisOne: isThisOne,
-        isHeardOf: isHeardOf(device, held, peers), presence: isThisOne ? .here : presence(device, peer, replica, now),
+        isHeardOf: isHeardOf(device, held, peers), presence: isThisOne ? .here : isDeaf ? .unknown : presence(device, peer, replica, now),
         heard: isThisOne ? now.wall : peer.map(\.heardWall),
         behind: isThisOne ? 0 : peer.map { held.behind($0.presence, device) },
         heldBack: peer?.presence.heldBack.count ?? 0, roundTrip: peer?.roundTrip,
         isSameState: isComparable ? peer?.presence.stateHash == held.hash : nil)
     }.sorted { ($0.isThisOne ? 0 : 1, $0.name, $0.id) < ($1.isThisOne ? 0 : 1, $1.name, $1.id) }
+  }
+
+  /// Whether the process that exchanges cannot reach the relay: then nobody can be heard.
+  private func isDeaf(_ transaction: SQLiteTransaction, _ exchange: Exchange) throws -> Bool {
+    guard case .elsewhere = exchange else { return false }
+    let status = ExchangeStatus(transaction, saved: 0, accepted: 0, isExchanged: true)
+    return status.state == .offline || status.state == .strange
   }
 
   private func presence(_ device: DeviceID, _ peer: Peer?, _ replica: Replica?, _ now: Moment) -> PresenceState {

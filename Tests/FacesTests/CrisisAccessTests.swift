@@ -173,6 +173,18 @@ struct CrisisAccessTests {
     _ = state.press(.escape)
     #expect(DashboardFrame.render(state).text.contains("store.damaged"))
   }
+
+  @Test("at 20x6 a passphrase can be typed, any letter is a part of it, and help is a key away")
+  func lockedScreen() {
+    var state = DashboardState(size: CellSize(rows: 6, columns: 20), glyphs: .ascii, themeName: "monochrome")
+    state.crisisLines = CrisisCard.helpLines(for: nil)
+    state.lose(["The store is protected by a passphrase.", "", "storage.passphrase-needed"])
+    for key in "!q" { #expect(state.press(.character(key)).isEmpty) }
+    let text = DashboardFrame.render(state).text
+    #expect(!state.isFinished && text.contains("passphrase **") && text.contains("^X crisis Esc back"))
+    #expect(state.press(.control("x")) == [.activateCrisis(level: .severe, source: "person")])
+    #expect(DashboardFrame.render(state).text.contains("112"))
+  }
 }
 
 @Suite("Questionnaires and plan as commands", .serialized)

@@ -41,7 +41,7 @@ struct PanelTests {
 
   @Test("crisis: the key while there is none, the receipts when there is one")
   func crisis() {
-    #expect(lines(.crisis, .sample(), rows: 2) == "none   ! at any moment: help lines\nand all your devices know at once")
+    #expect(lines(.crisis, .sample(), rows: 2) == "none   ! at any moment: help lines\nand your devices are told", "not when: some are away")
     #expect(
       lines(.crisis, Snapshot.sample().inCrisis(), columns: 46, rows: 4) == """
          SEVERE  raised 2 s ago on phone

@@ -80,6 +80,133 @@ struct DialogTests {
     #expect(state.press(.enter).isEmpty && state.press(.escape) == [.acknowledgeCrisis], "nobody waits any more: it closes")
   }
 
+  @Test("what follows by itself does not contradict the alert that is still due")
+  func stopped() {
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.step = .stopped
+    snapshot.crisis.tellings = [.init(name: "Ana", phone: "", state: .later(5_000))]
+    let text = DashboardFrame.render(dashboard(120, 40, snapshot)).text
+    #expect(text.contains("goes out in 5 s") && text.contains("beyond the alert to Ana nothing follows by itself"))
+    snapshot.crisis.tellings = [.init(name: "Ana", phone: "", state: .told(Snapshot.sampleWall, nil))]
+    #expect(DashboardFrame.render(dashboard(120, 40, snapshot)).text.contains("half of your devices: nothing follows by itself"))
+  }
+
+  @Test("what the journal has is saved here, beside a store that cannot be written; without evidence it is not said")
+  func savedBeside() {
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.isSaved = false
+    var state = dashboard(120, 40, snapshot)
+    #expect(DashboardFrame.render(state).text.contains("Not saved on this device yet"))
+    _ = state.press(.character("!"))
+    #expect(DashboardFrame.render(state).text.contains("Not saved on this device yet"), "it is still being tried")
+    var delivery = CrisisDelivery()
+    delivery.disk = .done
+    state.note(delivery)
+    let text = DashboardFrame.render(state).text
+    #expect(text.contains("saved on this device, beside its store") && !text.contains("Not saved"))
+    _ = state.press(.escape)
+    let panels = DashboardFrame.render(state).text
+    #expect(panels.contains("saved beside the store") && !panels.contains("not saved here yet"))
+  }
+
+  @Test("the crisis screen stays until it is resolved; what failed says why, and asks nobody how they are now")
+  func resolvingTakesTime() {
+    var snapshot = Snapshot.sample().inCrisis()
+    (snapshot.crisis.activation, snapshot.crisis.latest, snapshot.crisis.isAcknowledgedHere) = ("abc.7", "abc.7", true)
+    var state = dashboard(80, 24, snapshot)
+    func resolve() {
+      _ = state.press(.character("r"))
+      let intents = state.press(.character("y"))
+      #expect(intents == [.resolveCrisis("Resolved. Be kind to yourself today.")])
+    }
+    resolve()
+    #expect(state.dialogs == [.crisis] && DashboardFrame.render(state).text.contains("Resolving…"))
+    state.update(snapshot)
+    state.resolved("It could not be taken back yet.", isOver: false)
+    let text = DashboardFrame.render(state).text
+    #expect(state.dialogs == [.crisis] && text.contains("It could not be taken back yet.") && text.contains("112"))
+    #expect(!text.contains("Resolving…") && text.contains("it is over for now"), "the keys stay on the screen")
+    resolve()
+    state.resolved("Resolved.", isOver: true)
+    #expect(state.dialogs.count == 1 && DashboardFrame.render(state).text.contains("How are you now?"))
+
+    // The store may say so before the answer comes.
+    state = dashboard(80, 24, snapshot)
+    resolve()
+    state.update(Snapshot.sample())
+    #expect(state.dialogs.isEmpty)
+    state.resolved("Resolved.", isOver: true)
+    #expect(DashboardFrame.render(state).text.contains("How are you now?"))
+
+    // Somebody writes something else by then.
+    state = dashboard(80, 24, snapshot)
+    resolve()
+    _ = state.press(.escape)
+    _ = state.press(.character("n"))
+    _ = state.press(.character("8"))
+    state.resolved("Resolved.", isOver: true)
+    #expect(state.dialogs.count == 2 && state.dialogs.last == .form(.journal))
+
+    // What is raised after it, here or elsewhere, is not over.
+    state = dashboard(80, 24, snapshot)
+    resolve()
+    _ = state.press(.character("!"))
+    state.resolved("Resolved.", isOver: true)
+    #expect(state.dialogs == [.crisis] && state.isRaisedHere)
+    state = dashboard(80, 24, snapshot)
+    resolve()
+    snapshot.crisis.latest = "xyz.1"
+    state.update(snapshot)
+    state.resolved("Resolved.", isOver: true)
+    #expect(state.dialogs.count == 2 && state.dialogs.last == .crisis)
+  }
+
+  @Test("a store that waits for its passphrase has the field open: every letter is a part of it, and ^X raises a crisis")
+  func passphrase() {
+    let problem = ["This passphrase does not open the store.", "", "storage.wrong-passphrase"]
+    let raised = [Intent.activateCrisis(level: .severe, source: "person")]
+    var state = dashboard(80, 24, nil)
+    func write(_ words: String) -> [Intent] {
+      var intents: [Intent] = []
+      for character in words { intents += state.press(.character(character)) }
+      return intents
+    }
+    state.lose(problem)
+    let first = write("!qs r")
+    #expect(first.isEmpty && !state.isFinished)
+    let text = DashboardFrame.render(state).text
+    for words in ["*****", "^X crisis", "! is a part of it here", "does not open the store"] { #expect(text.contains(words), "\(words)") }
+    #expect(state.press(.enter) == [.unlock("!qs r")])
+    // What is typed while it is tried has a place, too.
+    let second = write("q!")
+    state.lose(problem)
+    #expect(second.isEmpty && state.press(.enter) == [.unlock("q!")])
+    #expect(state.press(.enter).isEmpty, "nothing was typed")
+    state.lose(problem)
+    #expect(state.press(.control("x")) == raised && state.dialogs.last == .crisis)
+    _ = state.press(.escape)
+    _ = state.press(.escape)
+    #expect(state.dialogs.isEmpty)
+    let third = write("sbtnpzhijkl5?:/")
+    #expect(third.isEmpty && state.dialogs.isEmpty && !state.isBlank, "only what the key bar names")
+    #expect(DashboardFrame.render(state).text.contains("Enter type the passphrase"))
+    #expect(state.press(.character("!")) == raised)
+    _ = state.press(.escape)
+    #expect(state.press(.enter).isEmpty && DashboardFrame.render(state).text.contains("The passphrase of this store"))
+    state.found()
+    state.update(Snapshot.sample())
+    #expect(state.dialogs.isEmpty)
+
+    // What lies open stays on top; and nobody types on a blank screen.
+    state.dialogs = [.form(.journal)]
+    state.lose(problem)
+    #expect(state.dialogs == [.form(.journal)])
+    var blank = dashboard(80, 24)
+    blank.isBlank = true
+    blank.lose(problem)
+    #expect(blank.press(.character("!")) == raised)
+  }
+
   @Test("what is drawn is told once: the time a key took, and which crisis is on the screen")
   func drawn() {
     var state = dashboard(80, 24)
@@ -304,7 +431,8 @@ struct DialogTests {
     _ = state.press(.character("!"))
     (delivery.disk, delivery.relay) = (.failed(code: CrisisDelivery.noKey), .failed(code: CrisisDelivery.noKey))
     state.note(delivery)
-    #expect(!state.isCrisisKnown)
+    #expect(!state.isCrisisKnown && !state.canUndoCrisis)
+    #expect(!DashboardFrame.render(state).text.contains("take back"))
     state.update(Snapshot.sample().inCrisis())
     #expect(state.press(.enter).isEmpty && state.dialogs.last == .crisis)
   }
@@ -317,6 +445,9 @@ struct DialogTests {
     #expect(text.contains("Your store cannot be used now.") && text.contains("storage.replaced") && !text.contains("up to date"))
     #expect(state.press(.character("n")).isEmpty && state.dialogs.isEmpty)
     #expect(state.press(.enter) == [.reopen])
+    #expect(DashboardFrame.render(state).text.contains("Trying to open it"))
+    state.lose(["This store was replaced.", "storage.replaced"])
+    #expect(!DashboardFrame.render(state).text.contains("Trying to open it"), "it was tried")
     #expect(state.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")])
     _ = state.press(.escape)
     #expect(DashboardFrame.render(state).text.contains("A crisis is active that was raised on this device."))
@@ -326,9 +457,10 @@ struct DialogTests {
     #expect(state.press(.character("y")) == [.resolveCrisis("Resolved. Be kind to yourself today.")] && state.dialogs.isEmpty)
     state.resolved("Taken back.", isOver: true)
     #expect(!DashboardFrame.render(state).text.contains("CRISIS"))
+    _ = state.press(.enter)
     state.found()
     state.update(Snapshot.sample())
-    #expect(!DashboardFrame.render(state).text.contains("cannot be used"))
+    #expect(!DashboardFrame.render(state).text.contains("cannot be used") && !DashboardFrame.render(state).text.contains("Trying"))
   }
 
   @Test("the plan is edited entry by entry; nothing leaves it without a second key")
@@ -378,6 +510,7 @@ struct DialogTests {
     _ = state.press(.enter)
     _ = state.press(.character("r"))
     #expect(state.press(.character("y")) == [.resolveCrisis("Resolved. Be kind to yourself today.")])
+    state.resolved("Resolved.", isOver: true)
     _ = state.press(.character("4"))
     for _ in 0..<4 { _ = state.press(.enter) }
     guard case .save(.add("check-in", let words))? = state.press(.enter).first else {

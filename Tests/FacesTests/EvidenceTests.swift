@@ -62,6 +62,24 @@ struct EvidenceTests {
     #expect(try !meeting.run("a", "doctor").out.contains("on no relay yet"))
   }
 
+  // MARK: What was typed
+
+  @Test("what is no text is refused, but for a crisis; nothing is kept as other text")
+  func notText() throws {
+    let meeting = try Meeting(relay: "relay")
+    try meeting.found("a")
+    func type(_ words: String) throws -> Int32 {
+      try shell("\(Program.path) \(words) --home '\(meeting.home("a"))' > '\(meeting.path)/said' 2>&1")
+    }
+    #expect(try type("record add journal \"title=$(printf 'a\\377b')\"") == 65)
+    #expect(try String(contentsOfFile: meeting.path + "/said", encoding: .utf8).contains("input.not-text"))
+    #expect(try meeting.run("a", "record", "list", "journal").out.isEmpty)
+    #expect(try type("crisis card --region \"$(printf '\\377')\"") == 0)
+    try Data([0x61, 0xFF, 0x62, 0x0A]).write(to: URL(fileURLWithPath: meeting.path + "/pass"))
+    #expect(try type("status --passphrase-file '\(meeting.path)/pass'") == 0, "it is not asked for")
+    #expect(try Program.run("init", "--device", "b", "--home", meeting.home("b"), "--passphrase-file", meeting.path + "/pass").err.contains("input.not-text"))
+  }
+
   // MARK: Contacts
 
   /// A link for a contact, followed once by somebody.

@@ -150,6 +150,28 @@ struct FamilyCommandTests {
     #expect(try follow().out.isEmpty)
   }
 
+  @Test("a follower whose relay is away is told so in words for a follower, and not that nothing has come")
+  func away() throws {
+    let link = try invite()
+    try FileManager.default.moveItem(atPath: folder.path + "/relay", toPath: folder.path + "/away")
+    let first = try follow(link, "--relay", relay)
+    try FileManager.default.moveItem(atPath: folder.path + "/away", toPath: folder.path + "/relay")
+    #expect(try follow(link, "--relay", relay).status == 0)
+    try FileManager.default.moveItem(atPath: folder.path + "/relay", toPath: folder.path + "/away")
+    for looked in [first, try follow(), try follow("--seen"), try follow("--json")] {
+      #expect(looked.status == 69 && looked.err.contains("Nothing could be looked at"), "\(looked)")
+      #expect(looked.err.contains("the person who invited you") && !looked.err.contains("fullmind sync"), "\(looked)")
+      #expect(!looked.err.contains("relay make") && !looked.err.contains("saved on this device"), "\(looked)")
+      #expect(!looked.out.contains("Nothing has come"), "\(looked)")
+    }
+    let (process, _, err) = try Program.start(["family", "follow", "--home", folder.path + "/ben"])
+    let noted = Heard(err.fileHandleForReading)
+    defer { withExtendedLifetime(err) { process.terminate() } }
+    #expect(noted.hears("NOTHING IS HEARD of Maya") && noted.hears("It is tried again every second"))
+    try FileManager.default.moveItem(atPath: folder.path + "/away", toPath: folder.path + "/relay")
+    #expect(noted.hears("can be reached again"))
+  }
+
   @Test("a link that leads nowhere is said to, at once")
   func wrongLink() throws {
     _ = try invite()

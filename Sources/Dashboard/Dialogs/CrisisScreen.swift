@@ -8,9 +8,20 @@ enum CrisisScreen {
     let rect = CellRect(row: 1, column: 0, rows: state.size.rows - 2, columns: state.size.columns)
     frame.clear(rect)
     frame.box(rect, title: "You are not alone", isFocused: true, role: .crisis)
-    let inside = CellRect(row: rect.row + 1, column: 2, rows: rect.rows - 2, columns: max(1, rect.columns - 4))
+    let words = message(state)
+    let inside = CellRect(row: rect.row + 1, column: 2, rows: rect.rows - 2 - words.count, columns: max(1, rect.columns - 4))
     let all = lines(state)
     frame.draw(Array(all.dropFirst(max(0, min(state.crisisOffset, all.count - inside.rows)))), in: inside)
+    for (index, line) in words.enumerated() {
+      frame.draw(line, row: inside.row + inside.rows + index, column: inside.column, columns: inside.columns)
+    }
+  }
+
+  /// What was told last, at the lower edge: the key bar is for the keys here, and half of the room stays for help.
+  private static func message(_ state: DashboardState) -> [Line] {
+    guard state.dialogs.last == .crisis, let message = state.message else { return [] }
+    let lines = CellText.wrap(CellText.clean(message.text), max(1, state.size.columns - 4))
+    return lines.prefix(max(0, (state.size.rows - 4) / 2)).map { Line($0, .accent) }
   }
 
   private static func lines(_ state: DashboardState) -> [Line] {
@@ -25,7 +36,9 @@ enum CrisisScreen {
   }
 
   /// How far it can be scrolled.
-  static func lastOffset(_ state: DashboardState) -> Int { max(0, lines(state).count - max(0, state.size.rows - 4)) }
+  static func lastOffset(_ state: DashboardState) -> Int {
+    max(0, lines(state).count - max(0, state.size.rows - 4 - message(state).count))
+  }
 
   private static func told(_ state: DashboardState) -> [Line] {
     let delivery = state.delivery.map { Line($0.text, $0.word == .savedAndSent ? .good : .waiting) }
@@ -45,7 +58,7 @@ enum CrisisScreen {
         others.isEmpty ? "Raised on \(CellText.clean(snapshot.crisis.source))." : "\(have) of \(others.count) other devices of yours have this now.",
         .strong)
     ]
-    if !snapshot.crisis.isSaved { lines.append(Line("Not saved on this device yet: its store cannot be written. It is tried again.", .waiting)) }
+    if !snapshot.crisis.isSaved { lines.append(Line(unsaved(state), .waiting)) }
     // What other devices show has reached them, whichever way.
     if let delivery, state.delivery?.isComplete == false, have == 0 { lines.append(delivery) }
     let isRelayAway = [.offline, .strange].contains(snapshot.sync.state)
@@ -59,6 +72,13 @@ enum CrisisScreen {
       ]))
     }
     return lines + people(state, snapshot) + acknowledged(state, snapshot)
+  }
+
+  /// What the store lacks: where it was raised here it lies beside it, if the disk took it.
+  private static func unsaved(_ state: DashboardState) -> String {
+    state.isRaisedOnDisk
+      ? "What was raised here is saved on this device, beside its store, which another program holds or which cannot be written now."
+      : "Not saved on this device yet: its store cannot be written. It is tried again."
   }
 
   /// What is told to whom.
@@ -122,7 +142,10 @@ enum CrisisScreen {
       let follows = stage == .contacts ? !snapshot.plan.contacts.isEmpty : waits
       guard follows else { return "Nobody else is told by itself. The help lines above are always there." }
       return "Next, in \((milliseconds - min(milliseconds, since) + 999) / 1_000) s, unless you acknowledge: \(stage.meaning)."
-    case .stopped: return "Acknowledged on at least half of your devices: nothing follows by itself."
+    case .stopped:
+      let due = snapshot.crisis.tellings.filter(\.state.isDue).map { CellText.clean($0.name) }
+      let alert = due.isEmpty ? "" : "beyond the alert to \(due.joined(separator: ", ")) "
+      return "Acknowledged on at least half of your devices: \(alert)nothing follows by itself."
     case .take, .complete, .notNeeded: return nil
     }
   }

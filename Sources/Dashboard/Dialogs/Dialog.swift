@@ -35,6 +35,9 @@ extension Dialog {
     }
   }
 
+  /// Whether it asks for the passphrase of the store.
+  var isUnlock: Bool { if case .form(let form) = self { form.purpose == .unlock } else { false } }
+
   /// What a person writes in it that is worth keeping; `nil` where nothing is.
   var subject: String? {
     switch self {

@@ -111,8 +111,17 @@ enum DialogFrame {
     lines += [.empty]
     if let problem = form.problem { lines += CellText.wrap(problem, columns).map { Line($0, .bad) } }
     if case .record = form.purpose { lines.append(Line("Leave empty what you do not want to say.", .dim)) }
+    if form.purpose == .unlock { lines += unlocking(state, columns) }
     let rect = box(form.title, lines.map { $0.padded(to: columns) }, state, &frame)
     frame.cursor = (rect.row + 1 + form.index, min(rect.column + rect.columns - 2, rect.column + 16 + CellText.width(form.fields[form.index].text)))
+  }
+
+  /// What is to be known while a passphrase is typed, over a screen that says nothing else.
+  private static func unlocking(_ state: DashboardState, _ columns: Int) -> [Line] {
+    let active = state.isCrisisKnown ? "A crisis is known here. Esc, and then r, says that it is over for now." : ""
+    let keys = "! is a part of it here, as every letter is. ^X raises a crisis and shows help lines, now and always."
+    let crisis: [Line] = active.isEmpty ? [] : CellText.wrap(active, columns).map { Line($0, .crisis) }
+    return crisis + CellText.wrap(keys, columns).map { Line($0, .dim) }
   }
 
   private static func questionnaire(_ questionnaire: Questionnaire) -> [Line] {

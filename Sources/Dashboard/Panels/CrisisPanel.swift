@@ -10,8 +10,14 @@ enum CrisisPanel {
     case .offline, .strange: "your other devices would know when the relay is back"
     case .waiting where !snapshot.sync.status.sendingProblem.isEmpty: "your other devices would know when the relay can be written"
     case .starting: "whether your other devices can be reached is not known yet"
-    default: "and all your devices know at once"
+    // Not when: one that is away learns of it when it is back.
+    default: "and your devices are told"
     }
+  }
+
+  /// What the store lacks: where it was raised here it lies beside it, if the disk took it.
+  private static func unsaved(_ context: PanelContext) -> Line {
+    Line(context.isRaisedOnDisk ? "saved beside the store; not in it yet" : "not saved here yet: the store cannot be written", .waiting)
   }
 
   static func lines(_ context: PanelContext) -> [Line] {
@@ -29,7 +35,7 @@ enum CrisisPanel {
     return [
       Line([Span(" \(crisis.level.name.uppercased()) ", .crisis), Span(" raised \(since) on \(CellText.clean(crisis.source))")])
     ]
-      + (crisis.isSaved ? [] : [Line("not saved here yet: the store cannot be written", .waiting)])
+      + (crisis.isSaved ? [] : [unsaved(context)])
       + crisis.receipts.map { receipt in
         let after = receipt.after.map { " after \(Wording.duration(nanoseconds: $0))" } ?? ""
         return Line(

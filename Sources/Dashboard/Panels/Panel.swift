@@ -33,6 +33,8 @@ package struct PanelContext: Sendable {
   package var isZoomed = false
   /// A crisis was raised at this screen, whether the store shows it or not.
   package var isRaisedHere = false
+  /// What was raised at this screen lies on this disk, whether the store has it or not.
+  package var isRaisedOnDisk = false
 
   package init(snapshot: Snapshot, columns: Int, rows: Int, selected: Int?, glyphs: Glyphs, wall: UInt64) {
     (self.snapshot, self.columns, self.rows) = (snapshot, columns, rows)
