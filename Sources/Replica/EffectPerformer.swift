@@ -223,14 +223,12 @@ package struct EffectPerformer<Store: ReplicaStore> {
     guard let device = tags[file.tag] else { return [] }
     return try store.read { transaction in
       let early = try transaction.early(of: device, file.channel).filter { $0.first > 0 && !seen.holds($0.stream, $0.cursor) }
-      return try early.map { Carriage.Lack(stream: $0.stream, after: $0.first - 1, isEarly: true) } + transaction.allHeads(of: device, channel: file.channel).flatMap { stream, heads in
-        try heads.filter { $0.batched > 0 }.compactMap { head -> Carriage.Lack? in
-          if seen.has(stream, head.cursor) { return nil }
-          let shared = try seen.ends(of: stream).filter { try transaction.knows($0, in: stream) }
-          // Of two histories each needs what it began with.
-          let after = heads.count == 1 ? shared.map(\.sequence).filter { $0 < head.batched }.max() ?? 0 : 0
-          return Carriage.Lack(stream: stream, after: after)
-        }
+      return try early.map { Carriage.Lack(stream: $0.stream, after: $0.first - 1, isEarly: true) } + transaction.allHeads(of: device, channel: file.channel).compactMap { stream, heads in
+        guard let head = heads.first(where: { $0.batched > 0 && !seen.has(stream, $0.cursor) }) else { return nil }
+        // Of two histories each needs what it began with: they are carried together, and once.
+        guard heads.count == 1 else { return Carriage.Lack(stream: stream, after: 0) }
+        let shared = try seen.ends(of: stream).filter { try transaction.knows($0, in: stream) }
+        return Carriage.Lack(stream: stream, after: shared.map(\.sequence).filter { $0 < head.batched }.max() ?? 0)
       }
     }
   }
