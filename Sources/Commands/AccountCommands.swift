@@ -79,6 +79,7 @@ struct InitCommand: ParsableCommand {
       throw StorageError.passphraseNeeded
     }
     guard !passphrase.isEmpty else { throw StorageError.emptyPassphrase }
+    guard !passphrase.hasPrefix("!") else { throw StorageError.helpAsPassphrase }
     if location.passphraseFile == nil, getpass("Once more: ").map({ String(cString: $0) }) != passphrase {
       throw PassphrasesDiffer()
     }
@@ -225,6 +226,7 @@ struct JoinCommand: ParsableCommand {
       throw StorageError.passphraseNeeded
     }
     guard !passphrase.isEmpty else { throw StorageError.emptyPassphrase }
+    guard !passphrase.hasPrefix("!") else { throw StorageError.helpAsPassphrase }
     return passphrase
   }
 

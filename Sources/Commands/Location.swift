@@ -95,9 +95,9 @@ struct Location: ParsableArguments, Sendable {
     }
     guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else { return nil }
     // Where no account is yet, there is nobody to tell.
-    let help = EmergencyJournal(homeFolder) == nil ? "help now" : "help now, and your devices are told"
+    Output.note(EmergencyJournal(homeFolder) == nil ? "! and Enter: help now." : "! and Enter: help now, and your devices are told.")
     while true {
-      guard let answer = getpass(prompt.replacing(": ", with: " (! and Enter: \(help)): ")) else { return nil }
+      guard let answer = getpass(prompt.replacing(": ", with: " (! for help): ")) else { return nil }
       let typed = String(cString: answer)
       guard typed == "!" else { return typed }
       // Whoever cannot think of the passphrase now needs something else first.

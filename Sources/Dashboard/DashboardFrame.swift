@@ -143,7 +143,7 @@ package enum DashboardFrame {
       if state.isCrisisKnown { keys.append(("r", "it is over for now")) }
       return keys
     case .confirmResolve?: return [crisis, ("y", "yes"), ("any other", "no")]
-    case .form(let form)? where form.purpose == .unlock: return [("^X", "crisis"), ("Enter", "open the store"), ("Esc", "back")]
+    case .form(let form)? where form.purpose == .unlock: return [state.isTyping ? ("^X", "crisis") : crisis, ("Enter", "open the store"), ("Esc", "back")]
     case .form?: return [("^X", "crisis"), ("Tab", "next"), ("Enter", "save at the end"), ("Esc", "back")]
     case .plan(let editor)?: return editor.keys
     case .palette?, .filter?: return [("^X", "crisis"), ("Enter", "do it"), ("Esc", "back")]

@@ -308,10 +308,10 @@ package struct DashboardState: Sendable {
   }
 
   /// While text is typed `!` may be a part of it; ^X then raises the crisis, and so does `!` in an
-  /// empty field. A passphrase may begin with it, and nobody sees what becomes of it there.
+  /// empty field: no passphrase begins with it.
   var isTyping: Bool {
     switch dialogs.last {
-    case .form(let form): form.purpose == .unlock || !form.fields[form.index].text.isEmpty
+    case .form(let form): !form.fields[form.index].text.isEmpty
     case .plan(let editor): !(editor.typing ?? "").isEmpty
     case .conflict(let dialog): !(dialog.typing ?? "").isEmpty
     case .palette(let query, _): !query.isEmpty

@@ -28,6 +28,7 @@ package enum StorageError: Error, Sendable, Hashable {
   case wrongPassphrase
   case passphraseNeeded
   case emptyPassphrase
+  case helpAsPassphrase
 }
 
 extension StorageError: ActionableError {
@@ -49,6 +50,7 @@ extension StorageError: ActionableError {
     case .wrongPassphrase: "storage.wrong-passphrase"
     case .passphraseNeeded: "storage.passphrase-needed"
     case .emptyPassphrase: "storage.empty-passphrase"
+    case .helpAsPassphrase: "storage.help-as-passphrase"
     }
   }
 
@@ -76,6 +78,7 @@ extension StorageError: ActionableError {
     case .wrongPassphrase: "This passphrase does not open the store. Nothing was changed."
     case .passphraseNeeded: "The store is protected by a passphrase. Nothing was changed."
     case .emptyPassphrase: "An empty passphrase protects nothing. Nothing was changed."
+    case .helpAsPassphrase: "A passphrase cannot begin with “!”: where it is asked for, that key calls for help. Nothing was changed."
     }
   }
 
@@ -109,6 +112,7 @@ extension StorageError: ActionableError {
     case .wrongPassphrase: "Try again; or join anew with a code of another device: `fullmind join CODE --device NAME --relay folder:PATH --replace`."
     case .passphraseNeeded: "Give it with --passphrase-file FILE, or run the command in a terminal."
     case .emptyPassphrase: "Choose one, or use --no-passphrase and read what that means."
+    case .helpAsPassphrase: "Choose one that begins with anything else."
     }
   }
 
@@ -124,7 +128,7 @@ extension StorageError: ActionableError {
     case .locked: .temporary
     case .newerVersion: .config
     case .damaged: .dataError
-    case .wrongPassphrase, .passphraseNeeded, .emptyPassphrase: .noPermission
+    case .wrongPassphrase, .passphraseNeeded, .emptyPassphrase, .helpAsPassphrase: .noPermission
     }
   }
 

@@ -14,7 +14,10 @@ package struct CrisisGlimpse: Sendable, Hashable {
   mutating func take(_ found: [Operation]) -> Bool {
     let known = Set(operations.map(\.id))
     let new = found.filter { !known.contains($0.id) }
-    operations = (operations + new).sorted { ($0.timestamp, $0.id) < ($1.timestamp, $1.id) }
+    // What takes something back comes after it, whatever the clocks say.
+    operations = (operations + new).sorted {
+      ($0.replaces.isEmpty ? 0 : 1, $0.timestamp, $0.id) < ($1.replaces.isEmpty ? 0 : 1, $1.timestamp, $1.id)
+    }
     return !new.isEmpty
   }
 

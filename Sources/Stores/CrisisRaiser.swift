@@ -162,7 +162,9 @@ package final class CrisisRaiser: Sendable {
           guard let relay = relay() else { throw RelayError.unreachable("") }
           return relay
         }
-        return try Actions(store, courier: courier, patience: hasJournal ? Self.patience : nil).resolveCrisis()
+        let change = try Actions(store, courier: courier, patience: hasJournal ? Self.patience : nil).resolveCrisis()
+        store.noteEmergenciesOver()
+        return change
       }
     }
     return attempt.answer(within: hasJournal ? Self.storeMayTake : 60_000)

@@ -77,6 +77,7 @@ extension DriverLoop {
     live.duty.change(SystemClock.now)
     live.duty.note(changes)
     live.acknowledged(changes, SystemClock.now)
+    if !live.isCrisisActive { store.noteEmergenciesOver() }
     if changes.contains(where: { PlanCard.kinds.contains($0.kind) }) { PlanCard.refresh(store) }
   }
 

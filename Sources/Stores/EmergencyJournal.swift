@@ -262,6 +262,12 @@ extension Store {
     return true
   }
 
+  /// Notes beside the emergency journal what of it the store has as over.
+  func noteEmergenciesOver() {
+    guard EmergencyJournal.isUsed(home), let journal = EmergencyJournal(home) else { return }
+    journal.noteOver(among: journal.frames, in: self)
+  }
+
   /// Writes in the emergency journal that are not in this store.
   ///
   /// - Returns: Those that it will take, and those of another device or account, which it never will.

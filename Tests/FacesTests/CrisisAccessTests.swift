@@ -179,7 +179,7 @@ struct CrisisAccessTests {
     var state = DashboardState(size: CellSize(rows: 6, columns: 20), glyphs: .ascii, themeName: "monochrome")
     state.crisisLines = CrisisCard.helpLines(for: nil)
     state.lose(["The store is protected by a passphrase.", "", "storage.passphrase-needed"])
-    for key in "!q" { #expect(state.press(.character(key)).isEmpty) }
+    for key in "q!" { #expect(state.press(.character(key)).isEmpty) }
     let text = DashboardFrame.render(state).text
     #expect(!state.isFinished && text.contains("passphrase **") && text.contains("^X crisis Esc back"))
     #expect(state.press(.control("x")) == [.activateCrisis(level: .severe, source: "person")])

@@ -161,7 +161,7 @@ struct DialogTests {
     #expect(state.dialogs.count == 2 && state.dialogs.last == .crisis)
   }
 
-  @Test("a store that waits for its passphrase has the field open: every letter is a part of it, and ^X raises a crisis")
+  @Test("a store that waits for its passphrase has the field open: every letter is a part of it but a ! at its beginning, and ^X raises a crisis")
   func passphrase() {
     let problem = ["This passphrase does not open the store.", "", "storage.wrong-passphrase"]
     let raised = [Intent.activateCrisis(level: .severe, source: "person")]
@@ -172,17 +172,19 @@ struct DialogTests {
       return intents
     }
     state.lose(problem)
-    let first = write("!qs r")
+    let first = write("q!s r")
     #expect(first.isEmpty && !state.isFinished)
     let text = DashboardFrame.render(state).text
-    for words in ["*****", "^X crisis", "! is a part of it here", "does not open the store"] { #expect(text.contains(words), "\(words)") }
-    #expect(state.press(.enter) == [.unlock("!qs r")])
+    for words in ["*****", "^X crisis", "Everything else is a part of it", "does not open the store"] { #expect(text.contains(words), "\(words)") }
+    #expect(state.press(.enter) == [.unlock("q!s r")])
     // What is typed while it is tried has a place, too.
     let second = write("q!")
     state.lose(problem)
     #expect(second.isEmpty && state.press(.enter) == [.unlock("q!")])
     #expect(state.press(.enter).isEmpty, "nothing was typed")
     state.lose(problem)
+    #expect(DashboardFrame.render(state).text.contains("! crisis") && state.press(.character("!")) == raised)
+    _ = state.press(.escape)
     #expect(state.press(.control("x")) == raised && state.dialogs.last == .crisis)
     _ = state.press(.escape)
     _ = state.press(.escape)

@@ -119,7 +119,7 @@ enum DialogFrame {
   /// What is to be known while a passphrase is typed, over a screen that says nothing else.
   private static func unlocking(_ state: DashboardState, _ columns: Int) -> [Line] {
     let active = state.isCrisisKnown ? "A crisis is known here. Esc, and then r, says that it is over for now." : ""
-    let keys = "! is a part of it here, as every letter is. ^X raises a crisis and shows help lines, now and always."
+    let keys = "! as the first key, or ^X at any time, raises a crisis and shows help lines. Everything else is a part of it."
     let crisis: [Line] = active.isEmpty ? [] : CellText.wrap(active, columns).map { Line($0, .crisis) }
     return crisis + CellText.wrap(keys, columns).map { Line($0, .dim) }
   }

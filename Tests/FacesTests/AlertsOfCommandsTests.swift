@@ -1,0 +1,102 @@
+import Foundation
+import Testing
+
+/// What commands that end say of alerts and of crises, with no program beside them that goes on trying.
+@Suite("Alerts and crises by commands that end", .serialized)
+struct AlertsOfCommandsTests {
+  private let meeting: Meeting
+
+  init() throws {
+    meeting = try Meeting.pair()
+    try meeting.run("a", "record", "add", "contact", "name=Ben", "phone=555")
+    let words = try meeting.run("a", "family", "invite", "Ben", "--as", "Maya").out.split(whereSeparator: \.isWhitespace).map(String.init)
+    let link = try #require(words.firstIndex(of: "follow").map { words[$0 + 1] })
+    #expect(try Program.run("family", "follow", link, "--once", "--home", meeting.home("ben"), "--relay", meeting.url).status == 0)
+    try meeting.settle("a", "b")
+  }
+
+  private func look() throws -> String { try Program.run("family", "follow", "--once", "--home", meeting.home("ben")).out }
+
+  @Test("what another device has told, and what is over, keeps nobody from the next alert")
+  func next() throws {
+    try meeting.run("a", "crisis", "activate", "severe", "--now")
+    try meeting.run("a", "crisis", "resolve", "--yes")
+    #expect(try look().contains("is over for now"))
+    // Nothing of it has come to this one.
+    #expect(try meeting.run("b", "crisis", "activate", "severe", "--now").out.contains("Ben: an alert lies at the link"))
+    #expect(try look().contains("Maya asked for support"))
+    try meeting.run("b", "crisis", "resolve", "--yes")
+    #expect(try look().contains("is over for now"))
+  }
+
+  @Test("what is no file on a board takes its number, and keeps no alert from being read", arguments: ["folder", "pipe"])
+  func occupied(what: String) throws {
+    let boards = meeting.home("relay") + "/boards"
+    for board in try FileManager.default.contentsOfDirectory(atPath: boards) {
+      let numbers = try FileManager.default.contentsOfDirectory(atPath: "\(boards)/\(board)").compactMap { Int($0) }
+      for number in [1, 2] {
+        let path = "\(boards)/\(board)/\((numbers.max() ?? 0) + number)"
+        if what == "folder" { mkdir(path, 0o700) } else { mkfifo(path, 0o600) }
+      }
+    }
+    #expect(try meeting.run("a", "crisis", "activate", "severe", "--now").out.contains("Ben: an alert lies at the link"))
+    #expect(try look().contains("Maya asked for support"))
+  }
+
+  @Test("without a relay it is said that nobody was told, and sync tells them once it is back")
+  func later() throws {
+    try meeting.move("relay", "away")
+    let raised = try meeting.run("a", "crisis", "activate", "severe", "--now").out
+    #expect(raised.contains("Ben: not told yet. Please call") && !raised.contains("an alert lies"), "\(raised)")
+    try meeting.move("away", "relay")
+    #expect(try meeting.run("a", "status").out.contains("Ben has not been told of the crisis"))
+    // Until it can no longer be taken back nobody is told.
+    #expect(!(try meeting.run("a", "sync").err.contains("An alert lies")))
+    #expect(try look().isEmpty)
+    let ahead = try meeting.run("a", "sync", environment: ["LD_PRELOAD": Outside.library ?? "", "SKEW": "11"])
+    #expect(ahead.status == 0 && ahead.err.contains("An alert lies at the link of Ben"), "\(ahead.out)\(ahead.err)")
+    #expect(try look().contains("Maya asked for support"))
+    #expect(!(try meeting.run("a", "status").out.contains("has not been told")))
+  }
+
+  @Test("what no disk has taken is not said to be taken back, and the other device's goes on")
+  func notSaved() throws {
+    let full = ["LD_PRELOAD": Outside.library ?? "", "FULL": meeting.home("b")]
+    let raised = try meeting.run("b", "crisis", "activate", "severe", "--now", environment: full)
+    #expect(raised.out.contains("Sent;") && !raised.out.contains("Taken back") && !raised.out.contains("an alert lies"), "\(raised.out)\(raised.err)")
+    #expect(raised.out.contains("Ben: not told") || raised.out.contains("Your contacts are told by a program that can"), "\(raised.out)")
+    #expect(try meeting.crisis("a")["active"] as? Bool == true)
+  }
+
+  @Test("a crisis that is over is over also where the store cannot be opened any more")
+  func over() throws {
+    try meeting.run("b", "crisis", "activate", "severe", "--now")
+    #expect(try meeting.run("b", "crisis", "resolve", "--yes").status == 0)
+    try meeting.move("b/data.key", "b/away.key")
+    let status = try meeting.run("b", "crisis", "status", "--json")
+    #expect(!status.out.contains(#""active":true"#), "\(status.out)\(status.err)")
+    // One that goes on does.
+    try meeting.move("b/away.key", "b/data.key")
+    try meeting.run("b", "crisis", "activate", "severe", "--now")
+    try meeting.move("b/data.key", "b/away.key")
+    #expect(try meeting.run("b", "crisis", "status", "--json").out.contains(#""active":true"#))
+  }
+
+  @Test("where no other device has been seen nothing is said to be sent to one")
+  func unseen() throws {
+    try meeting.run("a", "relay", "make", "folder:\(meeting.path)/elsewhere")
+    let raised = try meeting.json(try Program.run("crisis", "activate", "mild", "--json", "--home", meeting.home("a")).out)
+    #expect(raised["word"] as? String == "saved-alone" && raised["atRelay"] as? Bool == false, "\(raised)")
+  }
+
+  @Test("a pipe in place of the mark hangs nothing")
+  func pipe() throws {
+    let mark = meeting.home("a") + "/mark"
+    try FileManager.default.removeItem(atPath: mark)
+    mkfifo(mark, 0o600)
+    let began = Date()
+    #expect(try meeting.run("a", "status").status == 0)
+    #expect(try meeting.run("a", "crisis", "activate", "mild").out.contains("Saved here and sent"))
+    #expect(Date().timeIntervalSince(began) < 20)
+  }
+}
