@@ -235,6 +235,16 @@ uint64_t fm_wall_us(void) {
   return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
+uint64_t fm_file_time_ns(void) {
+  struct timespec now;
+#ifdef __linux__
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+#else
+  clock_gettime(CLOCK_REALTIME, &now);
+#endif
+  return now.tv_sec < 0 ? 0 : (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 uint64_t fm_boottime_ns(void) {
   struct timespec now;
 #ifdef __linux__

@@ -28,7 +28,7 @@ package struct Incarnation: Hashable, Sendable, Comparable {
 
   package init(rawValue: UInt64) { self.rawValue = rawValue }
 
-  private static let emergencyBit: UInt64 = 1 << 63
+  package static let emergencyBit: UInt64 = 1 << 63
 
   /// Draws a life of a store.
   package init(using random: inout some RandomNumberGenerator) { rawValue = random.next() & ~Self.emergencyBit }

@@ -75,15 +75,7 @@ struct InitCommand: ParsableCommand {
 
   private func chosenPassphrase() throws -> String? {
     if noPassphrase { return nil }
-    guard let passphrase = try location.passphrase(prompt: "Choose a passphrase: ") else {
-      throw StorageError.passphraseNeeded
-    }
-    guard !passphrase.isEmpty else { throw StorageError.emptyPassphrase }
-    guard !passphrase.hasPrefix("!") else { throw StorageError.helpAsPassphrase }
-    if location.passphraseFile == nil, getpass("Once more: ").map({ String(cString: $0) }) != passphrase {
-      throw PassphrasesDiffer()
-    }
-    return passphrase
+    return try location.newPassphrase(prompt: "Choose a passphrase: ")
   }
 
   /// At a terminal, two of the words are asked back: a code nobody wrote down is no code.
@@ -123,10 +115,30 @@ struct CodeNotShown: ActionableError {
   var exitStatus: ExitStatus { .ioError }
 }
 
-struct PassphrasesDiffer: ActionableError {
-  var code: String { "init.passphrases-differ" }
-  var summary: String { "The two passphrases are not the same. Nothing was made." }
-  var remedy: String { "Try again, and type the same one twice." }
+/// Why a store that is being made got no passphrase.
+enum PassphraseNotChosen: ActionableError {
+  case differ
+  /// There is neither a file nor a terminal.
+  case notAsked
+
+  var code: String {
+    switch self {
+    case .differ: "init.passphrases-differ"
+    case .notAsked: "init.passphrase-not-chosen"
+    }
+  }
+  var summary: String {
+    switch self {
+    case .differ: "The two passphrases are not the same. Nothing was made."
+    case .notAsked: "No passphrase was chosen, and there is no terminal to ask for one. Nothing was made."
+    }
+  }
+  var remedy: String {
+    switch self {
+    case .differ: "Try again, and type the same one twice."
+    case .notAsked: "Give it with --passphrase-file FILE, do without one with --no-passphrase, or run the command in a terminal."
+    }
+  }
   var exitStatus: ExitStatus { .usage }
 }
 
@@ -222,12 +234,7 @@ struct JoinCommand: ParsableCommand {
   private func chosenPassphrase() throws -> String? {
     // Scripts that accept the short code unseen have decided about the key file as well.
     if noPassphrase || (yes && location.passphraseFile == nil) { return nil }
-    guard let passphrase = try location.passphrase(prompt: "Choose a passphrase for this device: ") else {
-      throw StorageError.passphraseNeeded
-    }
-    guard !passphrase.isEmpty else { throw StorageError.emptyPassphrase }
-    guard !passphrase.hasPrefix("!") else { throw StorageError.helpAsPassphrase }
-    return passphrase
+    return try location.newPassphrase(prompt: "Choose a passphrase for this device: ")
   }
 
   private func waitForAdmission(_ joining: inout Joining) throws -> AccountSetup.Prepared {

@@ -63,7 +63,7 @@ struct CrisisCommand: ParsableCommand {
         let home = location.homeFolder
         // Neither a passphrase, a lock nor a damaged file stands between a person and this.
         let hasJournal = EmergencyJournal(home) != nil
-        let store = hasJournal ? nil : try location.openStore()
+        let store = hasJournal ? nil : try location.openStore(tellsPutBack: false)
         let raiser = CrisisReport.raiser(location, store)
         raiser.raise(level, source: "person")
         let delivery = try follow(raiser)
@@ -165,7 +165,7 @@ struct CrisisCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting {
-        let store = try location.openStore()
+        let store = try location.openStore(tellsPutBack: false)
         if try location.actions(store).acknowledgeCrisis() != nil {
           return Output.line("Acknowledged on this device; your other devices see that.")
         }
@@ -187,7 +187,7 @@ struct CrisisCommand: ParsableCommand {
     func run() throws {
       try Output.reporting(asJSON: output.json) {
         // What waits in the journal goes out with its withdrawal.
-        let opened = Result { try location.openStore(sendsJournal: false) }
+        let opened = Result { try location.openStore(sendsJournal: false, tellsPutBack: false) }
         let store = try? opened.get()
         if let store, let state = try? CrisisReport.state(of: store) {
           // From 30 s after the activation on there is no second question. (DOMAIN.md.)
@@ -271,7 +271,7 @@ struct CrisisCommand: ParsableCommand {
       try Output.reporting(asJSON: output.json) {
         var (state, sawRelay): (CrisisState, Bool)
         do {
-          let store = try location.openStore()
+          let store = try location.openStore(tellsPutBack: false)
           (state, sawRelay) = try CrisisReport.known(location, store)
         } catch {
           // The store cannot be opened: what was raised on this device is known all the same.
@@ -303,7 +303,7 @@ struct CrisisCommand: ParsableCommand {
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
-        let store = try location.openStore()
+        let store = try location.openStore(tellsPutBack: false)
         let known = try CrisisReport.known(location, store)
         if try known.state != CrisisReport.state(of: store), !CrisisReport.takeIn(location, store), known.state.isActive {
           Output.note("A crisis is active that this device has not taken in yet: it is not in this list.")

@@ -194,13 +194,9 @@ struct Examination {
   }
 
   private static func continuity(_ store: Store) throws -> (Bool, String) {
-    switch try store.continuity() {
-    case .proved: (true, "the store follows what it said last")
-    case .noMark: (true, "nothing has been written here yet, or the database was put back alone: the next write begins a new life")
-    // Said, and nothing to be done: what is not read yet is found among the files.
-    case .behind: (true, "this store had lost its last changes when it was opened: what other devices or the relay have of them comes back, and the next write begins a new life; no number is used twice")
-    case .copied: (true, "this home was put back or copied since it was used last: the next write begins a new life; no number is used twice")
-    }
+    let verdict = try store.continuity()
+    // Of a copy it is said, and nothing to be done: what is not read yet is found among the files.
+    return (verdict != .unusable, PutBack.words(verdict) ?? (verdict == .proved ? "the store follows what it said last" : "nothing has been written here yet"))
   }
 
   private static func lives(_ store: Store) throws -> (Bool, String) {
@@ -209,7 +205,8 @@ struct Examination {
       return (false, "this home is used in several places, or was put back again and again (\(report.livingCopies) \(report.livingCopies == 1 ? "life goes" : "lives go") on). Nothing is lost; use it in one place, and join the others as devices of their own with `fullmind devices invite`. This is said until a copy has written nothing for a week.")
     }
     let forks = try store.read { try $0.openHeads().filter { $0.value.count > 1 }.count }
-    return (true, forks == 0 ? "one at a time" : "\(forks) \(forks == 1 ? "stream has" : "streams have") two histories: both are kept, and both count")
+    let closed = try store.read { try $0.lastClosing(of: store.ring.device) }.map { "; \(PutBack.words(closed: $0))" } ?? ""
+    return (true, (forks == 0 ? "one at a time" : "\(forks) \(forks == 1 ? "stream has" : "streams have") two histories: both are kept, and both count") + closed)
   }
 
   private static func members(_ store: Store) throws -> (Bool, String) {

@@ -49,16 +49,32 @@ extension FamilyCommand {
       }
     }
 
+    /// What was said on this screen. Somebody who was given two links finds the same words at both, put there at the same
+    /// millisecond, as the same person: they are one event.
+    private final class Events {
+      private struct Event: Hashable {
+        var kind: Notice.Kind
+        var wall: UInt64
+        var name: String
+      }
+      private var said: Set<Event> = []
+
+      func isNew(_ notice: Notice, _ name: String) -> Bool {
+        said.insert(Event(kind: notice.kind, wall: notice.wall, name: name)).inserted
+      }
+    }
+
     func run() throws {
+      let events = Events()
       try Output.reporting(asJSON: output.json) {
-        var followed = try followed()
+        var followed = try followed(events)
         let signals = fm_signals_open()
         if !once, !output.json {
           for one in followed { Output.line("Following \(one.name). ^C ends it.") }
         }
         while true {
           // Each link by itself: one relay that is away keeps nothing of another one from the screen.
-          for index in followed.indices { try look(&followed[index]) }
+          for index in followed.indices { try look(&followed[index], events) }
           if once {
             if seen { confirm(&followed) }
             if let failure = followed.lazy.compactMap(\.failure).first { throw failure }
@@ -74,7 +90,7 @@ extension FamilyCommand {
       }
     }
 
-    private func followed() throws -> [Followed] {
+    private func followed(_ events: Events) throws -> [Followed] {
       guard let text = link else {
         let all = AlertFollowing.all(in: location.homeFolder)
         for path in all.unreadable { Output.note("\(path) cannot be read: that link is not followed. Give it again: fullmind family follow LINK --relay folder:PATH") }
@@ -99,7 +115,7 @@ extension FamilyCommand {
             "Nobody is found under this link at \(one.following.relay). Nothing was changed.",
             remedy: "Compare the link with the one you were given, and name the relay with --relay.")
         }
-        try tell(news, &one)
+        try tell(news, &one, events)
         guard Output.failure == 0 else { throw OutputError() }
       }
       one.isKept = false
@@ -108,8 +124,8 @@ extension FamilyCommand {
     }
 
     /// A relay that cannot be reached is looked at again, and that is said: nothing is heard meanwhile.
-    private func look(_ one: inout Followed) throws {
-      do { try hear(&one) } catch let error as RelayError {
+    private func look(_ one: inout Followed, _ events: Events) throws {
+      do { try hear(&one, events) } catch let error as RelayError {
         if one.problem != error, !once { Output.note(FollowingError.unheard(error, at: one.place).meanwhile(one.name)) }
         one.problem = error
         return keep(&one)
@@ -125,10 +141,10 @@ extension FamilyCommand {
       }
     }
 
-    private func hear(_ one: inout Followed) throws {
+    private func hear(_ one: inout Followed, _ events: Events) throws {
       let before = one.following.reader
-      if !one.isKnown, !before.isClosed { try recall(&one) }
-      try tell(try one.following.read(), &one)
+      if !one.isKnown, !before.isClosed { try recall(&one, events) }
+      try tell(try one.following.read(), &one, events)
       // After it was told: a crash in between tells it twice, and never not at all; what could not be written was not.
       guard Output.failure == 0 else { throw OutputError() }
       if one.following.reader != before { one.isKept = false }
@@ -151,10 +167,10 @@ extension FamilyCommand {
     }
 
     /// What an earlier run has told and nobody has answered is still open: said once more, quietly.
-    private func recall(_ one: inout Followed) throws(RelayError) {
+    private func recall(_ one: inout Followed, _ events: Events) throws(RelayError) {
       for alert in try one.following.unanswered() where !one.open.contains(alert) {
         one.open.append(alert)
-        guard !output.json, !once else { continue }
+        guard !output.json, !once, events.isNew(alert, one.name) else { continue }
         Output.line("\(Self.clock(alert.wall))  Still open: \(CrisisAlert.text(person: one.name))")
         if isatty(STDIN_FILENO) == 1 { Output.line("         Enter says that you have seen this.") }
       }
@@ -171,16 +187,18 @@ extension FamilyCommand {
       }
     }
 
-    private func tell(_ news: [AlertReader.News], _ one: inout Followed) throws {
+    private func tell(_ news: [AlertReader.News], _ one: inout Followed, _ events: Events) throws {
       for item in news {
         switch item {
         case .alert(let alert):
-          try tell("alert", alert, CrisisAlert.text(person: one.name))
-          if !output.json, !once, isatty(STDIN_FILENO) == 1 { Output.line("         Enter says that you have seen this.") }
+          if events.isNew(alert, one.name) {
+            try tell("alert", alert, CrisisAlert.text(person: one.name))
+            if !output.json, !once, isatty(STDIN_FILENO) == 1 { Output.line("         Enter says that you have seen this.") }
+          }
           one.open.append(alert)
           if Output.failure == 0 { one.shown.append(alert) }
         case .ended(let notice):
-          try tell("ended", notice, CrisisAlert.endedText(person: one.name))
+          if events.isNew(notice, one.name) { try tell("ended", notice, CrisisAlert.endedText(person: one.name)) }
           one.open.removeAll { $0.marks.isSubset(of: one.following.reader.over) }
         case .closed(let notice):
           try tell("closed", notice, CrisisAlert.closedText(person: one.name))
@@ -197,9 +215,11 @@ extension FamilyCommand {
     private struct Report: Encodable { var event: String; var at_ms: UInt64; var text: String }
 
     private func confirm(_ followed: inout [Followed]) {
-      var count = 0
-      for index in followed.indices { count += confirm(&followed[index]) }
-      guard count == 0, !output.json else { return }
+      var names = [String]()
+      for index in followed.indices where confirm(&followed[index]) && !names.contains(followed[index].name) { names.append(followed[index].name) }
+      guard !output.json else { return }
+      for name in names { Output.line("         Said. \(name)'s devices show it when they look.") }
+      guard names.isEmpty else { return }
       if followed.allSatisfy({ $0.problem == nil && $0.open.isEmpty }) {
         Output.line("         Nothing has come that was not answered.")
       } else if !once {
@@ -207,18 +227,17 @@ extension FamilyCommand {
       }
     }
 
-    /// - Returns: How many alerts were answered.
-    private func confirm(_ one: inout Followed) -> Int {
-      var count = 0
+    /// - Returns: Whether an alert was answered.
+    private func confirm(_ one: inout Followed) -> Bool {
+      var hasAnswered = false
       do throws(RelayError) {
         while let alert = one.open.first {
           try one.following.confirm(alert, as: .seen)
           one.open.removeFirst()
-          count += 1
-          if !output.json { Output.line("         Said. \(one.name)'s devices show it when they look.") }
+          hasAnswered = true
         }
       } catch { one.unsaid = error }
-      return count
+      return hasAnswered
     }
 
     private static func clock(_ wall: UInt64) -> String {

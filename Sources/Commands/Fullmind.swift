@@ -41,7 +41,15 @@ public struct Fullmind: ParsableCommand {
     if !arguments.contains("crisis") { refuseWhatIsNoText(asJSON: arguments.contains("--json")) }
     actAsOwner(of: Location.homeFolder(value(of: "--home", in: arguments)))
     fm_protect_memory()
-    main(arguments)
+    do {
+      var command = try parseAsRoot(arguments)
+      try command.run()
+    } catch {
+      // Help that nobody could read was not given.
+      guard exitCode(for: error) == .success else { exit(withError: error) }
+      Output.line(fullMessage(for: error))
+      Foundation.exit([0, EPIPE, EBADF].contains(Output.failure) ? 0 : OutputError().exitStatus.rawValue)
+    }
   }
 
   /// What is no text would be kept as other text than was typed, and nobody would be told.

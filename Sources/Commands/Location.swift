@@ -45,13 +45,17 @@ struct Location: ParsableArguments, Sendable {
 
   /// Opens the store; asks for the passphrase when it needs one and there is a terminal.
   ///
-  /// - Parameter sendsJournal: Whether what was raised past a store that cannot be opened is sent from here.
-  func openStore(sendsJournal: Bool = true) throws -> Store {
+  /// - Parameters:
+  ///   - sendsJournal: Whether what was raised past a store that cannot be opened is sent from here.
+  ///   - tellsPutBack: Whether it is said that the home was put back: not to who asks for help.
+  func openStore(sendsJournal: Bool = true, tellsPutBack: Bool = true) throws -> Store {
     let store: Store
     do { store = try Store.open(at: homeFolder) { try passphrase(prompt: "Passphrase: ") } } catch {
       if sendsJournal { CrisisReport.sendJournal(homeFolder) }
       throw error
     }
+    // Before anything is written: afterwards the store follows. On standard error, for who reads the answer.
+    if tellsPutBack, let words = PutBack.words(try? store.continuity()) { Output.note("note: \(words).") }
     // A crisis that was raised past the store; a program that runs takes it over as well.
     _ = try? store.takeOverJournal(within: 50)
     return store
@@ -80,6 +84,15 @@ struct Location: ParsableArguments, Sendable {
   func openRelay(_ store: Store) throws -> FolderRelay {
     let known = try RelayLocation.remembered(by: store)
     return (try namedRelay() ?? known.location).relay(of: store, meaning: known.identity)
+  }
+
+  /// A passphrase for a store that is being made: one that nobody can type again would close it for good.
+  func newPassphrase(prompt: String) throws -> String {
+    guard let passphrase = try passphrase(prompt: prompt) else { throw PassphraseNotChosen.notAsked }
+    guard !passphrase.isEmpty else { throw StorageError.emptyPassphrase }
+    guard !passphrase.hasPrefix("!") else { throw StorageError.helpAsPassphrase }
+    if passphraseFile == nil, getpass("Once more: ").map({ String(cString: $0) }) != passphrase { throw PassphraseNotChosen.differ }
+    return passphrase
   }
 
   /// The passphrase from the file, or typed without echo; `nil` when there is neither.

@@ -75,6 +75,8 @@ struct StatusReport: Encodable {
     var reason, code: String
     var missing: [ExchangeStatus.Missing]
     var damagedFiles, failingFiles, livingCopies: Int
+    /// Absent where this home was not put back or copied in the last days.
+    var closedLife_ms: UInt64?
     var clocks: String
 
     init(_ sync: Snapshot.Sync) {
@@ -84,6 +86,7 @@ struct StatusReport: Encodable {
       let status = sync.status
       (reason, code, missing, clocks) = (status.reason, status.code, status.missing, status.clocks)
       (damagedFiles, failingFiles, livingCopies) = (status.damagedStreams, status.failingStreams, status.livingCopies)
+      closedLife_ms = sync.closedLife
       lanes = Dictionary(uniqueKeysWithValues: Lane.allCases.map { ($0.name, sync.pending[$0] ?? 0) })
     }
   }
@@ -228,6 +231,7 @@ enum StatusText {
     if !waiting.isEmpty { lines.append("\(waiting.joined(separator: ", ")) \(waiting.count == 1 ? "has" : "have") not been told of the crisis: `fullmind sync` does it now, if the relay can be reached; else please call") }
     if sync.quarantined > 0 { lines.append("\(sync.quarantined) from the future: kept, not shown until due") }
     if !status.clocks.isEmpty { lines.append(status.clocks) }
+    if let closed = sync.closedLife { lines.append(PutBack.words(closed: closed)) }
     if status.livingCopies > 0 { lines.append("this home is used in several places: use it in one, and join the others as devices of their own") }
     if status.damagedStreams > 0 { lines.append("\(status.damagedStreams) damaged files on the relay: nothing was taken from the damage") }
     if status.failingStreams > 0 { lines.append("\(status.failingStreams) files of other devices cannot be read now") }

@@ -144,10 +144,10 @@ extension RelayError: ActionableError {
   }
   package var remedy: String {
     switch self {
-    case .unreachable: "It is tried again by itself. Mount the drive, or check --relay, the folder's permissions or the connection; then `fullmind sync`. If the folder is gone for good, `fullmind relay make` makes a new one there."
+    case .unreachable: "It is tried again by itself. Mount the drive, or check --relay, the folder's permissions or the connection; then `fullmind sync`. If the folder is gone for good, `fullmind relay make folder:PATH` makes a new one there."
     case .unanswered: "Check the connection or the drive; it is tried again by itself."
     case .busy: "Close that program; it is tried again by itself."
-    case .noRelay: "Mount the drive; where it lies somewhere else now, say so once with `fullmind relay move folder:PATH`. If it is lost for good, `fullmind relay make` makes a new one there."
+    case .noRelay: "Mount the drive; where it lies somewhere else now, say so once with `fullmind relay move folder:PATH`. If it is lost for good, `fullmind relay make folder:PATH` makes a new one there."
     case .another: "Mount the right drive or correct --relay. If this one is meant from now on: `fullmind relay move folder:PATH`, on each device that says so."
     case .changed: "Nothing to do: it is compared with the log and healed by the next `fullmind sync`."
     case .full: "Free space where the relay lies; then `fullmind sync`."

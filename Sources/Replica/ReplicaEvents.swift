@@ -131,7 +131,7 @@ package struct OpenLife: Sendable {
   package var state: State
 
   /// A copy that has written nothing for a week, in milliseconds, is taken for gone.
-  static let copyIsMissed: UInt64 = 7 * 86_400_000
+  package static let copyIsMissed: UInt64 = 7 * 86_400_000
 }
 
 /// What this device sent, in whichever of its processes.

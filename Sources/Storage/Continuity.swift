@@ -16,12 +16,14 @@ import Synchronization
 package final class Continuity: Sendable {
   package enum Verdict: Sendable, Hashable {
     case proved
-    /// No mark: the database was put back alone, or this is the first run.
+    /// No mark, and nothing was written: this is the first run.
     case noMark
     /// The mark says more than the store knows.
     case behind
-    /// The mark is a copy, or another life's.
+    /// The mark is a copy, another life's, or gone: the database was put back alone, for instance.
     case copied
+    /// No mark can be kept: what lies in its place is no file of this user.
+    case unusable
   }
 
   private struct State {
@@ -52,11 +54,12 @@ package final class Continuity: Sendable {
   ///   - operations: What this device wrote in all its lives, as the store has it.
   static func verdict(_ path: String, life: Incarnation?, operations: UInt64) -> Verdict {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
-    guard descriptor >= 0 else { return .noMark }
+    guard descriptor >= 0 else { return errno != ENOENT ? .unusable : operations == 0 ? .noMark : .copied }
     defer { close(descriptor) }
     var status = stat()
     var bytes = [UInt8](repeating: 0, count: size)
-    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, pread(descriptor, &bytes, size, 0) == size, Array(bytes[..<8]) == magic else { return .noMark }
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return .unusable }
+    guard pread(descriptor, &bytes, size, 0) == size, Array(bytes[..<8]) == magic else { return operations == 0 ? .noMark : .copied }
     let written = UInt64(bigEndianBytes: bytes[16..<24])
     guard let life, UInt64(bigEndianBytes: bytes[8..<16]) == life.rawValue else { return .copied }
     guard written <= operations else { return .behind }
@@ -69,7 +72,7 @@ package final class Continuity: Sendable {
     return .proved
   }
 
-  /// Between the writing of the number and the writing of the moment.
+  /// Between the moment that a mark names and the one at which the file system says that it was written.
   private static let patience: UInt64 = 1_000_000_000
 
   private static func times(_ status: stat) -> (modified: UInt64, changed: UInt64) {
@@ -90,10 +93,14 @@ package final class Continuity: Sendable {
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { return }
-    let node = UInt64(status.st_ino)
-    let first = magic + life.rawValue.bigEndianBytes + operations.bigEndianBytes + node.bigEndianBytes
-    guard pwrite(descriptor, first, first.count, 0) == first.count, fstat(descriptor, &status) == 0 else { return }
-    let moment = times(status).modified.bigEndianBytes
+    let first = magic + life.rawValue.bigEndianBytes + operations.bigEndianBytes + UInt64(status.st_ino).bigEndianBytes
+    // In one call: whoever reads it meanwhile would take a half of it for a copy.
+    let now = fm_file_time_ns()
+    guard pwrite(descriptor, first + now.bigEndianBytes, size, 0) == size, fstat(descriptor, &status) == 0 else { return }
+    let modified = times(status).modified
+    guard modified < now || modified - now >= patience else { return }
+    // The files have another clock than this machine, on a share for instance.
+    let moment = modified.bigEndianBytes
     _ = pwrite(descriptor, moment, moment.count, off_t(first.count))
   }
 }

@@ -176,6 +176,14 @@ extension SQLiteTransaction {
     return closings
   }
 
+  /// When the newest earlier life of a device was closed, in milliseconds since 1970; what was raised in an emergency is none.
+  package func lastClosing(of device: DeviceID) throws -> UInt64? {
+    try Int64.fetchOne(
+      database.cachedStatement(
+        sql: "SELECT max(wall) FROM closings JOIN writers ON number = closings.writer WHERE device = ? AND incarnation & ? = 0"),
+      arguments: [Data(device.bytes), Int64(bitPattern: Incarnation.emergencyBit)]).map { UInt64(bitPattern: $0) }
+  }
+
   package func closedAt(_ stream: StreamKey) throws -> UInt64? { try wall("closings", stream) }
   package func outlived(_ stream: StreamKey) throws -> UInt64? { try wall("outlived", stream) }
 

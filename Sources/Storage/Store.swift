@@ -192,23 +192,22 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   /// Whether this store follows what it has said; see ``Continuity``.
   package func continuity() throws -> Continuity.Verdict {
     try Self.translating(home) {
-      try queue.unsafeRead { database in
-        // Another process may commit, and write its mark, between the look at the one and at the other.
-        var last = try verdict(database)
-        for _ in 0..<Self.looks where last == .behind {
-          fm_pause_ms(1)
-          last = try verdict(database)
-        }
-        return last
-      }
+      try queue.unsafeRead { try verdict($0, looks: Self.looks) }
     }
   }
 
-  private static let looks = 3
+  private static let looks = 4
 
-  private func verdict(_ database: Database) throws -> Continuity.Verdict {
+  /// - Parameter looks: Another process may commit, and write its mark, between the look at the one and at the other.
+  private func verdict(_ database: Database, looks: Int) throws -> Continuity.Verdict {
     let transaction = SQLiteTransaction(database, seals, Continuity(mustBegin: false))
-    return Continuity.verdict(home.mark, life: try transaction.incarnation(), operations: try transaction.ownOperations())
+    var looks = looks
+    while true {
+      let found = Continuity.verdict(home.mark, life: try transaction.incarnation(), operations: try transaction.ownOperations())
+      looks -= 1
+      guard looks > 0, found == .behind || found == .copied else { return found }
+      fm_pause_ms(1)
+    }
   }
 
   // MARK: Transactions
@@ -240,7 +239,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
         defer { Self.wait(Int(Self.patience * 1_000), database) }
         var written: (life: Incarnation, operations: UInt64)?
         let result = try database.transaction("BEGIN IMMEDIATE") {
-          let continuity = try continuity(database)
+          let continuity = try continuity(database, looks: Self.looks)
           var transaction = SQLiteTransaction(database, seals, continuity)
           let result = try body(&transaction)
           if continuity.hasWritten, let life = try transaction.incarnation() { written = (life, try transaction.ownOperations()) }
@@ -256,9 +255,9 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   }
 
   /// Looks once in each run whether the store follows its mark, inside the transaction that writes.
-  private func continuity(_ database: Database) throws -> Continuity {
+  private func continuity(_ database: Database, looks: Int) throws -> Continuity {
     if isProved.withLock({ $0 }) { return Continuity(mustBegin: false) }
-    let isProved = try verdict(database) == .proved
+    let isProved = try verdict(database, looks: looks) == .proved
     self.isProved.withLock { $0 = isProved }
     return Continuity(mustBegin: !isProved)
   }
@@ -277,7 +276,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
         if let milliseconds { Self.wait(milliseconds, database) }
         defer { if milliseconds != nil { Self.wait(Int(Self.patience * 1_000), database) } }
         return try database.transaction("BEGIN DEFERRED") {
-          try body(SQLiteTransaction(database, seals, try continuity(database)))
+          try body(SQLiteTransaction(database, seals, try continuity(database, looks: 1)))
         }
       }
     }

@@ -189,11 +189,7 @@ final class DriverLoop {
     }
     let verdict = try? store.continuity()
     if let verdict, verdict != .proved { log.notice("opened", metadata: ["follows": "\(verdict)"]) }
-    switch verdict {
-    case .behind: live.add(.alarm, "this store has lost its last changes here; what other devices and the relay have of them comes back, and what is written from now on begins a new life", now)
-    case .copied: live.add(.notable, "this home was put back or copied since it was used last; what is written from now on begins a new life, and nothing is lost by it", now)
-    case .noMark, .proved, nil: break
-    }
+    if let words = PutBack.words(verdict) { live.add(verdict == .copied ? .notable : .alarm, words, now) }
   }
 
   func perform(_ command: ReplicaDriver.Command, _ now: Moment) {

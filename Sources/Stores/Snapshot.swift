@@ -46,6 +46,8 @@ package struct Snapshot: Sendable, Hashable {
     package var bytesUp: UInt64
     package var bytesDown: UInt64
     package var quarantined: Int
+    /// When an earlier life of this home was closed in the last days, in milliseconds since 1970: it was put back, or copied.
+    package var closedLife: UInt64?
   }
 
   package struct CrisisStatus: Sendable, Hashable {

@@ -234,7 +234,8 @@ package struct SnapshotBuilder {
       status: status, relay: relay, isExchanging: replica != nil, pending: try transaction.pendingCounts(), saved: saved,
       accepted: accepted, confirmedOn: confirmed.count, others: others.count, batchesUp: live.batchesUp,
       batchesDown: live.batchesDown, bytesUp: live.bytesUp, bytesDown: live.bytesDown,
-      quarantined: try transaction.quarantinedCount())
+      quarantined: try transaction.quarantinedCount(),
+      closedLife: try transaction.lastClosing(of: ring.device).flatMap { PutBack.isRecent($0, now: now.wall) ? $0 : nil })
   }
 
   /// Whether a device says that it has a write.

@@ -100,6 +100,23 @@ struct CarelessWorldTests {
     #expect(try meeting.crisis("b")["active"] as? Bool == true)
   }
 
+  @Test("what is kept back is not opened when something else arrives")
+  func keptBackStaysClosed() throws {
+    let meeting = try Meeting.pair()
+    for number in 1...20 { _ = try meeting.write("b", "ahead \(number)", environment: skewed(2_592_000)) }
+    try meeting.settle("b", "a")
+    #expect(try meeting.sync("a")["quarantined"] as? Int ?? 0 >= 20)
+    // Whatever opened one of them would fail.
+    let words = "import sqlite3; c = sqlite3.connect('\(meeting.home("a"))/store.db'); c.execute(\"UPDATE quarantine SET body = x'00'\"); c.commit()"
+    let spoiling = try Process.run(URL(fileURLWithPath: "/usr/bin/env"), arguments: ["python3", "-c", words])
+    spoiling.waitUntilExit()
+    #expect(spoiling.terminationStatus == 0)
+    _ = try meeting.write("b", "now")
+    try meeting.run("b", "crisis", "activate", "severe")
+    #expect(try meeting.run("a", "sync").status == 0)
+    #expect(try meeting.titles("a") == ["now"] && meeting.crisis("a")["active"] as? Bool == true)
+  }
+
   @Test("a reader whose clock is put right sees at once what it kept back")
   func putRight() throws {
     let meeting = try Meeting.pair()
@@ -366,14 +383,19 @@ struct CarelessWorldTests {
     for (name, follower) in [("a", "one"), ("b", "other")] {
       let words = try meeting.run(name, "family", "invite", "ben", "--as", "Maya").out.split(whereSeparator: \.isWhitespace).map(String.init)
       let link = try #require(words.firstIndex(of: "follow").map { words[$0 + 1] })
-      #expect(try Program.run("family", "follow", link, "--relay", meeting.url, "--once", "--home", meeting.home(follower)).status == 0)
+      for follower in [follower, "both"] {
+        #expect(try Program.run("family", "follow", link, "--relay", meeting.url, "--once", "--home", meeting.home(follower)).status == 0)
+      }
     }
     try meeting.settle("a", "b")
     try meeting.run("a", "crisis", "activate", "severe", "--now")
-    for follower in ["one", "other"] {
+    for follower in ["one", "other", "both"] {
       let heard = try Program.run("family", "follow", "--once", "--json", "--home", meeting.home(follower))
-      #expect(heard.out.contains(#""event":"alert""#), "\(follower)")
+      #expect(heard.out.ranges(of: #""event":"alert""#).count == 1, "\(follower): one event is told once")
     }
+    try meeting.run("a", "crisis", "resolve", "--yes")
+    let ended = try Program.run("family", "follow", "--once", "--json", "--home", meeting.home("both"))
+    #expect(ended.out.ranges(of: #""event":"ended""#).count == 1)
   }
 
   @Test("a contact whose relay is not there is told that nothing can be heard", arguments: ["gone", "empty"])

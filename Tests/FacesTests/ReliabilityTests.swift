@@ -341,7 +341,7 @@ struct ReliabilityTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: meeting.path).contains { $0.hasPrefix("b.") })
   }
 
-  @Test("an answer that cannot be written is no success", arguments: ["init", "list"])
+  @Test("an answer that cannot be written is no success", arguments: ["init", "list", "help"])
   func outputLost(command: String) throws {
     guard access("/dev/full", W_OK) == 0 else { return }
     let meeting = try Meeting()
@@ -349,7 +349,7 @@ struct ReliabilityTests {
       try meeting.found("a")
       _ = try meeting.write("a", "x")
     }
-    let arguments = command == "init" ? "init --device a --no-passphrase --home \(meeting.home("a"))" : "record list --json --home \(meeting.home("a"))"
+    let arguments = command == "help" ? "help record" : command == "init" ? "init --device a --no-passphrase --home \(meeting.home("a"))" : "record list --json --home \(meeting.home("a"))"
     let (process, out) = (Process(), Pipe())
     process.executableURL = URL(fileURLWithPath: "/bin/sh")
     process.arguments = ["-c", "\(Program.path) \(arguments) > /dev/full"]

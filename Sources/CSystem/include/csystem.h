@@ -41,6 +41,8 @@ void fm_unlock(int fd);
 
 uint64_t fm_uptime_ns(void);
 uint64_t fm_wall_us(void);
+// The clock by which a local file system says when a file was changed; never ahead of it.
+uint64_t fm_file_time_ns(void);
 // Also counts the time that the machine slept: for what somebody was given minutes for.
 uint64_t fm_boottime_ns(void);
 

@@ -24,6 +24,7 @@ enum SyncPanel {
     // What is wrong stands above what is usual: a small panel ends early.
     if sync.quarantined > 0 { lines.append(Line("\(sync.quarantined) from the future: kept, not shown until due", .waiting)) }
     if !status.clocks.isEmpty { lines.append(Line(CellText.clean(status.clocks), .waiting)) }
+    if let closed = sync.closedLife, context.isZoomed { lines += CellText.wrap(PutBack.words(closed: closed), context.columns).map { Line($0) } }
     if status.livingCopies > 0 { lines.append(Line("this home is used in several places", .bad)) }
     if status.damagedStreams > 0 { lines.append(Line("\(status.damagedStreams) damaged files on the relay", .bad)) }
     if status.failingStreams > 0 { lines.append(Line("\(status.failingStreams) files of others cannot be read now", .waiting)) }
