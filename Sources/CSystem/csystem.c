@@ -24,6 +24,7 @@
 #include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #endif
 
@@ -183,6 +184,26 @@ ssize_t fm_ping_next(int fd, uint8_t *message, size_t capacity) {
   do length = recv(fd, message, capacity, 0);
   while (length < 0 && errno == EINTR);
   return length;
+}
+
+int fm_exchange(const char *one, const char *other) {
+#if defined(__linux__)
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE (1 << 1)
+#endif
+#ifdef __GLIBC__
+  int result = renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE);
+#else
+  int result = (int)syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE);
+#endif
+#elif defined(__APPLE__)
+  int result = renamex_np(one, other, RENAME_SWAP);
+#else
+  int result = -1;
+  errno = ENOSYS;
+#endif
+  if (result == 0) return 1;
+  return errno == EINVAL || errno == ENOSYS || errno == ENOTSUP ? 0 : -1;
 }
 
 int fm_write_now(int fd, const char *bytes, size_t count) {

@@ -43,6 +43,10 @@ package enum Limits {
   package static let closedStreams = 64
   /// Membership entries that wait for their signers: as many as a household has devices, several times over.
   package static let waitingEntries = 256
+  /// Entries of an introduction: how many devices, each admitted by the one before, may lie between the first and a newcomer.
+  package static let introducedBy = 64
+  /// How often the relay's introductions are gone through, each time with those who became known by the last.
+  package static let introductionRounds = 4
   /// Emergency keys of one device: one for each time that it was put back or set up anew.
   package static let emergencyKeys = 32
 

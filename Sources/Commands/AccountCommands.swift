@@ -15,8 +15,8 @@ struct InitCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "init", abstract: "Start an account on this device; prints the recovery code once.",
     discussion: """
-      The recovery code is the only way back into the account when every device is lost. It is printed once
-      and kept nowhere: write it down on paper.
+      The recovery code is kept for recovering the account when every device is lost; no command of this version
+      takes it yet. It is printed once and kept nowhere: write it down on paper, and keep it.
 
       With a passphrase the store can be opened only by who knows it. With --no-passphrase whoever can read
       the files of this device can read the store.
@@ -44,7 +44,12 @@ struct InitCommand: ParsableCommand {
         prepared.discard()
         throw error
       }
-      if let aside = try prepared.place(replacing: replace) { Output.note("What was there lies in \(aside) now.") }
+      let aside: String?
+      do { aside = try prepared.place(replacing: replace) } catch {
+        prepared.discard()
+        throw CodeIsVoid(cause: Output.actionable(error))
+      }
+      if let aside { Output.note("What was there lies in \(aside) now.") }
       if output.json { return }
       Output.line("")
       Output.line("Account \(account.suffix(8)) is ready; this device is “\(name)”.")
@@ -113,6 +118,15 @@ struct CodeNotShown: ActionableError {
   var summary: String { "The recovery code was not shown, or nobody said that it is on paper. No account was made." }
   var remedy: String { "Run `fullmind init` again, where its output can be read." }
   var exitStatus: ExitStatus { .ioError }
+}
+
+/// The recovery code was shown, and the account that it opens could not be put in its place.
+struct CodeIsVoid: ActionableError {
+  var cause: any ActionableError
+  var code: String { cause.code }
+  var summary: String { "No account was made: the 24 words that were shown open nothing. Cross them out. \(cause.summary)" }
+  var remedy: String { cause.remedy }
+  var exitStatus: ExitStatus { cause.exitStatus }
 }
 
 /// Why a store that is being made got no passphrase.

@@ -17,11 +17,22 @@ struct CrisisWaits: ActionableError {
   var exitStatus: ExitStatus { .temporary }
 }
 
-/// What another device has raised is on the relay, and not in the store.
+/// What is active cannot be ended here: it is on the relay and not in the store, or the store takes nothing.
 struct CrisisNotTakenIn: ActionableError {
+  /// Why nothing can be saved here; `nil` where something can.
+  var obstacle: String?
+
+  init(_ store: Store) { obstacle = CrisisReport.obstacle(to: store) }
+
   var code: String { "crisis.not-taken-in" }
-  var summary: String { "A crisis is active that the store of this device has not taken in yet: it goes on." }
-  var remedy: String { "Repeat this after `fullmind sync`; `fullmind doctor` says what holds it up." }
+  var summary: String {
+    guard let obstacle else { return "A crisis is active that the store of this device has not taken in yet: it goes on." }
+    return "A crisis is active that cannot be ended in the store of this device now: it goes on. Nothing can be saved here: \(obstacle)."
+  }
+  var remedy: String {
+    guard obstacle != nil else { return "Repeat this after `fullmind sync`; `fullmind doctor` says what holds it up." }
+    return "Mend that, then repeat this; or say it on the device that raised it. `fullmind doctor` says what holds it up."
+  }
   var exitStatus: ExitStatus { .temporary }
 }
 
@@ -42,7 +53,7 @@ struct CrisisCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
     @Argument(help: "mild, moderate, severe or emergency.") var level = "severe"
     @Flag(help: "Tell invited contacts at once.") var now = false
-    @Option(help: ArgumentHelp("Go on trying for so many seconds where neither this disk nor the relay takes it (1-3600).", valueName: "seconds")) var timeout = 60
+    @Option(help: ArgumentHelp("Go on trying for so many seconds where the disk or the relay does not take it (1-3600).", valueName: "seconds")) var timeout = 60
 
     func validate() throws {
       guard (1...3_600).contains(timeout) else { throw ValidationError("--timeout takes 1 to 3600 seconds, not \(timeout).") }
@@ -65,19 +76,22 @@ struct CrisisCommand: ParsableCommand {
         let hasJournal = EmergencyJournal(home) != nil
         let store = hasJournal ? nil : try location.openStore(tellsPutBack: false)
         let raiser = CrisisReport.raiser(location, store)
+        let budget = TimeBudget(seconds: timeout)
         raiser.raise(level, source: "person")
-        let delivery = try follow(raiser)
+        let delivery = try follow(raiser, budget)
         if output.json {
-          try Output.json(
-            CrisisReport(
-              level: level.name, active: true, since: SystemClock.now.wall, savedAt_us: raiser.savedAt,
-              atRelay: delivery.isAtRelay, word: delivery.word.rawValue))
+          var report = CrisisReport()
+          (report.level, report.active, report.since) = (level.name, true, SystemClock.now.wall)
+          (report.savedAt_us, report.atRelay, report.word) = (raiser.savedAt, delivery.isAtRelay, delivery.word.rawValue)
+          try Output.json(report)
         }
         guard let opened = store ?? (try? location.openQuietly()) else {
           if !output.json, level >= .severe { Output.hint("Your contacts are told by a program that can open the store: `fullmind` or an agent, here or on another device of yours.") }
           return
         }
-        try tell(level, raiser.operation, delivery, opened)
+        guard level >= .severe else { return }
+        try AlertTelling(location: location, output: output, store: opened, timeout: timeout)
+          .tell(now: now, raised: raiser.operation, delivery, budget)
       }
     }
 
@@ -85,15 +99,16 @@ struct CrisisCommand: ParsableCommand {
     private static let first = 1_000
 
     /// Says how far it has come, as it becomes known; goes on until the disk or the relay has it.
-    private func follow(_ raiser: CrisisRaiser) throws -> CrisisDelivery {
-      let end = SystemClock.now.uptime + UInt64(timeout) * 1_000_000_000
+    private func follow(_ raiser: CrisisRaiser, _ budget: TimeBudget) throws -> CrisisDelivery {
       var delivery = raiser.outcome(within: Self.first)
       // A program that reads JSON gets one object, in the end; whoever sees the terminal knows at once.
       if !output.json { Output.line(delivery.text) } else if !delivery.disk.isDone, !delivery.relay.isDone { Output.note(delivery.text) }
       while !delivery.disk.isDone, !delivery.relay.isDone {
-        guard SystemClock.now.uptime < end else {
+        guard !budget.isSpent else {
           guard output.json else { throw CrisisNotSaved() }
-          try Output.json(CrisisReport(level: level, active: true, since: nil, atRelay: false, word: delivery.word.rawValue))
+          var report = CrisisReport()
+          (report.level, report.active, report.atRelay, report.word) = (level, true, false, delivery.word.rawValue)
+          try Output.json(report)
           throw ExitCode(CrisisNotSaved().exitStatus.rawValue)
         }
         let before = delivery.word
@@ -102,60 +117,6 @@ struct CrisisCommand: ParsableCommand {
       }
       raiser.end()
       return delivery
-    }
-
-    /// The contacts, when the time to take it back is over; a dashboard or agent may be faster.
-    private func tell(_ level: CrisisLevel, _ raised: OperationID?, _ delivery: CrisisDelivery, _ store: Store) throws {
-      let contacts = try store.read { try SafetyPlan.contacts($0) }.filter { $0.isInvited && $0.consent == .prompt }
-      guard level >= .severe, !contacts.isEmpty else { return }
-      let names = contacts.map(\.name).joined(separator: ", ")
-      // Who reads JSON is not kept waiting: it is said who tells them.
-      guard now || !output.json else { return Output.note("\(names): told by a dashboard or an agent, or by `fullmind sync` from 10 s on.") }
-      if !now {
-        let condition = delivery.relay.isDone ? "" : ", if the relay can be reached by then"
-        Output.hint("\(names): an alert goes out in 10 s\(condition). `fullmind crisis resolve`, here or on any device, takes it back.")
-        Thread.sleep(forTimeInterval: Double(CrisisAlert.undoMilliseconds) / 1_000)
-        // It may have been taken back on another device: then nobody is told.
-        try? ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: "").run(timeout: 5)
-      }
-      let relay = try location.patientRelay(store)
-      // What others have told, and what of it is over, comes first: it may be the same crisis.
-      _ = CrisisReport.takeIn(location, store)
-      do { _ = try Actions(store).tellNow(relay) } catch is RelayError {}
-      guard !output.json else { return }
-      let state = try CrisisReport.state(of: store)
-      if !state.isActive {
-        // What no disk took is not known to be over only because it is not in the store.
-        guard let raised, try store.read({ try $0.hasArrived(raised) }) else {
-          return Output.line("\(names): not told, because the crisis could not be saved on this device. Please call.")
-        }
-        let names = try CrisisReport.history(of: store).0.entries.first?.told.compactMap { id in contacts.first { $0.record == id }?.name } ?? []
-        return Output.line(names.isEmpty ? "Taken back. Nobody was told." : "Taken back. An alert had been put up for \(names.joined(separator: ", ")).")
-      }
-      let told = contacts.filter { state.told.contains($0.record) }
-      let untold = contacts.filter { !state.told.contains($0.record) }.map(\.name).joined(separator: ", ")
-      if !untold.isEmpty {
-        Output.hint("\(untold): not told yet. Please call; `fullmind sync` tells them once the relay can be reached, and a dashboard or an agent does it by itself.")
-      }
-      let end = SystemClock.now.uptime + Self.answered
-      for contact in told { Output.line("\(contact.name): \(Self.arrival(contact, state, relay, until: end))") }
-    }
-
-    /// Nanoseconds for which it is waited until a contact's screen has the alert: it looks once a second.
-    private static let answered: UInt64 = 2_500_000_000
-
-    private static func arrival(_ contact: SafetyPlan.Contact, _ state: CrisisState, _ relay: any Relay, until end: UInt64) -> String {
-      while true {
-        let arrival = try? CrisisOutreach.arrival(with: contact, of: state, on: relay)
-        switch arrival {
-        case .shown?: return "a screen there shows it."
-        case .seen?: return "has seen it."
-        case .unopened?: return "an alert lies at the link, which nobody has ever opened. Please call."
-        case .followed?, nil:
-          guard SystemClock.now.uptime < end else { return "an alert lies at the link; it is on no screen there yet." }
-          Thread.sleep(forTimeInterval: 0.1)
-        }
-      }
     }
   }
 
@@ -166,12 +127,13 @@ struct CrisisCommand: ParsableCommand {
     func run() throws {
       try Output.reporting {
         let store = try location.openStore(tellsPutBack: false)
-        if try location.actions(store).acknowledgeCrisis() != nil {
-          return Output.line("Acknowledged on this device; your other devices see that.")
+        if let change = try location.actions(store).acknowledgeCrisis() {
+          let others = change.isAtRelay ? "your other devices see that as soon as they look" : "your other devices learn of it once it is at the relay, which takes fullmind running here"
+          return Output.line("Acknowledged on this device; \(others).")
         }
-        let known = try CrisisReport.known(location, store).state
-        guard known.acknowledgement(by: store.ring.device, record: Actions(store).crisisRecord) == nil else { throw CrisisNotTakenIn() }
-        Output.line("There is nothing to acknowledge.")
+        let (known, sawRelay) = try CrisisReport.known(location, store)
+        guard known.acknowledgement(by: store.ring.device, record: Actions(store).crisisRecord) == nil else { throw CrisisNotTakenIn(store) }
+        Output.line(known.isActive || sawRelay ? "There is nothing to acknowledge." : Status.unknown)
       }
     }
   }
@@ -201,41 +163,67 @@ struct CrisisCommand: ParsableCommand {
         let began = SystemClock.now.uptime
         var problem: (any Error)?
         if case .failure(let error) = opened { problem = error }
-        var resolution = try raiser.resolve(instead: problem)
-        if resolution.hasSeenRelay, let store, try CrisisReport.known(location, store).state.isActive {
-          // Another device has raised it, and no program has brought it here yet.
-          _ = CrisisReport.takeIn(location, store)
-          guard case .resolved(let all) = try raiser.resolve() else { throw CrisisNotTakenIn() }
-          resolution = .resolved(all)
+        var resolution: CrisisRaiser.Resolution
+        do { resolution = try raiser.resolve(instead: problem) } catch {
+          // Nothing of this device is left to be taken back, and the store refuses: what is active can be read all the same.
+          guard let store, let known = try? CrisisReport.known(location, store) else { throw error }
+          if known.state.isActive { throw CrisisNotTakenIn(store) }
+          resolution = known.sawRelay ? .nothing : .nothingHere
+        }
+        // What other devices raised is known where all of the relay could be looked at.
+        var sawAll = false
+        if resolution.hasSeenRelay, let store {
+          let known = try CrisisReport.known(location, store)
+          sawAll = known.sawRelay
+          if known.state.isActive {
+            // Another device has raised it, and no program has brought it here yet.
+            CrisisReport.takeIn(location, store)
+            guard case .resolved(let all)? = try? raiser.resolve() else { throw CrisisNotTakenIn(store) }
+            resolution = .resolved(all)
+          }
         }
         switch resolution {
-        case .nothing: try report(store, nil, "No crisis is active.", looksAtRelay: true)
-        case .nothingHere: try report(store, nil, Status.unknown)
+        case .nothing, .nothingHere: try report(store, nil, sawAll ? "No crisis is active." : Status.unknown, isComplete: sawAll)
         case .resolved(let change):
           defer { if change.isAtRelay { endAlerts(store) } }
-          try report(store, change, change.isAtRelay ? "Resolved. Be kind to yourself today." : "Resolved here. The relay cannot be reached; your other devices learn of it when it is back. Be kind to yourself today.")
+          try report(
+            store, change,
+            change.isAtRelay ? "Resolved. Be kind to yourself today." : "Resolved here. It is not known to be at the relay yet; your other devices learn of it once it is, which takes fullmind running here. Be kind to yourself today.",
+            isComplete: sawAll)
         case .takenBack:
           // The store and the relay may both have been waited for already.
           let taken = Int((SystemClock.now.uptime - began) / 1_000_000)
           let delivery = raiser.outcome(within: max(300, Self.mayTake - taken))
           guard delivery.disk.isDone || delivery.relay.isDone else { throw CrisisNotSaved() }
           raiser.end()
-          // Another device's goes on: that is no success.
-          if let store, delivery.relay.isDone, let known = try? CrisisReport.known(location, store).state, known.isActive, !output.json {
-            Output.line("What was raised on this device is taken back. Another crisis goes on that was raised on another device.")
-            throw CrisisNotTakenIn()
-          }
-          let text = "What was raised on this device is taken back\(delivery.relay.isDone ? "" : " here; your other devices learn of it when the relay can be reached"). The store cannot be used now, so what other devices raised is not known."
-          if output.json {
-            let known = store.flatMap { try? delivery.relay.isDone ? CrisisReport.known(location, $0).state : CrisisReport.state(of: $0) }
-            return try Output.json(
-              CrisisReport(
-                level: Self.level(known, isComplete: delivery.relay.isDone), active: known?.isActive ?? false, since: known?.since, savedAt_us: raiser.savedAt,
-                atRelay: delivery.relay.isDone))
-          }
-          Output.line(text)
+          try reportTakenBack(store, raiser, isSent: delivery.relay.isDone)
         }
       }
+    }
+
+    /// Words depend on what could be looked at beside what was raised here.
+    private func reportTakenBack(_ store: Store?, _ raiser: CrisisRaiser, isSent: Bool) throws {
+      var known = store.flatMap { store in try? CrisisReport.known(location, store) }
+      // What was raised here is taken back, also where that could not be read again.
+      if let store, let state = known?.state, state.isActive, state.activations.allSatisfy({ $0.id.stream.device == store.ring.device }) { known = nil }
+      if output.json {
+        var report = CrisisReport(known?.state, isComplete: known?.sawRelay ?? false)
+        (report.savedAt_us, report.atRelay) = (raiser.savedAt, isSent)
+        try Output.json(report)
+      }
+      // Another device's goes on: that is no success.
+      if let store, let known, known.state.isActive {
+        if !output.json { Output.line("What was raised on this device is taken back. Another crisis goes on that was raised on another device.") }
+        let problem = CrisisNotTakenIn(store)
+        guard output.json else { throw problem }
+        throw ExitCode(problem.exitStatus.rawValue)
+      }
+      guard !output.json else { return }
+      let others = if let known {
+        !known.sawRelay ? "The relay cannot be looked at, so what other devices raised is not known."
+          : isSent ? "No crisis is active." : "No other crisis is known."
+      } else { "The store cannot be used now, so what other devices raised is not known." }
+      Output.line("What was raised on this device is taken back\(isSent ? "" : " here; your other devices learn of it when the relay can be reached"). \(others)")
     }
 
     /// Those who were told learn that it is over; where the relay cannot be used, from whichever program exchanges next.
@@ -244,20 +232,12 @@ struct CrisisCommand: ParsableCommand {
       if !output.json, !ended.isEmpty { Output.line("That it is over lies at the link of \(ended.joined(separator: ", ")).") }
     }
 
-    /// - Parameter looksAtRelay: A relay that did not answer is not asked once more.
-    private func report(_ store: Store?, _ change: Actions.CrisisChange?, _ text: String, looksAtRelay: Bool = false) throws {
-      guard output.json, let store else { return Output.line(text) }
-      let after = try looksAtRelay ? CrisisReport.known(location, store).state : CrisisReport.state(of: store)
-      try Output.json(
-        CrisisReport(
-          level: Self.level(after, isComplete: looksAtRelay || change != nil), active: after.isActive, since: after.since,
-          savedAt_us: change?.saved, atRelay: change?.isAtRelay))
-    }
-
-    /// That nothing is active is said where the relay was looked at, too.
-    private static func level(_ state: CrisisState?, isComplete: Bool) -> String {
-      guard let state, state.isActive || isComplete else { return "unknown" }
-      return state.level.name
+    /// - Parameter isComplete: Whether what other devices raised could be looked at.
+    private func report(_ store: Store?, _ change: Actions.CrisisChange?, _ text: String, isComplete: Bool) throws {
+      guard output.json else { return Output.line(text) }
+      var report = CrisisReport(try store.map { try CrisisReport.state(of: $0) }, isComplete: isComplete)
+      (report.savedAt_us, report.atRelay) = (change?.saved, change?.isAtRelay)
+      try Output.json(report)
     }
   }
 
@@ -278,15 +258,18 @@ struct CrisisCommand: ParsableCommand {
           guard let journal = EmergencyJournal(location.homeFolder), journal.isActive,
             journal.isActive(with: CrisisReport.raiser(location, nil).sent() ?? [])
           else { throw error }
-          if output.json { return try Output.json(CrisisReport(level: "unknown", active: true, since: nil)) }
+          if output.json {
+            var report = CrisisReport()
+            report.raisedHere = true
+            return try Output.json(report)
+          }
           Output.line("A crisis was raised on this device. The store cannot be opened, so whether it is over is not known.")
           return
         }
         if output.json {
-          try Output.json(
-            CrisisReport(
-              level: state.isActive || sawRelay ? state.level.name : "unknown", active: state.isActive, since: state.since,
-              acknowledgedBy: state.acknowledgements.map(\.device.description), stages: state.stages.map(\.rawValue).sorted()))
+          var report = CrisisReport(state, isComplete: sawRelay)
+          (report.acknowledgedBy, report.stages) = (state.acknowledgements.map(\.device.description), state.stages.map(\.rawValue).sorted())
+          try Output.json(report)
         } else {
           Output.line(
             state.isActive ? "A crisis is active: \(state.level.name), acknowledged on \(state.acknowledgements.count) devices."
@@ -304,15 +287,23 @@ struct CrisisCommand: ParsableCommand {
     func run() throws {
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore(tellsPutBack: false)
-        let known = try CrisisReport.known(location, store)
-        if try known.state != CrisisReport.state(of: store), !CrisisReport.takeIn(location, store), known.state.isActive {
-          Output.note("A crisis is active that this device has not taken in yet: it is not in this list.")
+        let look = CrisisReport.look(location, store)
+        if try CrisisReport.isBeside(look, store) {
+          CrisisReport.takeIn(location, store)
+          // What lies beside the store counts, whoever holds the store.
+          if try CrisisReport.isBeside(look, store) { Output.note("Not all of it is saved in the store of this device yet; this list has what lies beside it and at the relay.") }
         }
-        if !known.sawRelay { Output.note("The relay cannot be reached: what other devices raised may not be in this list.") }
-        let (history, names) = try CrisisReport.history(of: store)
-        if output.json { return try Output.json(["crises": history.entries.map { Row($0, names) }]) }
+        if !look.isAll { Output.note("The relay cannot be reached: what other devices raised may not be in this list.") }
+        let (history, names) = try CrisisReport.history(of: store, beside: look)
+        if output.json { return try Output.json(Rows(crises: history.entries.map { Row($0, names) }, complete: look.isAll)) }
         for line in CrisisReport.lines(history, names) { Output.line(line) }
       }
+    }
+
+    private struct Rows: Encodable {
+      var crises: [Row]
+      /// Whether what other devices raised could be looked at.
+      var complete: Bool
     }
 
     private struct Row: Encodable {

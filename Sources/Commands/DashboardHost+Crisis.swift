@@ -58,7 +58,11 @@ extension DashboardHost {
       send(.time(.crisisDurable, nanoseconds: (saved > wall ? saved - wall : 0) * 1_000))
     }
     box.withLock { $0 = raiser }
-    state.withLock { $0.raisers.append((raiser, pressed)) }
+    state.withLock { state in
+      state.raisers.append((raiser, pressed))
+      // Whoever raises one does not want it to be over.
+      (state.unresolved, state.resolutions) = (nil, state.resolutions + 1)
+    }
     // The screen comes first: sealing and sending would take its processor. A terminal that hangs is not waited for.
     // Ended before it begins, it does nothing.
     drawn.close()
@@ -74,8 +78,15 @@ extension DashboardHost {
   /// Milliseconds.
   private static let pictureMayTake = 5
 
+  /// Ends what the person has seen. What the store does not take, or does not have yet, goes on: that is said, and it is
+  /// tried again.
+  ///
   /// - Parameter words: What is said once it is so.
   func resolve(_ words: String) {
+    let (number, known) = state.withLock { state in
+      (state.unresolved, state.resolutions) = (nil, state.resolutions + 1)
+      return (state.resolutions, Set(state.followed?.activations.map(\.id) ?? []))
+    }
     crisisQueue.async { [self] in
       let raiser = raiser { _ in }
       let (raised, hasLanded) = state.withLock { state in
@@ -85,17 +96,127 @@ extension DashboardHost {
         defer { state.raisers = [(raiser, 0)] }
         return (state.raisers.flatMap(\.raiser.frames), hasLanded)
       }
+      let asked = known.union(activeInStore() ?? [])
       do {
-        switch try raiser.resolve(raised: raised) {
-        case .nothing, .nothingHere: notices.post(.resolved(nil, isOver: true))
-        case .resolved(let change):
-          let away = "Resolved here; your other devices learn of it when the relay can be reached. Be kind to yourself today."
-          notices.post(.resolved(change.isAtRelay || state.withLock { $0.household != nil } ? words : away, isOver: true))
-        case .takenBack: tellTakenBack(raiser, hasLanded, "\(words) What was raised here is taken back; other devices may show another one.", words)
-        }
+        let resolution = try raiser.resolve(raised: raised)
         driver?.send(.noticeCommit)
-      } catch { couldNotTakeBack(error) }
+        let own = watchedStore?.ring.device ?? state.withLock { $0.device }
+        var isTakenBack = false
+        if case .takenBack = resolution { isTakenBack = true }
+        let rest = goingOn(among: isTakenBack ? asked.filter { $0.stream.device != own } : asked)
+        guard rest.isEmpty else {
+          let delivery = isTakenBack ? raiser.outcome(within: 900) : CrisisDelivery()
+          let isDone = delivery.disk.isDone || delivery.relay.isDone
+          return goOn(rest, words, number, refusal(), after: isDone ? "What was raised here is taken back. " : "")
+        }
+        switch resolution {
+        case .nothing: notices.post(.resolved(nil, isOver: true))
+        case .nothingHere: notices.post(.resolved("No crisis was active here; what other devices raised is not known.", isOver: true))
+        case .resolved(let change):
+          let away = "Resolved here; your other devices learn of it once it lies at the relay. Be kind to yourself today."
+          notices.post(.resolved(change.isAtRelay || state.withLock { $0.household != nil } ? words : away, isOver: true))
+        case .takenBack:
+          let isStoreThere = state.withLock { $0.store != nil || $0.household != nil }
+          let done = isStoreThere
+            ? "What was raised on this device is taken back; no other crisis is known here. Be kind to yourself today."
+            : "What was raised on this device is taken back. The store cannot be used now, so what other devices raised is not known."
+          tellTakenBack(raiser, hasLanded, done, words)
+        }
+      } catch {
+        let rest = goingOn(among: asked)
+        if rest.isEmpty { couldNotTakeBack(error) } else { goOn(rest, words, number, error) }
+      }
     }
+  }
+
+  /// The store of the device that is looked at.
+  private var watchedStore: Store? { state.withLock { $0.household?.devices[$0.watched].store ?? $0.store } }
+
+  /// What the store has as active; `nil` where it does not say so in time.
+  private func activeInStore() -> Set<OperationID>? {
+    guard let store = watchedStore else { return nil }
+    let attempt = Attempt {
+      (try? store.read(within: 200) { CrisisState(try $0.record(Actions(store).crisisRecord)) }).map { Set($0.activations.map(\.id)) }
+    }
+    return attempt.answer(within: 200).flatMap { $0 }
+  }
+
+  /// Those of these activations that are not known to be over: by the store, and by the driver where the store does not
+  /// have them.
+  private func goingOn(among asked: Set<OperationID>) -> Set<OperationID> {
+    let followed = state.withLock { $0.followed?.activations.map(\.id) }
+    let beside = followed.map { asked.intersection($0) } ?? asked
+    guard !asked.isEmpty, let store = watchedStore else { return beside }
+    let attempt = Attempt { () -> Set<OperationID>? in
+      try? store.read(within: 200) { transaction in
+        let active = CrisisState(try transaction.record(Actions(store).crisisRecord)).activations.map(\.id)
+        var open = asked.intersection(active)
+        for id in beside where !open.contains(id) {
+          if try !transaction.hasArrived(id) { open.insert(id) }
+        }
+        return open
+      }
+    }
+    return attempt.answer(within: 300).flatMap { $0 } ?? beside
+  }
+
+  /// Why the store takes nothing now; `nil` where it does.
+  private func refusal() -> (any Error)? {
+    guard let store = watchedStore else { return state.withLock { $0.problem } }
+    let attempt = Attempt { () -> (any Error)? in
+      do { try store.write(within: 100) { _ in } } catch { return error }
+      return nil
+    }
+    guard let answer = attempt.answer(within: 300) else { return StorageError.locked(store.home.database) }
+    return answer
+  }
+
+  /// Says that it goes on, and why; and tries again.
+  private func goOn(_ rest: Set<OperationID>, _ words: String, _ number: Int, _ error: (any Error)?, after done: String = "") {
+    let isStillMeant = state.withLock { state in
+      guard state.resolutions == number else { return false }
+      state.unresolved = Unresolved(number: number, words: words, activations: rest)
+      return true
+    }
+    guard isStillMeant else { return }
+    notices.post(.resolved(done + Self.goesOn(error), isOver: false))
+    tryAgain(number)
+  }
+
+  static func goesOn(_ error: (any Error)?) -> String {
+    guard let error else { return "It goes on: this device has not saved it yet; it is ended as soon as it has." }
+    return switch error as? StorageError {
+    case .locked?: "It goes on: the store is held by another program; it is ended as soon as that is over."
+    case .diskFull?: "It goes on: the disk is full; it is ended as soon as there is room."
+    default: "It goes on: the store cannot be used now; it is ended as soon as it can be."
+    }
+  }
+
+  /// Milliseconds between attempts to end what goes on.
+  private static let resolvingGap = 500
+
+  private func tryAgain(_ number: Int) {
+    // Not on the queue of the crisis keys: none of them waits for a lock.
+    queue.asyncAfter(deadline: .now() + .milliseconds(Self.resolvingGap)) { [self] in
+      guard let asked = state.withLock({ $0.unresolved?.number == number ? $0.unresolved : nil }) else { return }
+      let hasWritten = end(goingOn(among: asked.activations))
+      guard goingOn(among: asked.activations).isEmpty else { return tryAgain(number) }
+      let isStillMeant = state.withLock { state in
+        guard state.unresolved?.number == number else { return false }
+        state.unresolved = nil
+        return true
+      }
+      if isStillMeant { notices.post(.resolved(hasWritten ? asked.words : "It is over.", isOver: true)) }
+    }
+  }
+
+  /// - Returns: Whether something was written.
+  private func end(_ open: Set<OperationID>) -> Bool {
+    guard !open.isEmpty, let store = watchedStore else { return false }
+    let courier = state.withLock { $0.household == nil ? $0.courier : nil }
+    guard let change = try? Actions(store, courier: courier, patience: 250).withdrawCrisis(Array(open)) else { return false }
+    driver?.send(.noticeCommit)
+    return !change.operation.replaces.isEmpty
   }
 
   /// Milliseconds by which the key may come later here than on the screen.
@@ -107,6 +228,7 @@ extension DashboardHost {
     crisisQueue.async { [self] in
       let raiser = raiser { _ in }
       let recent = state.withLock { state in
+        (state.unresolved, state.resolutions) = (nil, state.resolutions + 1)
         let recent = state.raisers.filter { now < $0.pressed + UInt64(CrisisAlert.undoMilliseconds + Self.undoSlack) * 1_000_000 }.map(\.raiser)
         state.raisers.removeAll { entry in recent.contains { $0 === entry.raiser } }
         state.raisers.append((raiser, 0))
@@ -153,14 +275,14 @@ extension DashboardHost {
     notices.post(.resolved("It could not be ended yet. \(Self.words(error))", isOver: false))
   }
 
+  /// The driver remembers it until they are told: a store that is held and a relay that is away keep it from nobody.
   func tellContacts() {
-    let relay = state.withLock { state in state.household.map { $0.devices[state.watched].relay as any Relay } }
-    slowly { [self] in
-      let (store, household, watched) = state.withLock { ($0.store, $0.household, $0.watched) }
-      guard let store = household?.devices[watched].store ?? store else { return }
-      _ = try Actions(store).tellNow(try relay ?? location.openRelay(store))
-      driver?.send(.noticeCommit)
+    let driver = state.withLock { state in
+      let driver = state.household.map { $0.devices[state.watched].driver } ?? state.driver
+      if driver == nil { state.tellsNow = true }
+      return driver
     }
+    driver?.tellNow()
   }
 
   func showHistory() throws {

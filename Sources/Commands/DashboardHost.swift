@@ -25,6 +25,15 @@ final class DashboardHost: Sendable {
     var courier: Courier?
     /// Crises that are on their way.
     var raisers: [(raiser: CrisisRaiser, pressed: UInt64)] = []
+    /// How the crisis stands, also beside the store, as the driver has told last.
+    var followed: CrisisState?
+    /// This device, as it was known last: its store may be lost.
+    var device: DeviceID?
+    /// That a crisis be over is tried again until it is saved, or the person decides otherwise.
+    var unresolved: Unresolved?
+    var resolutions = 0
+    /// The person wants the contacts to be told now, and there was no driver yet.
+    var tellsNow = false
     /// The device of the household that is looked at.
     var watched = 0
     /// The invitation that is on the screen, and what was said of it.
@@ -39,6 +48,14 @@ final class DashboardHost: Sendable {
     var problem: (any Error)?
   }
   enum InvitationAnswer: Sendable { case none, admit, cancel }
+
+  /// What is to be over, and what is said once it is.
+  struct Unresolved: Sendable {
+    var number: Int
+    var words: String
+    /// What the person had seen: what is raised after it goes on.
+    var activations: Set<OperationID>
+  }
 
   let location: Location
   let themeName: String
@@ -71,7 +88,7 @@ final class DashboardHost: Sendable {
     guard let store else { return show(screen, problem: problem) }
     do {
       // The first picture comes from the store alone: it waits neither for the relay nor for a thread.
-      let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
+      let first = try Self.firstPicture(store, try location.relayLocation(store).description)
       state.withLock { ($0.store, $0.latest) = (store, first) }
     } catch {
       state.withLock { $0.problem = error }
@@ -124,10 +141,32 @@ final class DashboardHost: Sendable {
       }
       if isWatched { snapshots.put(snapshot) }
     }
-    observer.failed = { [self] error in notices.post(.tell(Self.words(error))) }
+    observer.failed = { [self] error in
+      guard let held = error as? StoreHeldUp else {
+        // What the driver does by itself is tried again, and that the store is held is told once, as such: no change of
+        // the person's was refused.
+        if (error as? StorageError)?.obstacle == nil { notices.post(.tell(Self.words(error))) }
+        return
+      }
+      notices.post(.held(held.obstacle, words: "\(held.summary) \(held.remedy)"))
+    }
+    observer.refused = { [self] error in notices.post(.tell(Self.words(error))) }
+    observer.accepts = { [self] in notices.post(.held(nil, words: nil)) }
+    observer.crisis = { [self] crisis, _ in
+      state.withLock { state in if state.household == nil || state.watched == index { state.followed = crisis } }
+    }
     observer.ended = { [self] error in lose(error) }
     if location.relay == nil { observer.moved = { [self] in slowly { try self.goOnElsewhere() } } }
     return observer
+  }
+
+  /// Nobody looks at the crisis yet: no alert is being put up.
+  private static func firstPicture(_ store: Store, _ relay: String) throws -> Snapshot {
+    var snapshot = try SnapshotBuilder.fromStore(store, relay: relay)
+    for index in snapshot.crisis.tellings.indices where snapshot.crisis.tellings[index].state == .now {
+      snapshot.crisis.tellings[index].state = .later(0)
+    }
+    return snapshot
   }
 
   private static func lines(_ problem: any Error) -> [String] {
@@ -166,7 +205,7 @@ final class DashboardHost: Sendable {
       guard state.withLock({ $0.problem != nil }) else { return }
       do {
         let store = try location.openQuietly(with: passphrase)
-        let first = try SnapshotBuilder.fromStore(store, relay: try location.relayLocation(store).description)
+        let first = try Self.firstPicture(store, try location.relayLocation(store).description)
         state.withLock { ($0.store, $0.latest, $0.problem) = (store, first, nil) }
         notices.post(.found)
         snapshots.put(first)
@@ -182,12 +221,14 @@ final class DashboardHost: Sendable {
     let location = location
     let courier = Courier { try location.openRelay(store) }
     let journal = EmergencyJournal(store.home)
-    let early = state.withLock { state in
+    let (early, tellsNow) = state.withLock { state in
       (state.store, state.driver, state.courier, state.journal) = (store, driver, courier, journal)
-      defer { state.early = [] }
-      return state.early
+      state.device = store.ring.device
+      defer { (state.early, state.tellsNow) = ([], false) }
+      return (state.early, state.tellsNow)
     }
     for command in early { driver.send(command) }
+    if tellsNow { driver.tellNow() }
     driver.start()
   }
 
@@ -276,7 +317,7 @@ final class DashboardHost: Sendable {
     let driver = state.withLock { state in
       guard let household = state.household else { return state.driver }
       state.watched = (state.watched + step) % household.devices.count
-      state.latest = nil
+      (state.latest, state.followed) = (nil, nil)
       return household.devices[state.watched].driver
     }
     driver?.send(.publish)

@@ -281,22 +281,29 @@ struct Examination {
         (true, "reachable, \(try PatientRelay(journal.relay(at: try location.namedRelay()), named: "beside the store").survey().streams.count) files")
       }
     }
-    var place: RelayLocation?
+    // One for all that is looked at: where it does not answer once, that is found once.
+    var patient: PatientRelay?
     check("relay") {
       let chosen = try location.relayLocation(store)
-      place = chosen
       let others = try SnapshotBuilder.fromStore(store, relay: "").devices.count - 1
-      let survey = try PatientRelay(chosen.relay(of: store), named: chosen.description).survey()
+      let relay = PatientRelay(try chosen.relay(of: store), named: chosen.description, isAskedOnce: true)
+      patient = relay
+      let survey = try relay.survey()
       if chosen.isPrivate(to: home) {
         return (others == 0, "it lies inside this home: no other device can reach it\(others == 0 ? "" : ", and there are \(others). `fullmind relay move folder:PATH` goes where they are, `fullmind relay make folder:PATH` makes one")")
       }
       return (true, "reachable, \(survey.streams.count) files, \(survey.presences.count) devices")
     }
-    guard let place, findings.last?.ok ?? false else { return }
-    check("files") { try Self.files(store, PatientRelay(try place.relay(of: store), named: place.description)) }
+    guard let patient, findings.last?.ok ?? false else { return }
+    check("files") {
+      let found = try Self.files(store, patient)
+      try patient.requireAnswers()
+      return found
+    }
     check("notifications") {
-      let watch = try PatientRelay(place.relay(of: store), named: place.description).watch()
+      let watch = patient.watch()
       defer { watch?.end() }
+      try patient.requireAnswers()
       return watch.map(\.isComplete) ?? false ? (true, "the file system tells of changes") : (true, "the file system does not tell of every change: the folder is looked through every 2 s")
     }
   }

@@ -16,6 +16,8 @@ final class EventLines: Sendable {
     var isOver = false
     /// The thread has lines in hand that it has not written.
     var isWriting = false
+    /// What was said last of everything being exchanged, while nothing has changed since.
+    var toldComplete: Bool?
   }
   private let queue = Mutex(Queue())
   private let ready = Latch()
@@ -89,7 +91,16 @@ final class EventLines: Sendable {
       line("relay", at, "\"reachable\":true,\"identity\":\"\(String(identity, radix: 16))\",\"another\":\(isNew)")
     case .sendingFailed(let channel, let error): line("sending", at, "\"channel\":\(channel.rawValue),\"code\":\"\(error.code)\"")
     case .accepted(let channel, let through): line("accepted", at, "\"channel\":\(channel.rawValue),\"through\":\(through)")
-    case .idle(let settled, let complete): if settled { line("synced", at, "\"complete\":\(complete)") }
+    case .idle(let settled, let complete): if settled, isNews(complete) { line("synced", at, "\"complete\":\(complete)") }
+    }
+    if report.isChange { queue.withLock { $0.toldComplete = nil } }
+  }
+
+  /// - Returns: Whether that everything is exchanged was not said since something has changed.
+  private func isNews(_ complete: Bool) -> Bool {
+    queue.withLock { queue in
+      defer { queue.toldComplete = complete }
+      return queue.toldComplete != complete
     }
   }
 
@@ -112,6 +123,17 @@ final class EventLines: Sendable {
 
   private func line(_ event: String, _ at: UInt64, _ rest: String?) {
     put("{\"event\":\"\(event)\",\(rest.map { $0 + "," } ?? "")\"at_us\":\(at)}\n")
+  }
+}
+
+extension ReplicaReport {
+  /// Whether after it everything being exchanged says something new. A device that was heard of has changed nothing.
+  fileprivate var isChange: Bool {
+    switch self {
+    case .heard, .idle: false
+    case .applied, .released, .quarantined, .damaged, .healed, .forked, .tookBack, .copied, .carried, .missing, .admitted, .relayLost,
+      .relayFound, .sendingFailed, .accepted: true
+    }
   }
 }
 

@@ -29,9 +29,14 @@ struct FamilyCommand: ParsableCommand {
     func run() throws {
       try Output.reporting(asJSON: output.json) {
         let store = try location.openStore()
+        // What another device has changed about whom to tell may lie at the relay already.
+        CrisisReport.takeIn(location, store)
         let contacts = try store.read { try SafetyPlan.contacts($0) }
+        if (try? store.read { try $0.allRecords(kind: RecordCatalogue.contact.kind) }) == nil {
+          Output.note("A contact is not in this list because its row is damaged: it is told of nothing. `fullmind doctor` says what to do.")
+        }
         let relay = contacts.contains(where: \.isInvited) ? try? location.patientRelay(store) : nil
-        let rows = contacts.map { Row($0, isOpened: FamilyCommand.isOpened($0, relay)) }
+        let rows = contacts.map { Row($0, LinkState($0, relay)) }
         if output.json { return try Output.json(["contacts": rows]) }
         if contacts.isEmpty { Output.hint("No contacts yet. `fullmind record add contact name=Ben phone=123` adds one.") }
         for (contact, row) in zip(contacts, rows) {
@@ -45,20 +50,25 @@ struct FamilyCommand: ParsableCommand {
       var invited: Bool
       /// Whether devices have said different things of the alert, and nobody has decided.
       var undecided: Bool
-      /// Whether somebody has opened the link; absent where that is not known.
+      /// What the relay shows of the link; absent where there is none.
+      var link: LinkState?
+      /// That somebody has opened the link; absent where no opening is known.
       var opened: Bool?
 
-      init(_ contact: SafetyPlan.Contact, isOpened: Bool?) {
+      init(_ contact: SafetyPlan.Contact, _ link: LinkState) {
         (id, name, alert, invited) = (contact.record.description, contact.name, contact.consent.rawValue, contact.isInvited)
-        (undecided, opened) = (contact.isUndecided, isOpened)
+        undecided = contact.isUndecided
+        guard invited else { return }
+        (self.link, opened) = (link, link == .opened ? true : nil)
       }
 
       var words: String {
-        guard invited else { return "" }
-        return switch opened {
-        case true?: "; somebody follows the link"
-        case false?: "; NOBODY HAS OPENED THE LINK YET: nobody would read an alert"
-        case nil: "; whether somebody has opened the link is not known: the relay cannot be read now"
+        switch link {
+        case .opened?: "; somebody follows the link"
+        case .unknown?: "; NO OPENING OF THE LINK IS KNOWN HERE: perhaps nobody would read an alert"
+        case .takenBack?: "; THE LINK WAS TAKEN BACK on another device of yours: nobody is told there"
+        case .unread?: "; whether somebody has opened the link is not known: the relay cannot be read now"
+        case nil: ""
         }
       }
     }
@@ -94,7 +104,7 @@ struct FamilyCommand: ParsableCommand {
         Output.line("")
         Output.line("  fullmind family follow \(link) --relay \(Invocation.quoted(try location.relayLocation(store).description))")
         Output.line("")
-        Output.hint("Give the link to \(contact.name) alone. Nobody has opened it yet: `fullmind family list` shows when somebody has.")
+        Output.hint("Give the link to \(contact.name) alone. `fullmind family list` shows when somebody has opened it.")
         Output.hint("`fullmind family withdraw` takes it back.")
       }
     }
@@ -173,10 +183,24 @@ struct FamilyCommand: ParsableCommand {
     return "YOUR DEVICES SAY DIFFERENT THINGS; until you decide (`fullmind conflicts show \(contact.record)`): \(known)"
   }
 
-  /// Whether somebody has opened the link of a contact; `nil` where that is not known, or nobody was given one.
-  static func isOpened(_ contact: SafetyPlan.Contact, _ relay: (any Relay)?) -> Bool? {
-    guard contact.isInvited, let relay, (try? relay.survey()) != nil else { return nil }
-    return (try? CrisisOutreach.arrival(with: contact, of: nil, on: relay)).map { $0 != .unopened }
+  /// What the relay shows of the link of a contact. What it does not show is not known: it may have been wiped.
+  enum LinkState: String, Encodable {
+    case opened
+    /// No opening is known.
+    case unknown
+    /// It was taken back, on another device.
+    case takenBack = "taken-back"
+    /// The relay cannot be read now.
+    case unread
+
+    init(_ contact: SafetyPlan.Contact, _ relay: (any Relay)?) {
+      self = .unread
+      guard contact.isInvited, let relay, (try? relay.survey()) != nil else { return }
+      guard let isTakenBack = try? CrisisOutreach.isTakenBack(contact, on: relay),
+        let arrival = try? CrisisOutreach.arrival(with: contact, of: nil, on: relay)
+      else { return }
+      self = isTakenBack ? .takenBack : arrival == .unopened ? .unknown : .opened
+    }
   }
 
   /// A contact by its name, or by the beginning of its identifier.

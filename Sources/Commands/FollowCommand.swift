@@ -240,10 +240,14 @@ extension FamilyCommand {
       return hasAnswered
     }
 
+    /// A moment by the clock of whoever put it there; one that is on another day by this clock has its date.
     private static func clock(_ wall: UInt64) -> String {
       let formatter = DateFormatter()
-      formatter.dateFormat = "HH:mm:ss"
-      return formatter.string(from: Date(timeIntervalSince1970: Double(wall) / 1_000))
+      formatter.dateFormat = "yyyy-MM-dd"
+      func day(_ wall: UInt64) -> String { formatter.string(from: Date(timeIntervalSince1970: Double(wall) / 1_000)) }
+      let isToday = day(wall) == day(SystemClock.now.wall)
+      formatter.dateFormat = isToday ? "HH:mm:ss" : "yyyy-MM-dd HH:mm:ss"
+      return day(wall) + (isToday ? "" : " by their clock")
     }
   }
 }

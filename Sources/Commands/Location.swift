@@ -64,7 +64,8 @@ struct Location: ParsableArguments, Sendable {
   /// Opens the store without asking anything: one that needs a passphrase stays closed where no file names it.
   func openQuietly(with typed: String? = nil) throws -> Store {
     let store = try Store.open(at: homeFolder) { try typed ?? (passphraseFile == nil ? nil : passphrase(prompt: "")) }
-    try store.takeOverJournal(within: 1_000)
+    // Where nothing can be written, what waits in the journal is read beside the store.
+    do { try store.takeOverJournal(within: 1_000) } catch { if !store.isReadOnly { throw error } }
     return store
   }
 

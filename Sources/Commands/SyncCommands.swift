@@ -194,12 +194,7 @@ struct SyncCommand: ParsableCommand {
     try Output.reporting(asJSON: output.json) {
       let store = try location.openStore()
       let name = try location.relayLocation(store).description
-      try ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: name)
-        .run(timeout: Double(limit.timeout))
-      // Whoever waits for an alert is told by the first program that can.
-      let told = (try? Actions(store).tellDue(PatientRelay(try location.openRelay(store), named: name))) ?? []
-      let sync = try SnapshotBuilder.fromStore(store, relay: name).sync
-      if !told.isEmpty { Output.note("An alert lies at the link of \(told.joined(separator: ", ")).") }
+      let sync = try exchange(store, name)
       if output.json {
         try Output.json(StatusReport.Sync(sync))
       } else {
@@ -212,6 +207,52 @@ struct SyncCommand: ParsableCommand {
       }
     }
   }
+
+  /// How often it is exchanged at most: what follows from an exchange is written after it, and exchanged by the next.
+  private static let rounds = 3
+
+  /// Exchanges until nothing is written any more that an exchange has not taken along.
+  ///
+  /// - Returns: How it stands after the last write.
+  /// - Throws: As ``ExchangeOnce/run(timeout:)``; ``SyncUnsent``.
+  private func exchange(_ store: Store, _ name: String) throws -> Snapshot.Sync {
+    let actions = location.actions(store)
+    let end = SystemClock.now.uptime + UInt64(limit.timeout) * 1_000_000_000
+    var isAll = false
+    for round in 1...Self.rounds where !isAll {
+      let before = try actions.written()
+      let now = SystemClock.now.uptime
+      let left = end > now ? Double(end - now) / 1e9 : 0
+      try ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: name).run(timeout: round == 1 ? Double(limit.timeout) : max(2, left))
+      // The last exchange is followed by no write of this command.
+      if round < Self.rounds { tellOthers(actions, PatientRelay(try location.openRelay(store), named: name)) }
+      isAll = try actions.written() == before
+    }
+    let seen = CrisisReport.look(location, store).sent
+    // Where others write all the time, what this command has written itself is looked for.
+    guard try isAll || actions.isCrisisSent(seen: seen) else { throw SyncUnsent() }
+    return try SnapshotBuilder.fromStore(store, relay: name, sent: seen).sync
+  }
+
+  /// Whoever waits for an alert, or for its end, is told by the first program that can.
+  private func tellOthers(_ actions: Actions, _ relay: PatientRelay) {
+    do {
+      let told = try actions.tellDue(relay)
+      if !told.isEmpty { Output.note("An alert lies at the link of \(told.joined(separator: ", ")).") }
+      let ended = try actions.tellEnded(relay)
+      if !ended.isEmpty { Output.note("That it is over lies at the link of \(ended.joined(separator: ", ")).") }
+    } catch {
+      Output.note("Not everybody could be told who is to learn of a crisis, or of its end: \(Output.actionable(error).summary) If it matters now, please call.")
+    }
+  }
+}
+
+/// Something about a crisis was written while it was exchanged, and is not known to be sent.
+struct SyncUnsent: ActionableError {
+  var code: String { "sync.unsent" }
+  var summary: String { "Something about a crisis, or about whom to tell of one, is saved here and is not known to be at the relay." }
+  var remedy: String { "Repeat `fullmind sync` to send it." }
+  var exitStatus: ExitStatus { .temporary }
 }
 
 /// How long an exchange may take that has an end.

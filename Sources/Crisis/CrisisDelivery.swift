@@ -59,7 +59,25 @@ public struct CrisisDelivery: Sendable, Hashable {
   /// Whether it lies where other devices read.
   public var isAtRelay: Bool { relay.isDone && !isRelayPrivate && !isRelayUnseen }
 
-  /// In one calm sentence or two.
+  /// Where the relay's disk is full, by the code of what failed.
+  public static let relayFull = "relay.full"
+
+  /// Why it is not at the relay, in words; no more than is known.
+  private var relayTrouble: String {
+    switch relay {
+    case .failed(Self.relayFull): "The relay's disk is full"
+    case .failed: "The relay cannot be reached"
+    case .underWay, .done: "The relay has not answered yet"
+    }
+  }
+
+  /// As ``text``, where something goes on trying for as long as it is shown.
+  public var textWhileTrying: String {
+    word == .sent ? "\(text) It is tried again until it is." : text
+  }
+
+  /// In one calm sentence or two. What is tried after it is said is no part of it, but for ``Word/onlyThisScreen``, which
+  /// nobody leaves alone.
   public var text: String {
     switch word {
     case .trying: "Telling your devices…"
@@ -68,8 +86,8 @@ public struct CrisisDelivery: Sendable, Hashable {
       isRelayPrivate
         ? "Saved here. Your devices meet in a folder that only this device can reach, so no other one knows."
         : "Saved here. No other device of yours has been seen where they meet, so none may know."
-    case .saved: "Saved here. The relay cannot be reached; any other device of yours learns of it once it is back and fullmind runs here."
-    case .sent: "Sent; any other device of yours shows it as soon as it looks. It could not be saved on this one yet; still trying."
+    case .saved: "Saved here. \(relayTrouble); any other device of yours learns of it once it lies there, which takes fullmind running here."
+    case .sent: "Sent; any other device of yours shows it as soon as it looks. It could not be saved on this one yet."
     case .noWay: "Nothing can be sent from here. Please call one of the numbers above, or somebody near you."
     case .onlyThisScreen: "Only this screen knows; still trying. Please do not wait for it: call one of the numbers above, or somebody near you."
     }

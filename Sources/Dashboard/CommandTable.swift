@@ -112,7 +112,7 @@ package enum Command: String, Sendable, CaseIterable {
       case .quit, .crisis, .help, .theme, .blank, .palette, .suspend: return nil
       case .undo: return state.canUndoCrisis ? nil : "nothing to take back"
       // What was raised here can be taken back without a store.
-      case .resolveCrisis: return state.isCrisisKnown ? nil : "no crisis is known here"
+      case .resolveCrisis: return state.isCrisisKnown ? nil : "no crisis is known here; what other devices raised is not known"
       default: return state.problem.isEmpty ? "no store yet" : "the store cannot be used now"
       }
     }

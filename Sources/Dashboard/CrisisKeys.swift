@@ -25,6 +25,17 @@ extension DashboardState {
   /// store does not have it.
   package var isRaisedOnDisk: Bool { delivery?.disk.isDone ?? false }
 
+  /// The store takes nothing now; `nil` once it does again, and then nothing stands any more of what was said of it.
+  ///
+  /// - Parameter words: Said where nothing else is: nothing that the person did was refused.
+  package mutating func hold(_ obstacle: String?, saying words: String? = nil) {
+    let isSaid = message == nil || message?.text == held?.words
+    if isSaid { message = nil }
+    held = obstacle.map { ($0, words ?? $0) }
+    // The crisis screen says itself what is saved, and where.
+    if let held, isSaid, dialogs.last != .crisis { tell(held.words) }
+  }
+
   /// Something became known of a crisis that was raised here.
   package mutating func note(_ delivery: CrisisDelivery) { if self.delivery != nil { self.delivery = delivery } }
 
@@ -34,7 +45,7 @@ extension DashboardState {
     crisisRaised = now.uptime
     untimed[.crisisScreen] = now.uptime
     // What was told before, of an earlier one perhaps, would stand where help does.
-    (resolving, isRaisedSince, message) = (nil, true, nil)
+    (resolving, goesOn, isRaisedSince, message) = (nil, nil, true, nil)
     showCrisis()
     delivery = CrisisDelivery()
     return [.activateCrisis(level: level, source: source)]
@@ -63,7 +74,8 @@ extension DashboardState {
     case .character("r") where isCrisisKnown:
       dialogs.append(.confirmResolve)
     case .enter where canTellNow:
-      tell("Telling your contacts now.")
+      saidNow = snapshot?.crisis.latest
+      tell("Your contacts are told as soon as this can be done. Each of them is listed above, with how far it has come.")
       return [.tellContacts]
     case .character("h") where snapshot != nil && !isCrisisKnown: return [.crisisHistory]
     // Enter does not: it may have been meant for what lay here before.
@@ -84,7 +96,7 @@ extension DashboardState {
     guard key == .character("y") else { return [] }
     resolving = Resolving(
       activation: snapshot?.crisis.activation, latest: snapshot?.crisis.latest ?? "", beneath: dialogs.filter { $0 != .crisis })
-    isRaisedSince = false
+    (isRaisedSince, goesOn) = (false, nil)
     tell("Resolving…", atLeast: Self.resolvingMayTake)
     return [.resolveCrisis("Resolved. Be kind to yourself today.\(toldWords)")]
   }
@@ -94,7 +106,7 @@ extension DashboardState {
 
   mutating func takeBack() -> [Intent] {
     crisisRaised = nil
-    (resolving, isRaisedSince) = (nil, false)
+    (resolving, goesOn, isRaisedSince) = (nil, nil, false)
     dialogs.removeAll { $0 == .crisis }
     tell("Taking it back…")
     return [.takeBackCrisis("Taken back.\(toldWords)")]
@@ -117,6 +129,7 @@ extension DashboardState {
   ///   - isOver: Whether it is; otherwise it is still being tried.
   package mutating func resolved(_ words: String?, isOver: Bool) {
     tell(words ?? "No crisis was active here.")
+    goesOn = isOver || resolving == nil ? nil : words
     guard isOver else { return }
     if !isRaisedSince { (delivery, isInJournal, wasActive) = (nil, false, false) }
     guard let asked = resolving else { return }

@@ -83,6 +83,7 @@ package enum DashboardFrame {
         selected: isFocused ? state.selected(panel) : nil, glyphs: state.glyphs, wall: state.now.wall)
       context.isRaisedHere = state.pausedAt == nil && state.isRaisedHere
       context.isRaisedOnDisk = state.pausedAt == nil && state.isRaisedOnDisk
+      context.obstacle = state.pausedAt == nil ? state.held?.obstacle : nil
       (context.filter, context.traffic, context.isZoomed) = (state.filters[panel] ?? "", state.traffic, state.isZoomed)
       frame.draw(scrolled(panel.lines(context), rows: inside.rows), in: inside)
     }

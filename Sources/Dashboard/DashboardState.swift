@@ -50,6 +50,12 @@ package struct DashboardState: Sendable {
   var crisisRaised: UInt64?
   /// That it be over was asked for last, and is not answered yet.
   var resolving: Resolving?
+  /// Why that is not so yet, for as long as it is tried; `nil` while nothing is known.
+  var goesOn: String?
+  /// The last activation that was known when the person said that the contacts are told now.
+  var saidNow: String?
+  /// Why the store takes nothing now, and how that was said.
+  var held: (obstacle: String, words: String)?
   /// A crisis was raised after an earlier one was to end.
   var isRaisedSince = false
   /// Activations for which the crisis screen has come by itself since none was active: one is shown once, also when a
@@ -141,7 +147,7 @@ package struct DashboardState: Sendable {
 
   /// Whether somebody is still to be told, so that Enter says *now*.
   package var canTellNow: Bool {
-    snapshot?.crisis.tellings.contains(where: \.state.isDue) ?? false
+    snapshot.map { $0.crisis.tellings.contains(where: \.state.isDue) && $0.crisis.latest != saidNow } ?? false
   }
 
   /// Milliseconds that have passed since the snapshot was taken.
@@ -249,7 +255,7 @@ package struct DashboardState: Sendable {
       }
     }
     if hadCrisis, !new.crisis.isActive {
-      (crisisRaised, delivery) = (nil, nil)
+      (crisisRaised, delivery, saidNow, goesOn) = (nil, nil, nil, nil)
       dialogs.removeAll { $0 == .crisis || $0 == .confirmResolve }
     }
     followSession()
@@ -337,7 +343,8 @@ package struct DashboardState: Sendable {
   private var leavesOpen: String? {
     if !saving.isEmpty { return "What you wrote is not saved yet." }
     let waiting = snapshot?.crisis.tellings.filter(\.state.isDue).map { CellText.clean($0.name) } ?? []
-    if snapshot?.crisis.isActive ?? false, !waiting.isEmpty { return "\(waiting.joined(separator: ", ")) \(waiting.count == 1 ? "has" : "have") not been told yet; Enter on the crisis screen tells now." }
+    if snapshot?.crisis.isActive ?? false, !waiting.isEmpty { return "\(waiting.joined(separator: ", ")) \(waiting.count == 1 ? "has" : "have") not been told yet\(canTellNow ? "; Enter on the crisis screen tells now" : "")." }
+    if let goesOn { return goesOn }
     if let delivery, !delivery.isComplete, delivery.word != .noWay { return "The crisis has not reached \(delivery.relay.isDone ? "the disk" : "the relay") yet; it is still being tried." }
     return unfinished.values.contains { !$0.isEmpty } ? "Something you began is not saved." : nil
   }

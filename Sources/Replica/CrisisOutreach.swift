@@ -35,7 +35,8 @@ package struct CrisisOutreach {
     (self.isPublished, self.isPatient) = (isPublished, isPatient)
   }
 
-  /// Tells a contact that the person asked for support, unless it was told.
+  /// Tells a contact that the person asked for support, unless it was told. A link that was taken back tells nobody: where
+  /// that was done on another device, it has to arrive here first.
   package func tell(
     _ contact: SafetyPlan.Contact, of crisis: CrisisState, wall: UInt64, using random: inout some RandomNumberGenerator
   ) throws -> Outcome {
@@ -44,18 +45,20 @@ package struct CrisisOutreach {
     notice.person = String(contact.person.prefix(Limits.personCharacters))
     var outcome = Outcome.doneElsewhere
     var problem: (any Error)?
+    var closed = 0
     // Whoever was given a link twice may follow either: one that fails keeps nobody from the other.
     for link in links {
       do {
         switch try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random) {
-        case .early: return .early
-        case .done: outcome = .done
-        case .doneElsewhere: break
+        case nil: closed += 1
+        case .early?: return .early
+        case .done?: outcome = .done
+        case .doneElsewhere?: break
         }
       } catch { problem = error }
     }
     if let problem { throw problem }
-    return outcome
+    return closed > 0 && closed == links.count ? .early : outcome
   }
 
   /// Takes a stage for the whole account.
@@ -64,12 +67,13 @@ package struct CrisisOutreach {
   ) throws -> Outcome {
     var notice = Notice(kind: .stage, wall: wall)
     notice.stage = UInt32(stage.rawValue)
-    return try putUp(notice, about: crisis, on: NoticeBoard(ring.account), using: &random)
+    return try putUp(notice, about: crisis, on: NoticeBoard(ring.account), using: &random) ?? .early
   }
 
+  /// - Returns: `nil` where it stands there that nobody reads it any more.
   private func putUp(
     _ notice: Notice, about crisis: CrisisState, on board: NoticeBoard, using random: inout some RandomNumberGenerator
-  ) throws -> Outcome {
+  ) throws -> Outcome? {
     let activations = crisis.activations.map(\.id)
     let isOwn = activations.contains { $0.stream.device == ring.device }
     if isOwn, !isPublished, isPatient { return .early }
@@ -78,6 +82,8 @@ package struct CrisisOutreach {
     notice.about = NoticeSubject(device: ring.device, activations: activations).sealed(ring.account, using: &random)
     for _ in 0..<Limits.noticeAttempts {
       var list = try NoticeList(board, on: relay)
+      // The board of the account is closed by nobody.
+      if notice.kind == .alert, list.isClosed { return nil }
       var told: [(device: DeviceID, marks: Set<[UInt8]>)] = []
       let ended = list.notices.filter { $0.notice.kind == .ended }.reduce(into: Set<[UInt8]>()) { $0.formUnion($1.notice.marks) }
       for (_, other) in list.notices {
@@ -116,9 +122,19 @@ package struct CrisisOutreach {
     _ contact: SafetyPlan.Contact, on relay: any Relay, wall: UInt64, using random: inout some RandomNumberGenerator
   ) throws(RelayError) {
     for board in contact.withdrawn.compactMap({ SecretLink($0).map { NoticeBoard($0) } }) {
-      guard try !NoticeList(board, on: relay).notices.contains(where: { $0.notice.kind == .closed }) else { continue }
+      guard try !NoticeList(board, on: relay).isClosed else { continue }
       try append(Notice(kind: .closed, wall: wall), to: board, on: relay, using: &random)
     }
+  }
+
+  /// Whether it stands at every link of a contact that it was taken back: on another device, where this one does not know of
+  /// it. Nobody is told there.
+  package static func isTakenBack(_ contact: SafetyPlan.Contact, on relay: any Relay) throws(RelayError) -> Bool {
+    let boards = contact.links.compactMap { SecretLink($0).map { NoticeBoard($0) } }
+    for board in boards {
+      guard try NoticeList(board, on: relay).isClosed else { return false }
+    }
+    return !boards.isEmpty
   }
 
   /// Tells a contact that what it was told of is over. Says nothing where that was said, or where it is not over.
@@ -153,7 +169,7 @@ package struct CrisisOutreach {
 
   /// How far an alert has come with a contact, as their side has said.
   package enum Arrival: Sendable, Hashable {
-    /// Nobody has ever opened the link.
+    /// No board shows that anybody has opened the link. One that was wiped since shows nothing of it either.
     case unopened
     /// Somebody follows the link; nothing says that the alert was shown there.
     case followed
@@ -321,4 +337,9 @@ package struct AlertReader: Sendable, Hashable {
     }
     try CrisisOutreach.append(Notice(kind: .following, wall: wall), to: board, on: relay, using: &random)
   }
+}
+
+extension NoticeList {
+  /// Whether it stands there that the link was taken back.
+  fileprivate var isClosed: Bool { notices.contains { $0.notice.kind == .closed } }
 }

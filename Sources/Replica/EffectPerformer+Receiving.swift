@@ -8,8 +8,12 @@ extension EffectPerformer {
     var outcome = ApplyOutcome(next: chunk.positions[0])
     outcome.startedAnew = startedAnew
     if tags[stream.tag] == nil {
-      outcome.end = .waiting
-      return .applied(stream, isAtEnd: chunk.isAtEnd, outcome)
+      guard try introduce(chunk.frames, from: stream) else {
+        outcome.end = .waiting
+        outcome.isUnexplained = isUnexplained(chunk.frames, in: stream)
+        return .applied(stream, isAtEnd: chunk.isAtEnd, outcome)
+      }
+      (outcome.admitted, outcome.introduced) = (true, true)
     }
     let frames = Array(chunk.frames.prefix(Limits.batchesPerApply))
     try take(frames, from: stream, limit: limit, &outcome)
@@ -235,7 +239,7 @@ private struct Intake<Transaction: StoreTransaction> {
   }
 
   private mutating func take(membership bytes: [UInt8], of author: DeviceID, _ ledger: inout Ledger<Transaction>) throws {
-    guard let entry = try? MembershipEntry(bytes: bytes), entry.signer == author || entry.signer == nil else { return }
+    guard let entry = try? MembershipEntry(bytes: bytes), entry.signer == author || entry.introduces else { return }
     guard members.accept(bytes) == .accepted else { return }
     if case .close(let closing) = entry.change {
       outcome.closings.merge(closing.ends(of: author)) { _, new in new }

@@ -90,12 +90,16 @@ package struct Inbox: Sendable {
     package var hasRestarted = false
     /// What follows needs something that has not come yet (a member, an epoch key, a newer program).
     package var isWaiting = false
+    /// It is of a device that has not introduced itself, or sealed with a key that has not come: what it says is not known.
+    package var isUnexplained = false
     /// Uptime since which nothing was taken because a key is missing.
     package var lockedSince: UInt64?
     /// How far each stream was seen in this file: the end of each of its histories.
     package var seen = SeenStreams()
     /// Whether it was read to its end since it began.
     package var isRead = false
+    /// It was this store that could not take what was read; the file is as good as it was.
+    package var isHeldUp = false
     /// Uptime before which it is not read again; a failure costs this file alone.
     package var retryAt: UInt64?
     var backoff = RetryBackoff()
@@ -167,6 +171,7 @@ package struct Inbox: Sendable {
     // Keys come with the membership, before what is sealed under them: one that does not come is none.
     if outcome.locked > 0, now &- (reading.lockedSince ?? now) >= Peers.heartbeat { reading.bad += outcome.locked }
     reading.isWaiting = outcome.end == .waiting || outcome.locked > 0
+    reading.isUnexplained = outcome.isUnexplained || outcome.locked > 0
     reading.isDirty = outcome.end == .complete
     if outcome.end == .complete, isAtEnd {
       reading.isDirty = wasTouched
@@ -219,8 +224,11 @@ package struct Inbox: Sendable {
   }
 
   /// Reading failed: the others go on.
-  mutating func didFail(_ stream: RelayStream, now: UInt64, using random: inout some RandomNumberGenerator) {
+  ///
+  /// - Parameter isHeldUp: The store was at fault, and not the file.
+  mutating func didFail(_ stream: RelayStream, isHeldUp: Bool = false, now: UInt64, using random: inout some RandomNumberGenerator) {
     var reading = readings[stream] ?? Reading()
+    reading.isHeldUp = isHeldUp
     var wait = reading.backoff.fail(using: &random)
     if stream.channel == Channel(.crisis) { wait = min(wait, 500_000_000) }
     reading.retryAt = now &+ wait
@@ -263,8 +271,14 @@ package struct Inbox: Sendable {
   /// When the next file that failed is tried again.
   var nextRetry: UInt64? { readings.values.filter(\.isDirty).compactMap(\.retryAt).min() }
 
+  /// Whether something lies there of which nobody here knows who wrote it.
+  var isUnexplained: Bool { readings.values.contains(where: \.isUnexplained) }
+
   package var damaged: [RelayStream] { readings.filter { $0.value.isDamaged }.keys.sorted() }
 
   /// Files that could not be read the last time it was tried.
-  package var failing: [RelayStream] { readings.filter { $0.value.retryAt != nil && $0.value.isDirty }.keys.sorted() }
+  package var failing: [RelayStream] { readings.filter { $0.value.retryAt != nil && $0.value.isDirty && !$0.value.isHeldUp }.keys.sorted() }
+
+  /// Whether something was read, or was about to be, that has not come into the store.
+  var isBehind: Bool { readings.values.contains { $0.retryAt != nil && $0.isDirty } }
 }

@@ -146,7 +146,7 @@ extension Replica {
   mutating func storeFailed(_ now: Moment, _ random: inout some RandomNumberGenerator) {
     isBusy = false
     switch awaited {
-    case .apply(let stream, _, _, _)?, .read(let stream, _)?: inbox.didFail(stream, now: now.uptime, using: &random)
+    case .apply(let stream, _, _, _)?, .read(let stream, _)?: inbox.didFail(stream, isHeldUp: true, now: now.uptime, using: &random)
     case .cut(let lane, _)?:
       outbox.didFail(Channel(lane), outbox[Channel(lane)].problem ?? .changed, isPressing: lane == .crisis, now: now.uptime, using: &random)
     case .reconcile(let channel, _, _, _)?, .append(let channel, _, _)?:

@@ -261,7 +261,7 @@ package struct Replica: Sendable {
   }
 
   /// Everything that somebody signed for, as far as this device has heard, is here.
-  package var isComplete: Bool { missing.isEmpty && inbox.failing.isEmpty && unheard.isEmpty }
+  package var isComplete: Bool { missing.isEmpty && !inbox.isBehind && unheard.isEmpty && !inbox.isUnexplained }
 
   /// The time by which it is decided what is from the future: the one that most clocks of the household have.
   package func limit(_ now: Moment) -> UInt64 { peers.clocks.limit(wall: now.wall) }

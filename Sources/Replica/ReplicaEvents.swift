@@ -163,6 +163,10 @@ package struct ApplyOutcome: Sendable, Equatable {
   package var concurrent = 0
   /// Whether the membership has changed.
   package var admitted = false
+  /// Its author has made itself known by it.
+  package var introduced = false
+  /// It lies in the folder of a device that nobody here knows, though it names this account.
+  package var isUnexplained = false
   /// Frames that are not authentic, frames whose predecessor has not come, frames whose key has not come, and frames
   /// that only a newer program can read.
   package var bad = 0

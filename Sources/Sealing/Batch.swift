@@ -180,6 +180,17 @@ package struct BatchSealer: Sendable {
     return try Self.open(frame, header, secret: epoch.secret, signing: keys.signing)
   }
 
+  /// The membership entries in a frame of somebody who is not known: whoever sealed it has the keys of the account, and who
+  /// that was is not proven. Each entry has to prove itself.
+  package func membership(inUnproven frame: [UInt8]) -> [UInt8]? {
+    guard let header = try? BatchHeader(frame: frame), header.account == tags.account, header.channel == BatchHeader.membershipChannel,
+      let epoch = epochs[header.epoch], epoch.key.id == header.keyID,
+      let plaintext = try? Self.decrypted(frame, header, epoch.secret), let body = try? Self.body(plaintext),
+      case .membership(let bytes)? = body.content
+    else { return nil }
+    return Array(bytes)
+  }
+
   static func open(_ frame: [UInt8], _ header: BatchHeader, emergency keys: [EmergencyKey]) throws(SealingError)
     -> OpenedBatch
   {
@@ -189,26 +200,9 @@ package struct BatchSealer: Sendable {
   }
 
   private static func open(
-    _ frame: [UInt8], _ header: BatchHeader, secret: SymmetricKey, signing: Curve25519.Signing.PublicKey
+    _ frame: [UInt8], _ header: BatchHeader, secret: SymmetricKey, signing signingKey: Curve25519.Signing.PublicKey
   ) throws(SealingError) -> OpenedBatch {
-    let sealed = frame[BatchHeader.byteCount...]
-    guard
-      let box = try? ChaChaPoly.SealedBox(
-        nonce: .init(data: header.nonce), ciphertext: sealed.dropLast(16), tag: sealed.suffix(16)),
-      let plaintext = try? ChaChaPoly.open(
-        box, using: key(secret, salt: header.salt), authenticating: frame[..<BatchHeader.byteCount])
-    else { throw .notAuthentic }
-    return try opened(header, [UInt8](plaintext), signing)
-  }
-
-  private static func opened(
-    _ header: BatchHeader, _ plaintext: [UInt8], _ signingKey: Curve25519.Signing.PublicKey
-  ) throws(SealingError) -> OpenedBatch {
-    guard plaintext.count >= 4 else { throw .malformed }
-    let length = Int(UInt32(bigEndianBytes: plaintext[..<4]))
-    guard length <= plaintext.count - 4, plaintext[(4 + length)...].allSatisfy({ $0 == 0 }),
-      let body = try? WireBatchBody(serializedBytes: Array(plaintext[4..<4 + length]))
-    else { throw .malformed }
+    let body = try Self.body(decrypted(frame, header, secret))
     guard signingKey.isValidSignature(body.signature, for: signedBytes(header, body)) else {
       throw .badSignature
     }
@@ -221,6 +215,26 @@ package struct BatchSealer: Sendable {
     }
     return OpenedBatch(
       header: header, content: content, headsDigest: Array(body.headsDigest), count: UInt64(body.count))
+  }
+
+  private static func decrypted(_ frame: [UInt8], _ header: BatchHeader, _ secret: SymmetricKey) throws(SealingError) -> [UInt8] {
+    let sealed = frame[BatchHeader.byteCount...]
+    guard
+      let box = try? ChaChaPoly.SealedBox(
+        nonce: .init(data: header.nonce), ciphertext: sealed.dropLast(16), tag: sealed.suffix(16)),
+      let plaintext = try? ChaChaPoly.open(
+        box, using: key(secret, salt: header.salt), authenticating: frame[..<BatchHeader.byteCount])
+    else { throw .notAuthentic }
+    return [UInt8](plaintext)
+  }
+
+  private static func body(_ plaintext: [UInt8]) throws(SealingError) -> WireBatchBody {
+    guard plaintext.count >= 4 else { throw .malformed }
+    let length = Int(UInt32(bigEndianBytes: plaintext[..<4]))
+    guard length <= plaintext.count - 4, plaintext[(4 + length)...].allSatisfy({ $0 == 0 }),
+      let body = try? WireBatchBody(serializedBytes: Array(plaintext[4..<4 + length]))
+    else { throw .malformed }
+    return body
   }
 
   private static func key(_ secret: SymmetricKey, salt: [UInt8]) -> SymmetricKey {

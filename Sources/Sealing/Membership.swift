@@ -109,6 +109,14 @@ package struct MembershipEntry: Sendable, Hashable {
     (signature, deviceSignature, signedBytes) = (Array(wire.signature), Array(wire.deviceSignature), wire.signedBytes)
   }
 
+  /// Whether it says by itself who belongs to the account: it counts whoever passes it on.
+  package var introduces: Bool {
+    switch change {
+    case .found, .admit: true
+    case .close, .emergency, .retract: false
+    }
+  }
+
   /// Whether it was signed with this key, and, where it admits a device, by that device as well.
   func isAuthentic(_ key: Curve25519.Signing.PublicKey) -> Bool {
     switch change {
@@ -205,8 +213,8 @@ package struct Members: Sendable {
   private var known = Set<[UInt8]>()
   private var waiting: [MembershipEntry] = []
   private var keys: [DeviceID: MemberKeys] = [:]
-  /// Who admitted a device, and when by its clock; `nil` for the root.
-  private var admissions: [DeviceID: (by: DeviceID?, wall: UInt64)] = [:]
+  /// Who admitted a device, `nil` for the root, and the entry that says so.
+  private var admissions: [DeviceID: (by: DeviceID?, entry: [UInt8])] = [:]
   private var retractions: [DeviceID: Set<DeviceID>] = [:]
 
   package init(rootKey: [UInt8]) { self.rootKey = rootKey }
@@ -232,6 +240,19 @@ package struct Members: Sendable {
 
   /// Who admitted a device; `nil` for the first one, and for a stranger.
   package func admitter(of device: DeviceID) -> DeviceID? { admissions[device]?.by }
+
+  /// The entries by which a device belongs to the account, the first device's first: who knows the root believes them.
+  ///
+  /// A newcomer writes them at the beginning of its own membership stream, so that it is known wherever it is read, also
+  /// to who has forgotten its admission, or never heard of it.
+  package func introduction(of device: DeviceID) -> [[UInt8]] {
+    var (entries, next) = ([[UInt8]](), Optional(device))
+    while let device = next, let admission = admissions[device], entries.count < Limits.introducedBy {
+      entries.append(admission.entry)
+      next = admission.by
+    }
+    return entries.reversed()
+  }
 
   /// Whether the device has said with which key it writes in an emergency.
   package func hasEmergencyKey(_ device: DeviceID) -> Bool { !(keys[device]?.emergency.isEmpty ?? true) }
@@ -291,7 +312,7 @@ package struct Members: Sendable {
     guard let key = try? Curve25519.Signing.PublicKey(admitting: certificate.signingKey) else { return .refused }
     certificates[certificate.device] = certificate
     keys[certificate.device] = MemberKeys(signing: key)
-    admissions[certificate.device] = (signer, entry.wall)
+    admissions[certificate.device] = (signer, entry.bytes)
     keep(entry)
     return .accepted
   }

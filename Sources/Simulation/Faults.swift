@@ -141,6 +141,8 @@ package enum Probe: String, Sendable, CaseIterable {
   case diskFull = "disk.full"
   case enrolled = "membership.enrolled"
   case enrolledTwice = "membership.two-at-once"
+  case beganLate = "membership.first-exchange-cut-short"
+  case introduced = "membership.made-itself-known"
   case raisedPastStore = "crisis.raised-past-the-store"
   case takenBackPastStore = "crisis.taken-back-past-the-store"
   case takenOver = "crisis.taken-over-by-the-store"
@@ -188,6 +190,8 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case writesAnywhere
   /// Of two devices that are let in at once the second is forgotten.
   case forgetsNewcomers
+  /// Who is not known is not read, also where it introduces itself.
+  case knowsNoStrangers
   /// Whatever lies on a board is a notice.
   case trustsJunk
   /// What cannot be read is taken for absent.

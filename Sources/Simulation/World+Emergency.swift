@@ -55,6 +55,9 @@ extension World {
       }
       try devices[index].connection.appendAnyway(frames, to: file)
       try devices[index].connection.complete(frames, after: [], in: file)
+      if !devices[index].introduction.isEmpty {
+        try devices[index].connection.deliver(devices[index].introduction, to: RelayStream(tag: file.tag, channel: .membership))
+      }
     } catch { return false }
     if isCalm || !random.happens(permille: faults.lostNotifications) {
       schedule(index, .event(.relayChanged([file]), run: devices[index].run), after: delay())

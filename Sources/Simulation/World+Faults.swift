@@ -80,7 +80,7 @@ extension World {
           relay: relay.image, identity: relay.identity))
     }
     if random.happens(permille: faults.enrolments) { try enrol(index) }
-    // Who has let somebody in holds the only word of it for a while.
+    // Until it has answered the newcomer nobody else knows of it.
     guard devices[index].admitting == nil else { return }
     if random.happens(permille: faults.putBacks), let image = devices[index].images.randomElement(using: &random) {
       try putBack(index, image)
@@ -192,27 +192,28 @@ extension World {
     schedule(index, .begin(KeyRing(account: devices[index].ring.account, device: certificate.device, keys: keys)), after: milliseconds(500))
   }
 
+  /// A device that was let in begins. Who let it in may not have said so on the relay yet, and may forget it at once: the
+  /// newcomer makes itself known.
   mutating func begin(_ ring: KeyRing, admittedBy index: Int) throws {
-    let again = Item.begin(ring)
-    guard let replica = devices[index].replica, replica.outbox[.membership].isComplete else {
-      return schedule(index, again, after: milliseconds(300))
-    }
-    if !devices.contains(where: { $0.id == ring.device }) {
-      let (kit, entry) = try emergency(ring)
-      devices.append(try makeDevice(ring, devices[index].performer.members, kit))
-      let place = devices.count - 1
-      try devices[place].store.write { transaction in
-        try transaction.appendMembership(entry)
-        try BatchCutter(ring: ring).file(membership: entry, in: &transaction, using: &random)
-      }
-      try boot(place)
-      schedule(devices.count - 1, .act, after: milliseconds(random.number(0...400)))
-      if isPolled { schedule(devices.count - 1, .poll, after: milliseconds(1_000)) }
-    }
-    // Until everybody knows of it, nobody forgets it.
-    let isKnown = devices.allSatisfy { Members(rootKey: ring.account.rootKey, trusted: $0.store.durableContents.membership).devices.contains(ring.device) }
-    guard isKnown || isCalm else { return schedule(index, again, after: milliseconds(300)) }
     devices[index].admitting = nil
+    let members = devices[index].performer.members
+    let (kit, emergency) = try emergency(ring)
+    devices.append(try makeDevice(ring, members, kit))
+    let place = devices.count - 1
+    try devices[place].store.write { transaction in
+      try transaction.appendMembership(emergency)
+      let cutter = BatchCutter(ring: ring)
+      for entry in members.introduction(of: ring.device) + [emergency] { try cutter.file(membership: entry, in: &transaction, using: &random) }
+    }
+    devices[place].introduction = try devices[place].store.read { try $0.ownBatches(.membership, after: 0, limit: Limits.introducedBy).map(\.batch.frame) }
+    schedule(place, .act, after: milliseconds(random.number(0...400)))
+    if isPolled { schedule(place, .poll, after: milliseconds(1_000)) }
+    guard random.happens(permille: 400) else { return try boot(place) }
+    // Its first exchange is cut short: it is raised from, and exchanges later.
+    probes.count(.beganLate)
+    try actPastStore(place)
+    schedule(place, .restart, after: milliseconds(random.number(500...4_000)))
+    if random.happens(permille: 500), faults.putBacks > 0, let image = devices[index].images.randomElement(using: &random) { try putBack(index, image) }
   }
 
   // MARK: Homes
@@ -327,9 +328,13 @@ extension World {
 
   /// Which relay is meant from now on is said on one device; the others hear of it from that one.
   mutating func adoptRelay() throws {
-    let index = random.number(0...devices.count - 1)
-    devices[index].connection.adopt(relay.identity)
+    // Nobody believes a device that it does not know: the person has to say so there as well.
+    let first = random.number(0...devices.count - 1)
+    let unknowing = devices.indices.filter { devices[$0].performer.tags.values.allSatisfy { $0 != devices[first].id } }
+    for index in [first] + unknowing {
+      devices[index].connection.adopt(relay.identity)
+      if devices[index].replica != nil { try feed(index, .syncRequested) }
+    }
     probes.count(.relayAdopted)
-    if devices[index].replica != nil { try feed(index, .syncRequested) }
   }
 }

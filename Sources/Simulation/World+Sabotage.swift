@@ -12,6 +12,10 @@ extension World {
     case (.ignoresClosings, .verify(.closing(let device), _)): return .verified(.closing(device), unknown: [:])
     case (.numbersAlone, .apply(let stream, let chunk, let startedAnew, let limit)):
       return try perform(.apply(stream, withoutKnownNumbers(chunk, stream, index), startedAnew: startedAnew, limit: limit), moment, index)
+    case (.knowsNoStrangers, .apply(let stream, let chunk, _, _)) where devices[index].performer.tags[stream.tag] == nil:
+      var outcome = ApplyOutcome(next: chunk.positions[0])
+      outcome.end = .waiting
+      return .applied(stream, isAtEnd: chunk.isAtEnd, outcome)
     case (.neverTakesBack, _), (.waitsAtGaps, _), (.forgetsNewcomers, _):
       let before = devices[index].store.contents
       let answer = try perform(effect, moment, index)

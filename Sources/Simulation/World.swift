@@ -59,7 +59,9 @@ package struct World {
     var crisisSeen: CrisisWatch.Kept?
     /// How the crisis and the contacts stood when they were last looked at.
     var seen: [RecordState?]?
-    /// A device that it has let in, and that not everybody knows yet.
+    /// With which it makes itself known; nothing for those of the first day.
+    var introduction: [[UInt8]] = []
+    /// A device that it has let in, and that has not begun.
     var admitting: DeviceID?
     /// Since when it has been running, unpartitioned, with a relay that did not lose anything.
     var connectedSince: UInt64 = 0
@@ -90,7 +92,7 @@ package struct World {
     case adopt
     /// The relay that was away is back.
     case back
-    /// A device that was let in begins, once its admission is where the others read it.
+    /// A device that was let in begins.
     case begin(KeyRing)
   }
 
@@ -388,6 +390,7 @@ package struct World {
 
   mutating func note(_ outcome: ApplyOutcome, _ index: Int, _ replica: inout Replica) throws {
     if outcome.admitted { replica.learn(devices[index].performer.tags) }
+    if outcome.introduced { probes.count(.introduced) }
     if outcome.concurrent > 0 { probes.count(.concurrentEdit) }
     if outcome.quarantined > 0 { probes.count(.quarantine) }
     let contents = devices[index].store.contents

@@ -75,7 +75,8 @@ package final class Continuity: Sendable {
   /// Between the moment that a mark names and the one at which the file system says that it was written.
   private static let patience: UInt64 = 1_000_000_000
 
-  private static func times(_ status: stat) -> (modified: UInt64, changed: UInt64) {
+  /// When the content and when anything of a file was changed last, in nanoseconds.
+  static func times(_ status: stat) -> (modified: UInt64, changed: UInt64) {
     func nanoseconds(_ time: timespec) -> UInt64 {
       UInt64(clamping: time.tv_sec) &* 1_000_000_000 &+ UInt64(clamping: time.tv_nsec)
     }

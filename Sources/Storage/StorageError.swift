@@ -7,6 +7,8 @@ import GRDB
 /// Cases carry what a person needs in order to act, and nothing private: no values, no keys.
 package enum StorageError: Error, Sendable, Hashable {
   case noStore(String)
+  /// There is none, and beside its place lies what was moved aside there.
+  case movedAside(String, to: String)
   case storeExists(String)
   /// A folder with other files in it.
   case notEmpty(String)
@@ -35,6 +37,7 @@ extension StorageError: ActionableError {
   package var code: String {
     switch self {
     case .noStore: "storage.no-store"
+    case .movedAside: "storage.moved-aside"
     case .storeExists: "storage.store-exists"
     case .notEmpty: "storage.not-empty"
     case .incomplete: "storage.incomplete"
@@ -57,6 +60,7 @@ extension StorageError: ActionableError {
   package var summary: String {
     switch self {
     case .noStore(let path): "There is no store in \(path). Nothing was changed."
+    case .movedAside(let path, let aside): "There is no store in \(path). What was there lies in \(aside): it was moved aside, and nothing of it was deleted."
     case .storeExists(let path): "There is a store in \(path) already. It was not touched."
     case .notEmpty(let path): "\(path) is a file, or holds other files. Nothing was changed in it."
     case .incomplete(let path, let missing): "There was a store in \(path), but \(missing) is gone, empty or no file. Nothing was changed."
@@ -94,6 +98,8 @@ extension StorageError: ActionableError {
   package var remedy: String {
     switch self {
     case .noStore: "If one was there, mount its drive or name its folder with --home. Otherwise start one with `fullmind init --device NAME`, or join with `fullmind join CODE --device NAME --relay folder:PATH`."
+    case .movedAside(let path, let aside):
+      "`\(Self.putBack(aside, to: path))` puts it back; then repeat. To begin anew instead: `fullmind init --device NAME --replace`, or join with `fullmind join CODE --device NAME --relay folder:PATH --replace`; both leave it where it lies."
     case .storeExists: "Use another --home, or go on with this store. `--replace` moves it aside first."
     case .notEmpty: "Choose an empty folder, or one that does not exist yet."
     case .incomplete(_, let missing):
@@ -118,7 +124,7 @@ extension StorageError: ActionableError {
 
   package var exitStatus: ExitStatus {
     switch self {
-    case .noStore: .noInput
+    case .noStore, .movedAside: .noInput
     case .storeExists, .notEmpty: .cannotCreate
     case .incomplete, .otherKey: .dataError
     case .replaced: .temporary
@@ -130,6 +136,13 @@ extension StorageError: ActionableError {
     case .damaged: .dataError
     case .wrongPassphrase, .passphraseNeeded, .emptyPassphrase, .helpAsPassphrase: .noPermission
     }
+  }
+
+  /// The command that gives a folder the name that it had; what lies under that name is kept.
+  private static func putBack(_ aside: String, to path: String) -> String {
+    func quoted(_ path: String) -> String { "'" + path.replacing("'", with: "'\\''") + "'" }
+    let isOccupied = access(path, F_OK) == 0
+    return (isOccupied ? "mv \(quoted(path)) \(quoted(path + ".empty")) && " : "") + "mv \(quoted(aside)) \(quoted(path))"
   }
 
   /// Whether there is no room for even a few pages beside a file.

@@ -13,17 +13,17 @@ import Synchronization
 /// syncs the log before it answers. Several processes may open the same store; transactions serialise
 /// them. Opening reads a handful of rows, whatever the length of the history.
 package final class Store: ReplicaStore, @unchecked Sendable {
-  // @unchecked: all access to `queue` goes through GRDB's own serial queue; the rest is immutable or locked.
+  // @unchecked: all access to the database goes through GRDB's own serial queue; the rest is immutable or locked.
   package let home: HomeFolder
   package let ring: KeyRing
   let seals: Seals
-  private let queue: DatabaseQueue
+  private let connection: StoreConnection
   /// The file that was opened: another one may be put in its place meanwhile.
   private let file: (device: UInt64, node: UInt64)
   /// Whether this process knows that the store follows its mark.
   private let isProved = Mutex(false)
   /// How long a lock of another program is waited for, in seconds.
-  private static let patience: TimeInterval = 10
+  static let patience: TimeInterval = 10
   private static let millisecondsOfOneTry = 20
   private static let pauseBetweenTries: Int32 = 3
 
@@ -46,7 +46,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     for suffix in ["", "-wal", "-shm"] { unlink(home.database + suffix) }
     try HomeFolder.writePrivate([], to: home.database)
     let seals = Seals(CellSealer(dataKey: dataKey.bytes))
-    let queue = try open(home)
+    let queue = try translating(home) { try StoreConnection.writable(home) }
     defer { try? queue.close() }
     try translating(home) {
       try queue.write { database in
@@ -110,6 +110,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
       if FileManager.default.fileExists(atPath: home.path), access(home.path, R_OK | X_OK) != 0 {
         throw StorageError.unreadable(home.path, "you may not read it")
       }
+      if home.content == .nothing, let aside = home.movedAside { throw StorageError.movedAside(home.path, to: aside) }
       throw StorageError.noStore(home.path)
     }
     return try open(at: home, dataKey: try key(of: home, passphrase: passphrase))
@@ -133,39 +134,21 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
   package static func open(at home: HomeFolder, dataKey: DataKey) throws -> Store {
     let seals = Seals(CellSealer(dataKey: dataKey.bytes))
-    let queue = try open(home)
-    try translating(home) { try queue.writeWithoutTransaction { try Schema.migrate($0, home.database) } }
-    return try Store(home: home, queue: queue, seals: seals)
+    return try Store(home: home, connection: try translating(home) { try StoreConnection(home) }, seals: seals)
   }
 
-  private static func open(_ home: HomeFolder) throws -> DatabaseQueue {
-    var configuration = Configuration()
-    configuration.busyMode = .timeout(patience)
-    configuration.maximumReaderCount = 1
-    configuration.label = "store"
-    return try translating(home) {
-      let queue = try DatabaseQueue(path: home.database, configuration: configuration)
-      try queue.writeWithoutTransaction { database in
-        // Not by GRDB's `journalMode`: that commits a transaction of its own at each opening, and sets NORMAL;
-        // see ARCHITECTURE.md. Both are read back: 2 is FULL.
-        let mode = try String.fetchOne(database, sql: "PRAGMA journal_mode = WAL")
-        try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY")
-        guard mode == "wal", try Int.fetchOne(database, sql: "PRAGMA synchronous") == 2 else {
-          throw StorageError.unreadable(home.database, "the disk cannot be made to keep its promises")
-        }
-      }
-      return queue
-    }
-  }
+  /// Whether this device cannot write the files of the store now: what is read is as it was saved, and a write fails with
+  /// what is in its way. The next write tries again.
+  package var isReadOnly: Bool { connection.isReadOnly }
 
-  private init(home: HomeFolder, queue: DatabaseQueue, seals: Seals) throws {
+  private init(home: HomeFolder, connection: StoreConnection, seals: Seals) throws {
     self.home = home
-    self.queue = queue
+    self.connection = connection
     self.seals = seals
     guard let file = Self.file(home.database) else { throw StorageError.unreadable(home.database, "it is gone") }
     self.file = file
     ring = try Self.translating(home) {
-      try queue.unsafeRead { database in
+      try connection.unsafeRead { database in
         guard let sealed = try database.value(.keyRing) else { throw StorageError.damaged(home.database) }
         guard let bytes = try? seals.meta.open(sealed, column: Column.value, row: MetaKey.keyRing.row) else {
           throw StorageError.otherKey(home.path)
@@ -192,7 +175,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   /// Whether this store follows what it has said; see ``Continuity``.
   package func continuity() throws -> Continuity.Verdict {
     try Self.translating(home) {
-      try queue.unsafeRead { try verdict($0, looks: Self.looks) }
+      try connection.unsafeRead { try verdict($0, looks: Self.looks) }
     }
   }
 
@@ -231,11 +214,13 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   /// One try, that waits for a lock of another program only for a moment.
   private func writeOnce<Result>(_ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
     try Self.translating(home) {
-      // IMMEDIATE: the write lock is taken before anything is read, so that sequence numbers are
-      // drawn from what is really the end of the log, also with other processes at work.
-      try queue.writeWithoutTransaction { database in
+      // What lies in its place now is not opened instead.
+      guard isInPlace else { throw StorageError.replaced(home.path) }
+      return try connection.write { database in
         guard isInPlace else { throw StorageError.replaced(home.path) }
         Self.wait(Self.millisecondsOfOneTry, database)
+        // IMMEDIATE: the write lock is taken before anything is read, so that sequence numbers are
+        // drawn from what is really the end of the log, also with other processes at work.
         defer { Self.wait(Int(Self.patience * 1_000), database) }
         var written: (life: Incarnation, operations: UInt64)?
         let result = try database.transaction("BEGIN IMMEDIATE") {
@@ -272,7 +257,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   /// As ``read(_:)``, for who cannot wait.
   package func read<Result>(within milliseconds: Int?, _ body: (SQLiteTransaction) throws -> Result) throws -> Result {
     try Self.translating(home) {
-      try queue.unsafeRead { database in
+      try connection.unsafeRead { database in
         if let milliseconds { Self.wait(milliseconds, database) }
         defer { if milliseconds != nil { Self.wait(Int(Self.patience * 1_000), database) } }
         return try database.transaction("BEGIN DEFERRED") {
@@ -285,30 +270,32 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   /// A number that changes when another process has committed.
   package func dataVersion() throws -> Int {
     try Self.translating(home) {
-      try queue.unsafeRead { try Int.fetchOne($0.cachedStatement(sql: "PRAGMA data_version")) ?? 0 }
+      let version = try connection.unsafeRead { try Int.fetchOne($0.cachedStatement(sql: "PRAGMA data_version")) ?? 0 }
+      // One that was opened again counts from the beginning.
+      return version &+ connection.openings &* 1_000_000_007
     }
   }
 
   /// What `PRAGMA synchronous` reads: 2, or a commit promises too much.
   package func synchronousSetting() throws -> Int {
-    try queue.unsafeRead { try Int.fetchOne($0, sql: "PRAGMA synchronous") ?? 0 }
+    try connection.unsafeRead { try Int.fetchOne($0, sql: "PRAGMA synchronous") ?? 0 }
   }
 
   /// Folds the log into the database early, for a store in memory whose size counts more than its speed.
   package func checkpointOften() throws {
     try Self.translating(home) {
-      try queue.writeWithoutTransaction { try $0.execute(sql: "PRAGMA wal_autocheckpoint = 100") }
+      try connection.unsafeRead { try $0.execute(sql: "PRAGMA wal_autocheckpoint = 100") }
     }
   }
 
   /// Checks the file as SQLite does. The sealed records are checked by opening each.
   package func integrityReport() throws -> [String] {
     try Self.translating(home) {
-      try queue.read { try String.fetchAll($0, sql: "PRAGMA quick_check(10)") }.filter { $0 != "ok" }
+      try connection.unsafeRead { try String.fetchAll($0, sql: "PRAGMA quick_check(10)") }.filter { $0 != "ok" }
     }
   }
 
-  package func close() { try? queue.close() }
+  package func close() { connection.close() }
 
   private static func translating<Result>(_ home: HomeFolder, _ body: () throws -> Result) throws -> Result {
     do { return try body() } catch let error as DatabaseError {

@@ -28,6 +28,8 @@ package enum AccountSetup {
     package let ring: KeyRing
     let draft: HomeDraft
     let dataKey: Store.DataKey
+    /// Where a newcomer makes itself known once it is in its place, and which relay that is.
+    var relay: (place: RelayLocation, identity: UInt64)?
 
     /// Moves it to its place: from now on the device belongs to the account, whatever becomes of opening it.
     ///
@@ -36,7 +38,19 @@ package enum AccountSetup {
     package func place(replacing isReplacing: Bool = false) throws -> String? {
       let aside = try draft.finish(replacing: isReplacing)
       Joining.forget(draft.place)
+      // Not before: whoever let it in takes a device that was heard of for one that has its home.
+      if let relay { introduce(at: relay.place, relay.identity) }
       return aside
+    }
+
+    /// Puts on the relay what makes a newcomer known there, whatever becomes of who let it in. Where that cannot be done now,
+    /// whoever exchanges does it, and every crisis.
+    private func introduce(at place: RelayLocation, _ identity: UInt64) {
+      guard let store = try? open(), let frames = try? store.read({ try $0.introduction }) else { return }
+      let tag = BlindTag(of: ring.device, ring.account.sealer)
+      let folder = FolderRelay(path: place.folder, account: ring.account.sealer.tags.account, ownTag: tag, meaning: identity)
+      try? PatientRelay(folder, named: place.description).deliver(frames, to: RelayStream(tag: tag, channel: .membership))
+      store.close()
     }
 
     package func open() throws -> Store { try Store.open(at: draft.place, dataKey: dataKey) }
@@ -106,14 +120,19 @@ package enum AccountSetup {
     let emergency = try kit.map { kit in
       try MembershipEntry.signed(.emergency(kit.key), signer: ring.device, wall: SystemClock.now.wall, key: ring.keys.signing)
     }
+    var introduction = [[UInt8]]()
     let dataKey = try Store.make(
       in: draft, ring: ring, membership: membership + [emergency].compactMap { $0 }, passphrase: choices.passphrase
     ) { transaction in
       let cutter = BatchCutter(ring: ring)
       for entry in filing + [emergency].compactMap({ $0 }) { try cutter.file(membership: entry, in: &transaction, using: &random) }
+      introduction = try transaction.introduction
       try transaction.setRelayPlace(url, identity: identity)
     }
-    if let kit { try HomeFolder.writePrivate(kit.bytes, to: draft.folder.emergencyKey) }
+    if let kit {
+      try HomeFolder.writePrivate(kit.bytes, to: draft.folder.emergencyKey)
+      try EmergencyJournal.keep(introduction, in: draft.folder)
+    }
     return dataKey
   }
 
@@ -144,7 +163,7 @@ package enum AccountSetup {
     }
     return try [first] + rings.enumerated().map { index, ring in
       let draft = try HomeDraft(at: homes[index + 1])
-      let key = try make(draft, ring, membership: members.log, filing: [], choices(index + 1), 0)
+      let key = try make(draft, ring, membership: members.log, filing: members.introduction(of: ring.device), choices(index + 1), 0)
       return try Prepared(ring: ring, draft: draft, dataKey: key).finish()
     }
   }

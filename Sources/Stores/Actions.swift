@@ -66,6 +66,7 @@ package struct Actions: Sendable {
           let after = batch.first - min(batch.first, Self.crisisCarried + 1)
           departure.earlier = try transaction.batches(of: batch.stream, after: after, limit: Int(Self.crisisCarried))
             .filter { $0.first < batch.first }.map(\.frame)
+          departure.introduction = try transaction.introduction
         }
         saved.departures.append(departure)
       }
@@ -99,7 +100,7 @@ package struct Actions: Sendable {
   }
 
   /// As ``saving(pinging:_:)``: what is written is decided by what the same transaction reads.
-  private func deciding(pinging own: String? = nil, _ drafts: (SQLiteTransaction) throws -> [Draft]) throws -> Saved {
+  func deciding(pinging own: String? = nil, _ drafts: (SQLiteTransaction) throws -> [Draft]) throws -> Saved {
     try saving(pinging: own) { transaction in
       let drafts = try drafts(transaction)
       return drafts.isEmpty ? Saved(operations: []) : try save(drafts, in: &transaction)
@@ -184,144 +185,6 @@ package struct Actions: Sendable {
     guard let record = found.first else { throw InputError.unknownRecord }
     guard found.count == 1 else { throw InputError.ambiguous("id") }
     return record
-  }
-
-  // MARK: Crisis
-
-  /// Raises a crisis: durable first, then on the relay from this very process, whoever else is busy.
-  package func activateCrisis(_ level: CrisisLevel, source: String) throws -> CrisisChange {
-    let saved = try saving { try save([CrisisState.activation(level, source: source, record: crisisRecord)], in: &$0) }
-    guard let change = CrisisChange(saved) else { preconditionFailure("a draft makes an operation") }
-    return change
-  }
-
-  /// Resolves every activation that this device has seen; `nil` when there is none.
-  package func resolveCrisis() throws -> CrisisChange? {
-    try changeCrisis { $0.isActive ? $0.resolution(record: crisisRecord) : [] }
-  }
-
-  /// Says that the person has seen the crisis at this device; `nil` when there is nothing to say.
-  package func acknowledgeCrisis() throws -> CrisisChange? {
-    try changeCrisis { $0.acknowledgement(by: device, record: crisisRecord).map { [$0] } ?? [] }
-  }
-
-  package func crisisState() throws -> CrisisState { CrisisState(try store.read { try $0.record(crisisRecord) }) }
-
-  /// Takes a stage, unless another device has meanwhile.
-  ///
-  /// - Returns: Whether it was taken here.
-  package func escalate(to stage: EscalationStage, pinging own: String?) throws -> Bool {
-    try !deciding(pinging: own) {
-      CrisisState(try $0.record(crisisRecord)).escalation(to: stage, record: crisisRecord)
-    }.operations.isEmpty
-  }
-
-  /// Notes that a contact was told.
-  ///
-  /// - Returns: Whether there was something to note.
-  package func noteTold(_ contact: RecordID, pinging own: String?) throws -> Bool {
-    try !deciding(pinging: own) {
-      CrisisState(try $0.record(crisisRecord)).telling(contact, record: crisisRecord)
-    }.operations.isEmpty
-  }
-
-  /// At links that were taken back stands now that they are.
-  package func noteClosed(_ contact: SafetyPlan.Contact, pinging own: String?) throws {
-    _ = try deciding(pinging: own) { transaction in
-      guard let record = try transaction.record(contact.record), record.isVisible else { return [] }
-      // Another program, or another device, may have noted it already.
-      let waiting = SafetyPlan.Contact(record).withdrawn.filter(contact.withdrawn.contains)
-      guard !waiting.isEmpty else { return [] }
-      return try RecordCatalogue.contact.drafts(
-        from: waiting.map { "withdrawn-=\($0)" }, record: contact.record, current: record)
-    }
-  }
-
-  /// Tells whom the person agreed on, without waiting until it can no longer be taken back.
-  ///
-  /// - Returns: The names of those who were told now; who was not reached is told later by the exchanging process.
-  /// - Throws: ``StorageError``; ``RelayError`` where nobody could be told.
-  package func tellNow(_ relay: any Relay) throws -> [String] {
-    let (crisis, contacts) = try store.read { (CrisisState(try $0.record(crisisRecord)), try SafetyPlan.contacts($0)) }
-    let decision = CrisisAlert.decide(
-      level: crisis.level, elapsed: 0, saidNow: true, rank: 0, isUnanswered: crisis.stages.contains(.family),
-      agreed: contacts.agreed, told: crisis.told)
-    let store = store
-    let outreach = CrisisOutreach(ring: store.ring, relay: relay, isPublished: true, isPatient: true) { id in
-      try store.read { try $0.hasArrived(id) }
-    }
-    var random = SystemRandomNumberGenerator()
-    var (names, problem) = ([String](), RelayError?.none)
-    for contact in contacts where decision.now.contains(contact.record) {
-      do {
-        let outcome = try outreach.tell(contact, of: crisis, wall: SystemClock.now.wall, using: &random)
-        guard outcome != .early, !contact.links.isEmpty else { continue }
-        _ = try noteTold(contact.record, pinging: nil)
-        names.append(contact.name)
-      } catch let error as RelayError { problem = error }
-    }
-    if names.isEmpty, let problem { throw problem }
-    return names
-  }
-
-  /// Tells the contacts of whom it is time, as a program that exchanges does: by a command that ends.
-  ///
-  /// - Returns: The names of those who were told now.
-  package func tellDue(_ relay: any Relay) throws -> [String] {
-    guard let crisis = try crisisState().leading, crisis.level >= .severe,
-      SystemClock.now.wall > crisis.timestamp.milliseconds + UInt64(CrisisAlert.undoMilliseconds)
-    else { return [] }
-    return try tellNow(relay)
-  }
-
-  /// Takes back activations, and nothing else.
-  package func withdrawCrisis(_ activations: [OperationID]) throws -> CrisisChange? {
-    try changeCrisis { state in
-      let active = state.activations.map(\.id).filter(activations.contains)
-      return active.isEmpty ? [] : [CrisisState.withdrawal(of: active, record: crisisRecord)]
-    }
-  }
-
-  /// Tells those who were told of a crisis that it is over.
-  ///
-  /// - Returns: The names of those at whose link that was put up now; the exchanging process goes on with the others.
-  /// - Throws: ``StorageError``; ``RelayError`` where it could be put up nowhere.
-  package func tellEnded(_ relay: any Relay) throws -> [String] {
-    let (crisis, contacts) = try store.read { (CrisisState(try $0.record(crisisRecord)), try SafetyPlan.contacts($0)) }
-    let store = store
-    let outreach = CrisisOutreach(ring: store.ring, relay: relay, isPublished: true, isPatient: true) { id in
-      try store.read { try $0.hasArrived(id) }
-    }
-    var random = SystemRandomNumberGenerator()
-    var (names, problem) = ([String](), RelayError?.none)
-    for contact in contacts where contact.isInvited {
-      do {
-        if try outreach.end(contact, in: crisis, wall: SystemClock.now.wall, using: &random) { names.append(contact.name) }
-      } catch let error as RelayError { problem = error }
-    }
-    if names.isEmpty, let problem { throw problem }
-    return names
-  }
-
-  /// A change of the crisis, and how far it has come.
-  package struct CrisisChange {
-    package var operation: Causality.Operation
-    /// Microseconds since 1970 at which it was durable here.
-    package var saved: UInt64
-    /// Whether it lies on the relay; otherwise the exchanging process takes it there.
-    package var isAtRelay: Bool
-
-    fileprivate init?(_ saved: Saved) {
-      guard let operation = saved.operations.first else { return nil }
-      (self.operation, self.saved, isAtRelay) = (operation, saved.at, false)
-      if case .delivered = saved.outcome { isAtRelay = true }
-    }
-  }
-
-  /// Where there is nothing to change no lock is waited for; whether there is, is decided where it is written.
-  private func changeCrisis(_ drafts: (CrisisState) -> [Draft]) throws -> CrisisChange? {
-    guard try !drafts(crisisState()).isEmpty else { return nil }
-    return CrisisChange(try deciding { drafts(CrisisState(try $0.record(crisisRecord))) })
   }
 
   // MARK: Sessions

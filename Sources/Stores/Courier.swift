@@ -10,6 +10,8 @@ package struct Departure: Sendable {
   package var previous: [UInt8]?
   /// Of a crisis lane: what it follows in its stream, and what the relay may lack.
   package var earlier: [[UInt8]] = []
+  /// Of a crisis lane: what makes this device known to who reads it.
+  package var introduction: [[UInt8]] = []
   /// The name of this device on the relay.
   package var tag: BlindTag
   package var isCrisis: Bool { batch.stream.channel.lane == .crisis }
@@ -95,6 +97,9 @@ package final class Courier: Sendable {
       // A crisis does not wait until somebody has compared the stream with the log.
       if !isNext { try relay.appendAnyway([frame], to: stream) }
       try relay.complete([frame], after: departure.earlier, in: stream)
+      if !departure.introduction.isEmpty {
+        try relay.deliver(departure.introduction, to: RelayStream(tag: departure.tag, channel: .membership))
+      }
     }
     return isComplete
   }

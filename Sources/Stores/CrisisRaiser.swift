@@ -303,6 +303,7 @@ package final class CrisisRaiser: Sendable {
         if !isPut { try relay.appendAnyway(frames, to: file) }
         isPut = true
         try relay.complete(frames, after: [], in: file)
+        try journal.introduce(to: relay)
         // What was raised before and never got there goes along: who exchanges may be stopped. Nothing is opened for it,
         // which would take longer the more there is.
         try? relay.deliver(journal.frames.filter(journal.isOwn), to: file)

@@ -12,6 +12,10 @@ extension ReplicaDriver {
     package var crisis: @Sendable (CrisisState, _ isSaved: Bool) -> Void = { _, _ in }
     package var snapshot: (@Sendable (Snapshot) -> Void)?
     package var failed: @Sendable (any Error) -> Void = { _ in }
+    /// Something that was asked of the driver could not be done; `nil`: as ``failed``, which is for what it does by itself.
+    package var refused: (@Sendable (any Error) -> Void)?
+    /// The store takes writes again, after it was told that it does not (``StoreHeldUp``).
+    package var accepts: @Sendable () -> Void = {}
     /// Another process of this device exchanges, so that nothing is reported here.
     package var exchangedElsewhere: @Sendable () -> Void = {}
     /// The driver has ended by itself: its store is not there any more.

@@ -14,8 +14,19 @@ extension DriverLoop {
   /// The other devices learn that it is on a screen here, from whichever process exchanges.
   func show(_ activation: OperationID) throws {
     if isLeader { return events.insert(.shown(activation), at: 0) }
-    try store.write(within: Self.patience) { try $0.setCrisisShown(activation) }
-    store.pingOthers(except: peers.path)
+    // Nothing that the person did is refused where the store is held: it is tried again.
+    live.unshown = activation
+    tellShown()
+  }
+
+  private func tellShown() {
+    guard let activation = live.unshown else { return }
+    do {
+      try store.write(within: 50) { try $0.setCrisisShown(activation) }
+      live.unshown = nil
+      accepted()
+      store.pingOthers(except: peers.path)
+    } catch { refused(error) }
   }
 
   /// What the store could not take in about a crisis is shown all the same.
@@ -37,6 +48,7 @@ extension DriverLoop {
     followCrisis()
     guard !live.glimpse.operations.isEmpty else { return }
     (crisisIsNews, needsPublishing) = (true, true)
+    live.duty.change(SystemClock.now)
     guard operations.contains(where: { $0.id.stream.device != store.ring.device }) else { return }
     live.add(.alarm, "something about a crisis has come: it is shown, and this device saves it as soon as its store can be written", SystemClock.now)
   }
@@ -89,10 +101,13 @@ extension DriverLoop {
     do {
       let changes = try store.takeOverJournal(within: 50)
       guard !changes.isEmpty else { return }
+      accepted()
       crisisChanged(changes)
       committed(SystemClock.now)
       store.pingOthers(except: peers.path)
     } catch {
+      // A commit of another process takes a moment: what is refused twice is told.
+      if !live.glimpse.operations.isEmpty { refused(error) }
       journalDue = now.uptime + Self.journalGap
       guard let journal = EmergencyJournal(store.home), let file = journal.file else { return }
       let record = CrisisState.record(ofAccount: store.ring.account.account)
@@ -105,22 +120,45 @@ extension DriverLoop {
     }
   }
 
-  /// Takes stages and tells people, where this process exchanges.
+  /// Takes stages and tells people, where this process exchanges; elsewhere it tells those whom the person at its screen
+  /// wants to be told now.
   func doCrisisDuty(_ now: Moment) {
+    probe(now)
     guard let due = live.duty.due, due <= now.uptime else { return }
     do {
-      let relay = isLeader && !driver.isHanging ? performer.relay : nil
+      let relay = (isLeader || live.duty.asksNow) && !driver.isHanging ? performer.relay : nil
+      let around = CrisisDuty.Surroundings(
+        glimpse: live.glimpse, relay: relay, isLeader: isLeader, isJournalSent: isJournalSent, pingPath: peers.path)
       let result = try relay == nil
-        ? live.doCrisisDuty(store, replica, nil, peers.path, now)
-        : driver.watched(generation, keeping: live) { try live.doCrisisDuty(store, replica, relay, peers.path, now) }
+        ? live.doCrisisDuty(store, replica, around, now)
+        : driver.watched(generation, keeping: live) { try live.doCrisisDuty(store, replica, around, now) }
       guard let result else { return }
-      if !result.news.isEmpty { needsPublishing = true }
+      if let refusal = result.refusal { refused(refusal) }
+      if result.hasWritten { accepted() }
+      // Whom it has told, and how long the others have, is decided here.
+      if result.isActive || !result.news.isEmpty { needsPublishing = true }
       if let shown = result.shown { events.insert(.shown(shown), at: 0) }
       if result.hasWritten { committed(now) }
     } catch {
       live.duty.postpone(now)  // a full disk, for instance
       refused(error)
     }
+  }
+
+  /// Whether what was raised past the store lies on the relay: nobody is told of what is not there.
+  private var isJournalSent: Bool {
+    live.glimpse.operations.isEmpty || (EmergencyJournal(store.home)?.frames ?? []).allSatisfy(deliveredJournal.contains)
+  }
+
+  /// Looks whether a store that was held can be written again.
+  private func probe(_ now: Moment) {
+    guard let due = live.probeAt, due <= now.uptime else { return }
+    live.probeAt = now.uptime + 1_000_000_000
+    guard refusal?.code == StorageError.locked("").code else { return live.probeAt = nil }
+    // The lock is taken and given back; nothing is written.
+    guard (try? store.write(within: 0, { _ in })) != nil else { return }
+    tellShown()
+    accepted()
   }
 
   /// Looks for answers of those who were asked about a conflict.

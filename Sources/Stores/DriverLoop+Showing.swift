@@ -3,6 +3,7 @@ import Causality
 import Foundation
 import Replica
 import Storage
+import Therapy
 
 /// What others are shown: the faces of this process, and the other processes of the device.
 extension DriverLoop {
@@ -28,9 +29,20 @@ extension DriverLoop {
         try live.refresh($0)
         live.measurements.makeRows()
         let isElsewhere = isLeader ? false : PeerProcesses.isLed(store.home, now: now.uptime)
-        return try builder.build($0, live: live, isLeader ? .here(replica) : isElsewhere ? .elsewhere : .nowhere, now: now)
+        var snapshot = try builder.build($0, live: live, isLeader ? .here(replica) : isElsewhere ? .elsewhere : .nowhere, now: now)
+        try tellCrisis($0, &snapshot)
+        return snapshot
       })
     } catch { observer.failed(error) }
+  }
+
+  /// What is told to whom, as this process counts it and does it.
+  private func tellCrisis(_ transaction: SQLiteTransaction, _ snapshot: inout Snapshot) throws {
+    guard snapshot.crisis.isActive else { return }
+    let record = try transaction.record(CrisisState.record(ofAccount: store.ring.account.account))
+    let crisis = CrisisState(try live.glimpse.over(record, hasArrived: transaction.hasArrived))
+    snapshot.crisis.tellings = live.duty.tellings(snapshot.plan.contacts, crisis, snapshot.moment)
+    snapshot.crisis.step = live.duty.step(snapshot.moment)
   }
 
   func flushIfDue(_ now: Moment) {
@@ -67,9 +79,10 @@ extension DriverLoop {
         try tally.keep(&transaction)
       }
       live.conflicts = tally
+      accepted()
       let isNews = status.isOtherThan(keptStatus)
       keptStatus = status
       if isNews || !presences.isEmpty || !measurements.isEmpty { store.pingOthers(except: peers.path) }
-    } catch { observer.failed(error) }
+    } catch { refused(error) }
   }
 }

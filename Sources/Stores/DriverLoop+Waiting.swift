@@ -78,6 +78,7 @@ extension DriverLoop {
       return shared.commands
     }
     for command in commands { perform(command, now) }
+    if driver.takeTellNow() { live.duty.sayNow(now) }
     listen()
     // What was raised past the store is told by a ping alone, and not put off.
     if isPinged { journalDue = journalDue ?? now.uptime }

@@ -45,8 +45,8 @@ final class DriverLoop {
   var hasLooked = false
   /// What the other processes were told of the exchange.
   var keptStatus: ExchangeStatus?
-  /// Which relay is meant, as the store had it last.
-  var meantRelay: UInt64?
+  /// How much of what was written here lies on the relay, as far as it was ever seen.
+  var progress: [Channel: UInt64]
 
   var store: Store { driver.store }
   var observer: ReplicaDriver.Observer { driver.observer }
@@ -72,10 +72,7 @@ final class DriverLoop {
     var random = SystemRandomNumberGenerator()
     var performer = try EffectPerformer(store: store, relay: driver.relay, ring: store.ring, run: random.next())
     let name = driver.relayName
-    performer.adopting = { identity in
-      try store.write { try $0.setRelayPlace(name, identity: identity) }
-      store.renewEmergencyPlace()
-    }
+    performer.adopting = { try DriverLoop.adopt($0, at: name, in: store) }
     self.performer = performer
     let now = SystemClock.now
     let before = driver.shared.withLock { shared in
@@ -83,12 +80,16 @@ final class DriverLoop {
       return shared.handedOn
     }
     live = try before.live ?? store.read { try LiveState(tier: driver.tier, $0) }
+    progress = try store.read { try ExchangeStatus.progress($0) }
     replica = try Self.replica(of: driver, performer, now)
     if let problem {
       log.error("relay does not answer", metadata: ["code": "\(problem.code)"])
       replica.isUnanswered(problem, abandoned: driver.shared.withLock { $0.abandoned }, now: now)
     }
-    follow(try store.read { try $0.admissions() }.map(\.bytes), now)
+    let (admissions, meant) = try store.read { (try $0.admissions(), try $0.relayPlace()) }
+    // Nothing is asked of an old place before it is looked whether it is meant: it may hang.
+    follow(meant, now)
+    follow(admissions.map(\.bytes), now)
     followCrisis()
     if let problem, before.lost != problem { tell(.relayLost(problem), now) }
   }
@@ -255,21 +256,7 @@ final class DriverLoop {
       events.insert(.committed(report), at: 0)
       live.noteOwnWrites(report, now: now)
       live.changed(now)
-    } catch { observer.failed(error) }
-  }
-
-  /// Another process was told by the person which relay is meant from now on.
-  private func follow(_ place: (url: String, identity: UInt64)?, _ now: Moment) {
-    guard let place, place.identity != meantRelay else { return }
-    defer { meantRelay = place.identity }
-    guard meantRelay != nil else { return }
-    if RelayLocation(kept: place.url, in: store.home).description == driver.relayName {
-      driver.relay.adopt(place.identity)
-      events.append(.syncRequested)
-    } else {
-      live.add(.alarm, "the devices meet elsewhere now (`fullmind relay show`)", now)
-      observer.moved()
-    }
+    } catch { refused(error) }
   }
 
   func step(_ event: ReplicaEvent, _ now: Moment) {
@@ -302,6 +289,7 @@ final class DriverLoop {
       // of it would be told by nobody.
       let answer: ReplicaEvent??
       if effect.usesRelay {
+        driver.lookOut()
         answer = try driver.watched(generation, keeping: live) { try performer.perform(effect, now: began, using: &random) }
       } else {
         answer = .some(try performer.perform(effect, now: began, using: &random))
@@ -355,7 +343,10 @@ final class DriverLoop {
     requests.observe(report)
     switch report {
     case .relayLost(let error): driver.shared.withLock { $0.handedOn.lost = error }
-    case .relayFound: driver.shared.withLock { $0.handedOn.lost = nil }
+    case .relayFound:
+      driver.shared.withLock { $0.handedOn.lost = nil }
+      // It may be another one, on which nothing was seen.
+      if let kept = try? store.read({ try ExchangeStatus.progress($0) }) { progress = kept }
     case .applied(_, let changes), .released(let changes): arrived(changes, now)
     case .admitted: knownNames = nil
     default: break
@@ -366,16 +357,21 @@ final class DriverLoop {
 
   /// How the exchange stands.
   func status(_ now: Moment) -> ExchangeStatus {
-    let queues = replica.outbox.queues.filter { $0.key.lane != nil }.values
-    let (saved, accepted) = (queues.reduce(0) { $0 + $1.saved }, queues.reduce(0) { $0 + min($1.saved, $1.accepted) })
-    return ExchangeStatus(replica, saved: saved, accepted: accepted, names: names, now: now)
+    progress = ExchangeStatus.progress(replica, remembered: progress)
+    let queues = replica.outbox.queues.filter { $0.key.lane != nil }
+    let (saved, accepted) = queues.reduce((UInt64(0), UInt64(0))) { sum, entry in
+      (sum.0 + entry.value.saved, sum.1 + min(entry.value.saved, progress[entry.key] ?? 0))
+    }
+    var status = ExchangeStatus(replica, saved: saved, accepted: accepted, names: names, now: now)
+    status.keep(progress)
+    return status
   }
 
   func arrived(_ changes: [AppliedChange], _ now: Moment) {
     do {
       let clocks = replica.peers.clocks
       if try Arrivals.settle(changes, store, pingPath: peers.path, clocks, &live) { committed(SystemClock.now) }
-    } catch { observer.failed(error) }
+    } catch { refused(error) }
     if changes.contains(where: { $0.kind == RecordCatalogue.review.kind }) { live.reviews.change(now) }
     if changes.contains(where: { $0.id.stream.lane == .crisis }) { crisisChanged(changes) }
     if changes.contains(where: { $0.kind == RecordCatalogue.device.kind }) { knownNames = nil }
@@ -393,9 +389,10 @@ final class DriverLoop {
       watch = nil
       return observer.exchangedElsewhere()
     }
+    driver.lookOut()
     watch = (try? driver.watched(generation, keeping: live) { performer.relay.watch() } ?? nil) ?? nil
     // Another process has exchanged meanwhile: what is in the store is further than what was known here.
-    if hasLooked { do { replica = try Self.replica(of: driver, performer, after: replica, now) } catch { observer.failed(error) } }
+    if hasLooked { do { replica = try Self.replica(of: driver, performer, after: replica, now) } catch { refused(error) } }
     events = [.timer, .syncRequested] + (isStopping ? [.stopping] : [])
     committed(now)
   }
@@ -410,6 +407,6 @@ final class DriverLoop {
       if status(now).isOtherThan(keptStatus) { remember(now) }
       try requests.complete(store)
       observer.report(.idle(settled: true, complete: requests.isComplete), now)
-    } catch { observer.failed(error) }
+    } catch { refused(error) }
   }
 }

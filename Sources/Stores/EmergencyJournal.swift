@@ -209,6 +209,31 @@ package struct EmergencyJournal: Sendable {
 
   /// The file in which the crisis lane of this device lies on the relay.
   package var file: RelayStream? { writer.file }
+
+  // MARK: Being known
+
+  /// What makes this device known to who reads its crisis: by whom it belongs to the account, and with which key it writes
+  /// in an emergency. Sealed as it lies on the relay.
+  private static func introductionFile(_ home: HomeFolder) -> String { home.emergency + "/.introduction" }
+
+  /// - Throws: ``StorageError``.
+  static func keep(_ introduction: [[UInt8]], in home: HomeFolder) throws(StorageError) {
+    try HomeFolder.writePrivate(introduction.flatMap { UInt32($0.count).bigEndianBytes + $0 }, to: introductionFile(home))
+  }
+
+  /// Puts on the relay what it lacks of that: a crisis that nobody can ascribe to anybody is on no screen.
+  package func introduce(to relay: any Relay) throws(RelayError) {
+    let introduction = frames(in: Self.introductionFile(home))
+    guard let tag = file?.tag, !introduction.isEmpty else { return }
+    try relay.deliver(introduction, to: RelayStream(tag: tag, channel: .membership))
+  }
+}
+
+extension SQLiteTransaction {
+  /// The beginning of what this device wrote about who belongs to the account, through the last key for emergencies.
+  package var introduction: [[UInt8]] {
+    get throws { try ownBatches(.membership, after: 0, limit: Limits.introducedBy).map(\.batch.frame) }
+  }
 }
 
 extension Store {
@@ -259,6 +284,7 @@ extension Store {
     if access(home.emergencyKey, F_OK) == 0 { rename(home.emergencyKey, home.emergencyKey + ".unreadable") }
     mkdir(home.emergency, 0o700)
     try HomeFolder.writePrivate(kit.bytes, to: home.emergencyKey)
+    try EmergencyJournal.keep(try read { try $0.introduction }, in: self.home)
     return true
   }
 

@@ -256,8 +256,8 @@ package struct Joining {
       case .admission, .request, .refusal, .withdrawal:
         let (account, members) = try side.receive(admission: message)
         let ring = KeyRing(account: account, device: side.certificate.device, keys: side.keys)
-        _ = try AccountSetup.make(draft, ring, membership: members.log, filing: [], choices, identity)
-        return .admitted(AccountSetup.Prepared(ring: ring, draft: draft, dataKey: dataKey))
+        _ = try AccountSetup.make(draft, ring, membership: members.log, filing: members.introduction(of: ring.device), choices, identity)
+        return .admitted(AccountSetup.Prepared(ring: ring, draft: draft, dataKey: dataKey, relay: (choices.relay, identity)))
       }
     } catch is SealingError {
       throw EnrolmentError.interrupted

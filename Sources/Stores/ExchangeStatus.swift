@@ -47,6 +47,9 @@ package struct ExchangeStatus: Codable, Sendable, Hashable {
   package var livingCopies = 0
   /// Whose clock is wrong, in words; empty where all agree.
   package var clocks = ""
+  /// How much of what was written here lay on the relay when it was last seen, by the number of the channel; `nil` where an
+  /// earlier version has said nothing of it.
+  private var accepted: [Int: UInt64]?
 
   package init(state: State) { self.state = state }
 
@@ -54,12 +57,19 @@ package struct ExchangeStatus: Codable, Sendable, Hashable {
   ///
   /// - Parameter isExchanged: Whether a leader is there.
   package init(_ transaction: SQLiteTransaction, saved: UInt64, accepted: UInt64, isExchanged: Bool) {
-    let kept = (try? transaction.leaderStatus()).flatMap { try? JSONDecoder().decode(Self.self, from: Data($0)) }
+    let kept = Self.kept(transaction)
     self = kept ?? ExchangeStatus(state: .starting)
     if !isExchanged {
       state = .resting
       let waiting = saved > accepted ? saved - accepted : 0
-      reason = waiting > 0 ? "\(waiting) \(waiting == 1 ? "change is" : "changes are") saved here and on no relay yet; `fullmind sync` sends \(waiting == 1 ? "it" : "them")" : reason
+      if waiting > 0 {
+        reason = "\(waiting) \(waiting == 1 ? "change is" : "changes are") saved here and on no relay yet, as far as is known; `fullmind sync` sends \(waiting == 1 ? "it" : "them")"
+      } else if kept?.state == .offline || kept?.state == .strange {
+        // Nobody tries again by itself.
+        reason = "the relay could not be used when it was last tried; `fullmind sync` tries again"
+      } else if kept?.state == .waiting || kept?.state == .starting {
+        reason = ""
+      }
     } else if saved > accepted, state == .upToDate || state == .exchanging {
       (state, reason) = (.waiting, "saved here; another program of this device sends it")
     }
@@ -68,7 +78,7 @@ package struct ExchangeStatus: Codable, Sendable, Hashable {
   /// Whether there is something else to show; when something was exchanged last is told with the next of it.
   func isOtherThan(_ kept: ExchangeStatus?) -> Bool {
     guard var kept else { return true }
-    kept.lastExchange = lastExchange
+    (kept.lastExchange, kept.accepted) = (lastExchange, accepted)
     return kept != self
   }
 
@@ -76,6 +86,48 @@ package struct ExchangeStatus: Codable, Sendable, Hashable {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     return (try? encoder.encode(self)).map { Array($0) } ?? []
+  }
+}
+
+// MARK: What lies on the relay
+
+extension ExchangeStatus {
+  mutating func keep(_ progress: [Channel: UInt64]) {
+    accepted = Dictionary(uniqueKeysWithValues: progress.map { (Int($0.key.rawValue), $0.value) })
+  }
+
+  /// How much of what was written here lay on the relay when it was last seen, also by a program that is over.
+  ///
+  /// - Throws: What the store throws.
+  static func progress(_ transaction: SQLiteTransaction) throws -> [Channel: UInt64] {
+    guard let accepted = kept(transaction)?.accepted else { return try transaction.relayProgress() }
+    return accepted.reduce(into: [:]) { progress, entry in
+      guard let number = UInt8(exactly: entry.key), let channel = Channel(rawValue: number) else { return }
+      progress[channel] = entry.value
+    }
+  }
+
+  /// The same, with what a replica has seen in this run: what it has not compared yet, it knows nothing about.
+  static func progress(_ replica: Replica, remembered: [Channel: UInt64]) -> [Channel: UInt64] {
+    replica.outbox.queues.reduce(into: remembered) { progress, entry in
+      let (channel, queue) = entry
+      // A comparison that is under way has not found anything so far.
+      let hasFound = queue.accepted > 0 || queue.end != .start || queue.position == 0
+      let isSeen = replica.relay.identity != nil && queue.isReconciled && hasFound
+      progress[channel] = isSeen ? queue.accepted : max(queue.accepted, progress[channel] ?? 0)
+    }
+  }
+
+  /// Another relay is meant: what lay on the one before says nothing about it.
+  static func forgetProgress(_ transaction: inout SQLiteTransaction) throws {
+    try transaction.setRelayProgress([:])
+    guard var status = kept(transaction) else { return }
+    status.keep([:])
+    try transaction.setLeaderStatus(status.bytes)
+  }
+
+  private static func kept(_ transaction: SQLiteTransaction) -> Self? {
+    (try? transaction.leaderStatus()).flatMap { try? JSONDecoder().decode(Self.self, from: Data($0)) }
   }
 }
 

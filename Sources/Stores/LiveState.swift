@@ -34,6 +34,10 @@ struct LiveState: Sendable {
   /// The conflict that somebody looks at.
   var looked: Place?
   struct Place: Sendable, Hashable { var record: RecordID; var field: String }
+  /// When it is looked whether the store can be written again; `nil` where it does not refuse.
+  var probeAt: UInt64?
+  /// What this screen shows of a crisis and the others were not told: the store could not be written.
+  var unshown: OperationID?
   /// The last crisis that was raised on this device, and when.
   private var raised: (activation: OperationID, at: UInt64)?
   private var acknowledged = Set<DeviceID>()
@@ -98,6 +102,7 @@ struct LiveState: Sendable {
   /// A crisis was raised on this device, for a key that was pressed at that uptime.
   mutating func noteRaised(_ activation: OperationID, at pressed: UInt64) {
     (raised, receipts, shown, acknowledged) = ((activation, pressed), [:], [:], [])
+    duty.noteRaised(activation, at: pressed)
   }
 
   /// Times a step of the crisis path. Slow ones are told; nothing is ever switched off because of them.
@@ -201,7 +206,7 @@ struct LiveState: Sendable {
   // MARK: Duties
 
   /// Uptime at which there is something to do although nothing changes; `nil` while there is not.
-  var due: UInt64? { [duty.due, isCrisisActive ? nil : reviews.due].compactMap { $0 }.min() }
+  var due: UInt64? { [duty.due, probeAt, isCrisisActive ? nil : reviews.due].compactMap { $0 }.min() }
 
   /// Something was written: a crisis, or a question, perhaps.
   mutating func changed(_ now: Moment) {
@@ -209,8 +214,8 @@ struct LiveState: Sendable {
     reviews.change(now)
   }
 
-  mutating func doCrisisDuty(_ store: Store, _ replica: Replica, _ relay: (any Relay)?, _ pingPath: String, _ now: Moment) throws -> CrisisDuty.Result {
-    let result = try duty.perform(store, replica, relay: relay, pingPath: pingPath, now)
+  mutating func doCrisisDuty(_ store: Store, _ replica: Replica, _ around: CrisisDuty.Surroundings, _ now: Moment) throws -> CrisisDuty.Result {
+    let result = try duty.perform(store, replica, around, now)
     isCrisisActive = result.isActive
     for news in result.news { add(.alarm, news, now) }
     return result

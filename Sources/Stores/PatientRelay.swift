@@ -11,13 +11,21 @@ package final class PatientRelay: Relay {
   private let inner: any Relay
   private let name: String
   private let milliseconds: Int
+  private let isAskedOnce: Bool
   private let hanging = Mutex<Latch?>(nil)
+  private let hasHung = Mutex(false)
 
   /// Milliseconds that a call may take.
   package static let patience = 5_000
 
-  package init(_ inner: any Relay, named name: String, patience milliseconds: Int = PatientRelay.patience) {
-    (self.inner, self.name, self.milliseconds) = (inner, name, milliseconds)
+  /// - Parameter isAskedOnce: Whether all calls share one deadline: after one that took longer none is begun.
+  package init(_ inner: any Relay, named name: String, patience milliseconds: Int = PatientRelay.patience, isAskedOnce: Bool = false) {
+    (self.inner, self.name, self.milliseconds, self.isAskedOnce) = (inner, name, milliseconds, isAskedOnce)
+  }
+
+  /// - Throws: ``RelayError/unanswered(_:)`` where some call has taken longer: what the others found is not the whole.
+  package func requireAnswers() throws(RelayError) {
+    if hasHung.withLock({ $0 }) { throw .unanswered(name) }
   }
 
   /// Which relay lies in a folder.
@@ -46,6 +54,7 @@ package final class PatientRelay: Relay {
   package func identity(of folder: FolderRelay) throws(RelayError) -> UInt64 { try call { _ throws(RelayError) in try folder.identity() } }
 
   private func call<Answer: Sendable>(_ body: @escaping @Sendable (any Relay) throws(RelayError) -> Answer) throws(RelayError) -> Answer {
+    if isAskedOnce { try requireAnswers() }
     if let latch = hanging.withLock({ $0 }), !latch.wait(milliseconds) { throw .unanswered(name) }
     let (inner, back) = (inner, Latch())
     hanging.withLock { $0 = back }
@@ -53,7 +62,10 @@ package final class PatientRelay: Relay {
       defer { back.open() }
       do throws(RelayError) { return .success(try body(inner)) } catch { return .failure(error) }
     }
-    guard let answer = attempt.answer(within: milliseconds) else { throw .unanswered(name) }
+    guard let answer = attempt.answer(within: milliseconds) else {
+      hasHung.withLock { $0 = true }
+      throw .unanswered(name)
+    }
     return try answer.get()
   }
 

@@ -18,14 +18,20 @@ final class PeerProcesses: Sendable {
     var lock: Int32 = -1
     var dataVersion = -1
     var isYielding = false
+    /// The file in which this process said last that it leads; -1 where it did not. The home may be moved under it.
+    var said: Int32 = -1
   }
   private let store: Store
+  /// Where the devices meet, as the person has said it in any of the processes.
+  let place = MeetingPlace()
   private let state: Mutex<State>
 
   init(_ store: Store) {
     self.store = store
     var random = SystemRandomNumberGenerator()
     state = Mutex(State(election: LeaderElection(process: random.next())))
+    // Before the first thread begins: what is said from now on is news.
+    if let meant = try? store.read({ try $0.relayPlace() }) { place.know(meant) }
   }
 
   /// Whether this process exchanges with the relay.
@@ -49,9 +55,10 @@ final class PeerProcesses: Sendable {
       if state.ping >= 0 { close(state.ping) }
       unlink(state.path)
       // Whoever looks from now on sees that nobody exchanges.
-      if state.election.role == .leader, state.election.isOurs(readBeat()) { unlink(store.home.leader) }
+      if state.election.role == .leader { takeBack(&state) }
+      if state.said >= 0 { close(state.said) }
       if state.lock >= 0 { fm_unlock(state.lock) }
-      (state.ping, state.lock) = (-1, -1)
+      (state.ping, state.lock, state.said) = (-1, -1, -1)
     }
   }
 
@@ -85,7 +92,7 @@ final class PeerProcesses: Sendable {
       state.isYielding = true
       let now = fm_uptime_ns()
       // Whoever looks next need not wait until this process is missed.
-      if state.election.role == .leader, state.election.isOurs(readBeat()) { unlink(store.home.leader) }
+      if state.election.role == .leader { takeBack(&state) }
       perform(state.election.yield(now: now), nil, now, &state)
     }
     store.pingOthers(except: path)
@@ -102,7 +109,7 @@ final class PeerProcesses: Sendable {
         guard state.lock >= 0 else { continue }
         return perform(state.election.didLock(beat, now: now), beat, now, &state)
       case .challenge: store.pingOthers(except: state.path)
-      case .beat(let beat): write(beat)
+      case .beat(let beat): write(beat, &state)
       case .unlock:
         if state.lock >= 0 { fm_unlock(state.lock) }
         state.lock = -1
@@ -142,33 +149,75 @@ final class PeerProcesses: Sendable {
     }
   }
 
-  // MARK: The beat: term, process and uptime, 8 bytes each
+  // MARK: The beat: term, process and uptime, then the system's number of the process and when that began, 8 bytes each
 
-  private func readBeat() -> LeaderElection.Beat? { Self.beat(in: store.home) }
+  private func readBeat() -> LeaderElection.Beat? { Self.words(in: store.home)?.beat }
 
-  /// Whether some process exchanges with the relay, as far as its beat says.
+  /// Whether some process exchanges with the relay: what it said of itself counts while it was said lately, and while the
+  /// process that said it is there and goes on.
   static func isLed(_ home: HomeFolder, now: UInt64) -> Bool {
-    guard let beat = beat(in: home), beat.uptime <= now else { return false }
-    return now - beat.uptime < 2 * Peers.heartbeat
+    guard let words = words(in: home), words.beat.uptime <= now, now - words.beat.uptime < 2 * Peers.heartbeat else { return false }
+    return words.speaker.map(\.isAtWork) ?? true
   }
 
-  /// What the leader of a home last said.
-  static func beat(in home: HomeFolder) -> LeaderElection.Beat? {
-    let descriptor = Foundation.open(home.leader, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+  /// What the leader of a home last said, and which process that was; `nil` for one of an earlier version.
+  private static func words(in home: HomeFolder) -> (beat: LeaderElection.Beat, speaker: SystemProcess?)? {
+    let descriptor = Foundation.open(home.leader, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
-    var bytes = [UInt8](repeating: 0, count: 24)
-    guard pread(descriptor, &bytes, 24, 0) == 24 else { return nil }
-    return LeaderElection.Beat(
-      term: UInt64(bigEndianBytes: bytes[..<8]), process: UInt64(bigEndianBytes: bytes[8..<16]), uptime: UInt64(bigEndianBytes: bytes[16...]))
+    return words(in: descriptor)
   }
 
-  private func write(_ beat: LeaderElection.Beat) {
-    let descriptor = Foundation.open(store.home.leader, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+  private static func words(in descriptor: Int32) -> (beat: LeaderElection.Beat, speaker: SystemProcess?)? {
+    var bytes = [UInt8](repeating: 0, count: 40)
+    let length = pread(descriptor, &bytes, bytes.count, 0)
+    guard length >= 24 else { return nil }
+    let beat = LeaderElection.Beat(
+      term: UInt64(bigEndianBytes: bytes[..<8]), process: UInt64(bigEndianBytes: bytes[8..<16]), uptime: UInt64(bigEndianBytes: bytes[16..<24]))
+    guard length == bytes.count else { return (beat, nil) }
+    return (beat, SystemProcess(number: Int32(truncatingIfNeeded: UInt64(bigEndianBytes: bytes[24..<32])), began: UInt64(bigEndianBytes: bytes[32...])))
+  }
+
+  private func write(_ beat: LeaderElection.Beat, _ state: inout State) {
+    let descriptor = Foundation.open(store.home.leader, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
     guard descriptor >= 0 else { return }
-    defer { close(descriptor) }
+    if state.said >= 0 { close(state.said) }
+    state.said = descriptor
+    let this = SystemProcess.this
     let bytes = beat.term.bigEndianBytes + beat.process.bigEndianBytes + beat.uptime.bigEndianBytes
+      + UInt64(this.number).bigEndianBytes + this.began.bigEndianBytes
     _ = pwrite(descriptor, bytes, bytes.count, 0)
+  }
+
+  /// This process leads no more, and says so: also in a home that was moved under it.
+  private func takeBack(_ state: inout State) {
+    if state.election.isOurs(readBeat()) { unlink(store.home.leader) }
+    if state.said >= 0, state.election.isOurs(Self.words(in: state.said)?.beat) { ftruncate(state.said, 0) }
+  }
+}
+
+/// A process as the system knows it. Numbers are used again: the moment at which one began tells two of them apart.
+struct SystemProcess: Sendable, Hashable {
+  var number: Int32
+  /// In ticks since the system began; 0 where the system does not say.
+  var began: UInt64
+
+  /// This one.
+  static let this = SystemProcess(number: getpid(), began: SystemProcess.look(getpid())?.began ?? 0)
+
+  /// Whether it is there, and neither over nor stopped.
+  var isAtWork: Bool {
+    guard let found = Self.look(number) else { return kill(number, 0) == 0 || errno == EPERM }
+    return !["T", "t", "Z", "X"].contains(found.state) && (began == 0 || found.began == began)
+  }
+
+  /// - Returns: `nil` where the system does not tell.
+  private static func look(_ number: Int32) -> (state: String, began: UInt64)? {
+    // The name, which comes before, may hold anything.
+    guard let text = try? String(contentsOfFile: "/proc/\(number)/stat", encoding: .utf8), let end = text.lastIndex(of: ")") else { return nil }
+    let fields = text[text.index(after: end)...].split(separator: " ").map(String.init)
+    guard fields.count > 19, let began = UInt64(fields[19]) else { return nil }
+    return (fields[0], began)
   }
 }
 

@@ -57,6 +57,6 @@ extension SafetyPlan {
 
   /// The contacts alone. One that cannot be read any more keeps nobody else from being told; `doctor` finds it.
   package static func contacts(_ transaction: SQLiteTransaction) throws -> [Contact] {
-    SafetyPlan(plans: [], contacts: try transaction.allRecords(kind: RecordCatalogue.contact.kind)).contacts
+    SafetyPlan(plans: [], contacts: try transaction.readableRecords(kind: RecordCatalogue.contact.kind)).contacts
   }
 }

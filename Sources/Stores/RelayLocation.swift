@@ -60,7 +60,10 @@ package enum RelayLocation: Sendable, Hashable, CustomStringConvertible {
 
   /// Keeps where the devices meet from now on, and which relay that is; also for an emergency.
   package func remember(_ identity: UInt64, in store: Store) throws {
-    try store.write { try $0.setRelayPlace(kept(in: store.home), identity: identity) }
+    try store.write { transaction in
+      if let before = try transaction.relayPlace(), before.identity != identity { try ExchangeStatus.forgetProgress(&transaction) }
+      try transaction.setRelayPlace(kept(in: store.home), identity: identity)
+    }
     try EmergencyJournal(store.home)?.remember(self, identity)
   }
 

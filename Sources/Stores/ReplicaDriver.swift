@@ -24,6 +24,8 @@ package final class ReplicaDriver: Sendable {
     /// Threads that were left behind and have not come back.
     var abandoned = 0
     var handedOn = HandedOn()
+    /// The person wants others to be told of the crisis now; taken by the thread whose turn it is.
+    var tellsNow = false
     var isStarted = false
     var isWatched = false
     var isOver = false
@@ -121,7 +123,7 @@ package final class ReplicaDriver: Sendable {
   }
 
   private func perform(_ body: (Actions) throws -> Void) {
-    do { try body(Actions(store)) } catch { observer.failed(error) }
+    do { try body(Actions(store)) } catch { (observer.refused ?? observer.failed)(error) }
     put(.noticeCommit)
   }
 
@@ -130,6 +132,20 @@ package final class ReplicaDriver: Sendable {
       if case .noticeCrisis = command { shared.commands.insert(command, at: 0) } else { shared.commands.append(command) }
     }
     fm_wake_signal(wake)
+  }
+
+  /// Tells whom the person agreed on, without waiting until the crisis can no longer be taken back. It is remembered until
+  /// they are told, whatever the store and the relay do meanwhile.
+  package func tellNow() {
+    shared.withLock { $0.tellsNow = true }
+    fm_wake_signal(wake)
+  }
+
+  func takeTellNow() -> Bool {
+    shared.withLock { shared in
+      defer { shared.tellsNow = false }
+      return shared.tellsNow
+    }
   }
 
   /// Asks the driver to say goodbye and waits for it, at most so many milliseconds.

@@ -221,7 +221,8 @@ package struct SnapshotBuilder {
     _ names: [DeviceID: String], _ now: Moment
   ) throws -> Snapshot.Sync {
     let replica = exchange.replica
-    let progress = try (replica.map { $0.outbox.queues.mapValues(\.accepted) } ?? transaction.relayProgress()).merging(sent, uniquingKeysWith: max)
+    let remembered = try ExchangeStatus.progress(transaction)
+    let progress = (replica.map { ExchangeStatus.progress($0, remembered: remembered) } ?? remembered).merging(sent, uniquingKeysWith: max)
     let (saved, accepted) = Self.ownCounts(held.report, progress)
     let others = members.devices.filter { $0 != ring.device && isHeardOf($0, held, peers) }
     let confirmed = others.filter { device in peers[device].map { held.isConfirmed(by: $0.presence, own: ring.device) } ?? false }

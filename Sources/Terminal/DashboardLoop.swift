@@ -45,6 +45,8 @@ package final class Notices: Sendable {
     case resolved(String?, isOver: Bool)
     /// What came of the oldest of what is being saved; `nil` when it was.
     case saved(problem: String?)
+    /// The store takes nothing now, and why; `nil` once it does again.
+    case held(String?, words: String?)
     /// The store cannot be used.
     case problem([String])
     /// It was opened.
@@ -53,7 +55,7 @@ package final class Notices: Sendable {
     /// Whether the screen waits for it.
     fileprivate var isAnswer: Bool {
       switch self {
-      case .saved, .resolved, .problem, .found: true
+      case .saved, .resolved, .held, .problem, .found: true
       case .tell, .dialog, .closeInvitation, .network, .isDemo, .crisis: false
       }
     }
@@ -203,6 +205,7 @@ package struct DashboardLoop {
       case .crisis(let delivery): state.note(delivery)
       case .resolved(let words, let isOver): state.resolved(words, isOver: isOver)
       case .saved(let problem): state.saved(problem: problem)
+      case .held(let obstacle, let words): state.hold(obstacle, saying: words)
       case .problem(let text):
         // What waits to be shown is of the store that went away.
         _ = snapshots.take()

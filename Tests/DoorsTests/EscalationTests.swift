@@ -97,6 +97,34 @@ struct EscalationTests {
     #expect(tells(1, crisis(.moderate), here: []) == [:])
   }
 
+  @Test("who takes a crisis in later counts from the key that raised it, whichever it learns first; saying now does not wait, and holds for this crisis alone")
+  func fromTheKey() throws {
+    let crisis = crisis()
+    let activation = try #require(crisis.leading?.id)
+    let contact = SafetyPlan.Contact(record: RecordID(high: 0, low: 1), name: "Jo", phone: "", isPrimary: false, consent: .prompt, links: ["a"])
+    func look(_ watch: inout CrisisWatch, _ crisis: CrisisState, at seconds: UInt64, told: Set<RecordID> = []) -> [CrisisWatch.Duty] {
+      let now = Moment(wall: 100_000, uptime: seconds * second)
+      return watch.look(crisis, contacts: [contact], told: told, own: Self.devices[1], others: [], isHere: { _ in false }, now: now)
+    }
+    for isEarly in [true, false] {
+      var watch = CrisisWatch()
+      if isEarly { watch.noteRaised(activation, at: 20 * second) }
+      let kept = try #require(watch.follow(crisis, Moment(wall: 100_000, uptime: 28 * second)) { nil })
+      #expect(kept.wall == (isEarly ? 92_000 : 100_000))
+      if !isEarly { watch.noteRaised(activation, at: 20 * second) }
+      #expect(look(&watch, crisis, at: 29).isEmpty && watch.alert.milliseconds == 1_000)
+      #expect(look(&watch, crisis, at: 30) == [.tell(contact.record)])
+      #expect(look(&watch, crisis, at: 31, told: [contact.record]).isEmpty, "told, whatever the store has")
+    }
+    var watch = CrisisWatch()
+    _ = watch.follow(crisis, Moment(wall: 100_000, uptime: 20 * second)) { nil }
+    watch.sayNow(crisis)
+    #expect(watch.isSaidNow(crisis) && look(&watch, crisis, at: 20) == [.tell(contact.record)])
+    _ = watch.follow(CrisisState(nil), Moment(wall: 100_000, uptime: 21 * second)) { nil }
+    _ = watch.follow(crisis, Moment(wall: 100_000, uptime: 22 * second)) { nil }
+    #expect(!watch.isSaidNow(crisis) && look(&watch, crisis, at: 22).isEmpty)
+  }
+
   @Test("a restart goes on where it was; a clock set back begins again, and never stops it")
   func restart() throws {
     let crisis = crisis()

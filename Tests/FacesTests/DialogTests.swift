@@ -80,6 +80,76 @@ struct DialogTests {
     #expect(state.press(.enter).isEmpty && state.press(.escape) == [.acknowledgeCrisis], "nobody waits any more: it closes")
   }
 
+  @Test("an alert is being put up only where that is done; what was said stays said, and what holds it up is named")
+  func dueAlerts() {
+    typealias Telling = Snapshot.CrisisStatus.Telling
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.latest = "abc.7"
+    func text(_ state: Telling.State) -> String {
+      snapshot.crisis.tellings = [Telling(name: "Jo", phone: "", state: state)]
+      return DashboardFrame.render(dashboard(120, 40, snapshot)).text
+    }
+    #expect(text(.later(0)).contains("no alert is known to lie at their link yet: please call") && !text(.later(0)).contains("being put up"))
+    snapshot.sync.status.sendingProblem = "full"
+    snapshot.sync.status.code = CrisisDelivery.relayFull
+    #expect(text(.now).contains("while the relay's disk is full: please call") && !text(.now).contains("being put up"))
+    (snapshot.sync.status.sendingProblem, snapshot.sync.status.code) = ("", "")
+    snapshot.crisis.tellings = [Telling(name: "Jo", phone: "", state: .later(8_000))]
+    var state = dashboard(120, 40, snapshot)
+    #expect(state.press(.enter) == [.tellContacts] && !state.canTellNow && state.press(.enter).isEmpty)
+    state.update(snapshot)
+    let said = DashboardFrame.render(state).text
+    #expect(said.contains("you said now; no alert is known") && !said.contains("tell my contacts now"))
+    // Another one, raised since, is another decision.
+    snapshot.crisis.latest = "xyz.1"
+    state.update(snapshot)
+    #expect(state.canTellNow)
+  }
+
+  @Test("why the store takes nothing is said for as long as it is so; what a relay holds up is no lock")
+  func held() {
+    var snapshot = Snapshot.sample().inCrisis()
+    snapshot.crisis.isSaved = false
+    var state = dashboard(120, 40, Snapshot.sample())
+    state.hold("another program holds it", saying: "The store cannot be written now.")
+    #expect(DashboardFrame.render(state).text.contains("The store cannot be written now."))
+    state.hold(nil)
+    #expect(!DashboardFrame.render(state).text.contains("The store cannot be written now."))
+    _ = state.press(.character("!"))
+    var delivery = CrisisDelivery()
+    delivery.disk = .done
+    state.note(delivery)
+    state.update(snapshot)
+    let slow = DashboardFrame.render(state).text
+    #expect(slow.contains("which does not have it yet.") && !slow.contains("program holds") && slow.contains("not known to lie at the relay"))
+    state.hold("it is held", saying: "The store cannot be written now.")
+    let locked = DashboardFrame.render(state).text
+    #expect(locked.contains("which does not have it yet: it is held") && !locked.contains("cannot be written now"))
+  }
+
+  @Test("what goes on although it was to be over stays said, and asks nobody how they are now, until it is over or the person decides otherwise")
+  func goesOn() {
+    let words = "It goes on: the store is held by another program; it is ended as soon as that is over."
+    var snapshot = Snapshot.sample().inCrisis()
+    (snapshot.crisis.activation, snapshot.crisis.latest) = ("abc.7", "abc.7")
+    func asked() -> DashboardState {
+      var state = dashboard(120, 40, snapshot)
+      _ = state.press(.character("r"))
+      _ = state.press(.character("y"))
+      state.resolved(words, isOver: false)
+      // Whatever is told fades.
+      _ = state.tick(Moment(wall: 1, uptime: state.now.uptime + 60_000_000_000))
+      return state
+    }
+    var state = asked()
+    #expect(state.dialogs == [.crisis] && DashboardFrame.render(state).text.contains("It goes on: the store is held"))
+    state.resolved("Resolved.", isOver: true)
+    #expect(DashboardFrame.render(state).text.contains("How are you now?") && !DashboardFrame.render(state).text.contains("It goes on"))
+    state = asked()
+    _ = state.press(.character("!"))
+    #expect(!DashboardFrame.render(state).text.contains("It goes on"))
+  }
+
   @Test("what follows by itself does not contradict the alert that is still due")
   func stopped() {
     var snapshot = Snapshot.sample().inCrisis()

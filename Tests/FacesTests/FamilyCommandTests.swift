@@ -44,7 +44,7 @@ struct FamilyCommandTests {
   @Test("an invited contact is told once, sees no word of it, and the person sees how far that has come")
   func told() throws {
     let link = try invite()
-    #expect(try Program.run("family", "list", "--home", home).out.contains("NOBODY HAS OPENED THE LINK YET"))
+    #expect(try Program.run("family", "list", "--home", home).out.contains("NO OPENING OF THE LINK IS KNOWN HERE"))
     #expect(try follow(link, "--relay", relay).out.isEmpty)
     #expect(try Program.run("family", "list", "--home", home).out.contains("somebody follows the link"))
     #expect(try !raise("moderate").contains("Ben"))
@@ -63,13 +63,45 @@ struct FamilyCommandTests {
     #expect(try follow("--json").out.contains(#""event":"ended""#))
   }
 
-  @Test("nobody is told where nobody has opened the link, and that is said")
+  @Test("where no board shows that a link was opened, that is not known, and nobody is said to be told")
   func unopened() throws {
-    _ = try invite()
-    #expect(try raise().contains("Ben: an alert lies at the link, which nobody has ever opened. Please call."))
-    #expect(try Program.run("family", "list", "--json", "--home", home).out.contains(#""opened":false"#))
+    let link = try invite()
+    #expect(try raise().contains("Ben: an alert lies at the link; no opening of it is known here. Please call."))
+    let unknown = try Program.run("family", "list", "--json", "--home", home).out
+    #expect(unknown.contains(#""link":"unknown""#) && !unknown.contains(#""opened""#), "\(unknown)")
+    #expect(try follow(link, "--relay", relay).status == 0)
+    #expect(try Program.run("family", "list", "--json", "--home", home).out.contains(#""opened":true"#))
+    // A relay that was wiped has forgotten it: nothing is said that was so before.
+    try FileManager.default.removeItem(atPath: folder.path + "/relay/boards")
+    let wiped = try Program.run("family", "list", "--home", home).out
+    #expect(wiped.contains("NO OPENING OF THE LINK IS KNOWN HERE") && !wiped.contains("NOBODY HAS OPENED"), "\(wiped)")
     try FileManager.default.moveItem(atPath: folder.path + "/relay", toPath: folder.path + "/away")
     #expect(try Program.run("family", "list", "--home", home).out.contains("is not known"))
+  }
+
+  @Test("of a link that was taken back on another device nobody is said to be told later, with or without that having come here")
+  func takenBackThere() throws {
+    let link = try invite()
+    #expect(try follow(link, "--relay", relay).status == 0)
+    let phone = try join()
+    try Program.run("sync", "--home", home)
+    try Program.run("sync", "--home", phone)
+    #expect(try Program.run("family", "withdraw", "Ben", "--home", phone).status == 0)
+    let raised = try raise()
+    #expect(raised.contains("The link of Ben was taken back: nobody is told there."), "\(raised)")
+    #expect(!raised.contains("not told yet") && !raised.contains("an alert lies"), "\(raised)")
+    #expect(try !Program.run("family", "list", "--home", home).out.contains("somebody follows the link"))
+    #expect(try !follow().out.contains("asked for support"))
+  }
+
+  @Test("a moment on another day than today's has its date on the screen of a follower")
+  func anotherDay() throws {
+    let link = try invite()
+    #expect(try follow(link, "--relay", relay).status == 0)
+    _ = try raise()
+    let environment = ["LD_PRELOAD": Outside.library ?? "", "SKEW": "259200"]
+    let said = try Program.run("family", "follow", "--once", "--home", folder.path + "/ben", environment: environment).out
+    #expect(said.contains(/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} by their clock  Maya asked for support/), "\(said)")
   }
 
   @Test("a link that was taken back says so to whoever follows it, and takes no answer")

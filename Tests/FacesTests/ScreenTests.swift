@@ -91,6 +91,47 @@ struct ScreenTests {
     screen.quit()
   }
 
+  @Test("a crisis of another device that is to be over goes on while the store is held, and is ended when it is free")
+  func resolvedOverALock() throws {
+    let meeting = try Meeting.pair()
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    let holder = try meeting.hold("a", seconds: 60)
+    defer { holder.terminate() }
+    #expect(try meeting.run("b", "crisis", "activate", "severe").status == 0)
+    #expect(screen.shows("You are not alone"))
+    screen.press("r")
+    Thread.sleep(forTimeInterval: 0.3)
+    screen.press("y")
+    #expect(screen.shows("It goes on: the store is held by another program") && holder.isRunning)
+    #expect(!screen.text.contains("How are you now?") && !screen.text.contains("was not saved"))
+    kill(holder.processIdentifier, SIGKILL)
+    #expect(screen.shows("How are you now?"))
+    #expect(try eventually { try meeting.run("b", "sync"); return try meeting.crisis("b")["active"] as? Bool == false })
+  }
+
+  @Test("contacts are told at once on the person's word while another program holds the store")
+  func toldOverALock() throws {
+    let meeting = try Meeting.pair()
+    try meeting.run("a", "record", "add", "contact", "name=Ben", "phone=555")
+    let words = try meeting.run("a", "family", "invite", "Ben", "--as", "Maya").out.split(whereSeparator: \.isWhitespace).map(String.init)
+    let link = try #require(words.firstIndex(of: "follow").map { words[$0 + 1] })
+    #expect(try Program.run("family", "follow", link, "--once", "--home", meeting.home("ben"), "--relay", meeting.url).status == 0)
+    let screen = try TerminalWindow(meeting, "--home", meeting.home("a"))
+    #expect(screen.shows("up to date"))
+    let holder = try meeting.hold("a", seconds: 60)
+    defer { holder.terminate() }
+    screen.press("!")
+    #expect(screen.shows("goes out in"))
+    screen.press("\r")
+    #expect(try eventually(within: 20) { try Program.run("family", "follow", "--once", "--home", meeting.home("ben")).out.contains("Maya asked for support") })
+    #expect(screen.shows("at their link") && holder.isRunning, "the lock was waited for")
+    kill(holder.processIdentifier, SIGKILL)
+    // The store learns of it, and nobody is told twice.
+    #expect(try eventually(within: 20) { try !meeting.run("a", "status").out.contains("has not been told") })
+    #expect(try !Program.run("family", "follow", "--once", "--home", meeting.home("ben")).out.contains("asked for support"))
+  }
+
   @Test("a crisis that the store cannot take is shown by every process of the device, and told to who listens")
   func heardByAll() throws {
     let meeting = try Meeting.pair()

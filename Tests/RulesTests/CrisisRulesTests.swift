@@ -151,6 +151,19 @@ struct CrisisRulesTests {
     #expect(AlertConsent.allCases.map(\.rawValue) == ["no", "unanswered", "yes"])
   }
 
+  @Test("what became of a crisis is said with the reason that is known; that it is tried again, only where it is")
+  func deliveryWords() {
+    var delivery = CrisisDelivery()
+    delivery.disk = .done
+    #expect(delivery.text.contains("has not answered yet") && !delivery.text.contains("cannot be reached"))
+    delivery.relay = .failed(code: "relay.unreachable")
+    #expect(delivery.text.contains("The relay cannot be reached") && delivery.textWhileTrying == delivery.text)
+    delivery.relay = .failed(code: CrisisDelivery.relayFull)
+    #expect(delivery.text.contains("The relay's disk is full") && !delivery.text.contains("cannot be reached"))
+    (delivery.disk, delivery.relay) = (.failed(code: "storage.disk-full"), .done)
+    #expect(!delivery.text.contains("try") && !delivery.text.contains("tried") && delivery.textWhileTrying.contains("tried again"))
+  }
+
   @Test("an alert holds a name and nothing else")
   func alertText() {
     #expect(CrisisAlert.text(person: "Maya") == "Maya asked for support. Please get in touch with them now.")

@@ -30,6 +30,10 @@ void fm_ping_all(const char *folder, const char *except, const uint8_t *message,
 // The length of the next message that has come, cut to the capacity; -1 when none has.
 ssize_t fm_ping_next(int fd, uint8_t *message, size_t capacity);
 
+// Exchanges two names in one call: at no moment is either missing. 1 when that was done, 0 where the system or the file
+// system cannot do it, -1 with `errno`.
+int fm_exchange(const char *one, const char *other);
+
 // Writes at most 4 KiB to a pipe, all or nothing, if that can be done without waiting. 1 when it was.
 int fm_write_now(int fd, const char *bytes, size_t count);
 // Waits until a descriptor is ready; `ready` receives one byte each: 1 readable, 2 gone. timeout in ms, -1 for ever.

@@ -19,8 +19,8 @@ enum CrisisScreen {
 
   /// What was told last, at the lower edge: the key bar is for the keys here, and half of the room stays for help.
   private static func message(_ state: DashboardState) -> [Line] {
-    guard state.dialogs.last == .crisis, let message = state.message else { return [] }
-    let lines = CellText.wrap(CellText.clean(message.text), max(1, state.size.columns - 4))
+    guard state.dialogs.last == .crisis, let text = state.message?.text ?? state.goesOn else { return [] }
+    let lines = CellText.wrap(CellText.clean(text), max(1, state.size.columns - 4))
     return lines.prefix(max(0, (state.size.rows - 4) / 2)).map { Line($0, .accent) }
   }
 
@@ -41,7 +41,7 @@ enum CrisisScreen {
   }
 
   private static func told(_ state: DashboardState) -> [Line] {
-    let delivery = state.delivery.map { Line($0.text, $0.word == .savedAndSent ? .good : .waiting) }
+    let delivery = state.delivery.map { Line($0.textWhileTrying, $0.word == .savedAndSent ? .good : .waiting) }
     guard let snapshot = state.snapshot else {
       guard !state.problem.isEmpty else { return [delivery ?? Line("There is no store on this device, so nothing was sent to other devices.", .dim)] }
       var lines = [delivery ?? Line(state.isInJournal ? "A crisis is active that was raised on this device." : state.wasActive ? "A crisis was active when your store could be read last." : "Whether a crisis is active is not known: the store cannot be used now.", state.isInJournal ? .strong : .dim)]
@@ -62,7 +62,11 @@ enum CrisisScreen {
     // What other devices show has reached them, whichever way.
     if let delivery, state.delivery?.isComplete == false, have == 0 { lines.append(delivery) }
     let isRelayAway = [.offline, .strange].contains(snapshot.sync.state)
-    let away = isRelayAway ? "not yet: it will, as soon as the relay is back" : "not yet: it will, as soon as it looks"
+    // What was raised here and is not known to lie where the others look is seen by none of them.
+    let isUnsent = state.delivery.map { !$0.relay.isDone } ?? false
+    let away = isRelayAway
+      ? "not yet: it will, as soon as the relay is back"
+      : isUnsent ? "not yet: it is not known to lie at the relay" : "not yet: it will, as soon as it looks"
     for receipt in others {
       let after = (receipt.shown ?? receipt.after).map { " after \(Wording.duration(nanoseconds: $0))" } ?? ""
       lines.append(Line([
@@ -74,11 +78,12 @@ enum CrisisScreen {
     return lines + people(state, snapshot) + acknowledged(state, snapshot)
   }
 
-  /// What the store lacks: where it was raised here it lies beside it, if the disk took it.
+  /// What the store lacks: where it was raised here it lies beside it, if the disk took it. Why is said where it is known.
   private static func unsaved(_ state: DashboardState) -> String {
-    state.isRaisedOnDisk
-      ? "What was raised here is saved on this device, beside its store, which another program holds or which cannot be written now."
-      : "Not saved on this device yet: its store cannot be written. It is tried again."
+    let why = state.held.map { ": \(CellText.clean($0.obstacle))" } ?? ""
+    return state.isRaisedOnDisk
+      ? "What was raised here is saved on this device, beside its store, which does not have it yet\(why)."
+      : "Not saved on this device yet\(why). It is tried again."
   }
 
   /// What is told to whom.
@@ -88,18 +93,31 @@ enum CrisisScreen {
     return tellings.map { telling in
       var (text, role) = words(telling.state, state)
       switch telling.state {
-      case .later, .now: if [.offline, .strange].contains(snapshot.sync.state) { (text, role) = ("no alert can go out while the relay is away: please call", .waiting) }
+      case .later, .now: if let why = obstacle(snapshot.sync) { (text, role) = ("no alert can go out while \(why): please call", .waiting) }
       case .unanswered, .told, .notInvited, .undecided: break
       }
       return Line("  \(CellText.clean(telling.name))  \(text)", role)
     } + [Line("They learn that you asked for support, and nothing else.", .dim)]
   }
 
+  /// What keeps alerts from the relay; `nil` where nothing is known to.
+  private static func obstacle(_ sync: Snapshot.Sync) -> String? {
+    let isAway = [.offline, .strange].contains(sync.state)
+    guard isAway || !sync.status.sendingProblem.isEmpty else { return nil }
+    switch sync.status.code {
+    case CrisisDelivery.relayFull: return "the relay's disk is full"
+    case "relay.unanswered": return "the relay does not answer"
+    default: return isAway ? "the relay is away" : "the relay cannot be written"
+    }
+  }
+
   private static func words(_ telling: Snapshot.CrisisStatus.Telling.State, _ state: DashboardState) -> (String, Role) {
     switch telling {
     case .unanswered: ("an alert goes out when nobody acknowledges", .dim)
-    case .later(let milliseconds):
-      ("an alert goes out in \((milliseconds - min(milliseconds, state.sinceSnapshot) + 999) / 1_000) s: Enter says now\(state.canUndoCrisis ? ", u takes it back" : "")", .waiting)
+    case .later where state.saidNow != nil && !state.canTellNow: ("you said now; no alert is known to lie at their link yet: please call", .waiting)
+    case .later(let milliseconds) where milliseconds > state.sinceSnapshot:
+      ("an alert goes out in \((milliseconds - state.sinceSnapshot + 999) / 1_000) s: Enter says now\(state.canUndoCrisis ? ", u takes it back" : "")", .waiting)
+    case .later: ("its time has come; no alert is known to lie at their link yet: please call", .waiting)
     case .now: ("an alert is being put up; tried again until it is", .waiting)
     case .told(let put, let arrival): arrived(arrival, put, state)
     case .notInvited: ("agreed, but has no link yet, so is not told by itself", .dim)

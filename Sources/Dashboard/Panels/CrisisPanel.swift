@@ -17,7 +17,7 @@ enum CrisisPanel {
 
   /// What the store lacks: where it was raised here it lies beside it, if the disk took it.
   private static func unsaved(_ context: PanelContext) -> Line {
-    Line(context.isRaisedOnDisk ? "saved beside the store; not in it yet" : "not saved here yet: the store cannot be written", .waiting)
+    Line((context.isRaisedOnDisk ? "saved beside the store; not in it yet" : "not saved here yet") + (context.obstacle.map { ": \(CellText.clean($0))" } ?? ""), .waiting)
   }
 
   static func lines(_ context: PanelContext) -> [Line] {

@@ -35,6 +35,8 @@ package struct PanelContext: Sendable {
   package var isRaisedHere = false
   /// What was raised at this screen lies on this disk, whether the store has it or not.
   package var isRaisedOnDisk = false
+  /// Why the store takes nothing now.
+  package var obstacle: String?
 
   package init(snapshot: Snapshot, columns: Int, rows: Int, selected: Int?, glyphs: Glyphs, wall: UInt64) {
     (self.snapshot, self.columns, self.rows) = (snapshot, columns, rows)

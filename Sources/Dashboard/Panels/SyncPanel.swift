@@ -27,7 +27,11 @@ enum SyncPanel {
     if let closed = sync.closedLife, context.isZoomed { lines += CellText.wrap(PutBack.words(closed: closed), context.columns).map { Line($0) } }
     if status.livingCopies > 0 { lines.append(Line("this home is used in several places", .bad)) }
     if status.damagedStreams > 0 { lines.append(Line("\(status.damagedStreams) damaged files on the relay", .bad)) }
-    if status.failingStreams > 0 { lines.append(Line("\(status.failingStreams) files of others cannot be read now", .waiting)) }
+    if let obstacle = context.obstacle {
+      lines.append(Line("the store takes nothing now: \(CellText.clean(obstacle))", .waiting))
+    } else if status.failingStreams > 0 {
+      lines.append(Line("\(status.failingStreams) \(status.failingStreams == 1 ? "file" : "files") of others cannot be taken in now", .waiting))
+    }
     lines += [
       queue(sync),
       Line(

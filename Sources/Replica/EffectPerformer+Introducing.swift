@@ -1,0 +1,107 @@
+import Causality
+import Sealing
+
+/// Getting to know devices by what they say of themselves.
+///
+/// A newcomer begins its own membership stream with the entries by which it belongs, each of which proves itself to who
+/// knows the root. So it is known wherever its folder is read: also where who let it in never said so there, or has
+/// forgotten it.
+extension EffectPerformer {
+  /// Takes a device in that introduces itself in its own membership file.
+  ///
+  /// - Returns: Whether its words can be read from now on.
+  mutating func introduce(_ frames: [[UInt8]], from file: RelayStream) throws -> Bool {
+    guard file.channel.lane == nil, !file.isCarried else { return false }
+    let entries = introductions(in: frames, of: file.tag)
+    guard !entries.isEmpty, Self.tags(of: Self.members(members, with: entries), ring.device, sealer)[file.tag] != nil else { return false }
+    let (known, count) = try store.write(within: Self.patience) { transaction -> (Members, Int) in
+      let before = Members(rootKey: ring.account.rootKey, trusted: try transaction.membership())
+      let after = Self.members(before, with: entries)
+      for entry in after.log.dropFirst(before.log.count) { try transaction.appendMembership(entry) }
+      return (after, try transaction.membershipCount())
+    }
+    (members, entryCount) = (known, count)
+    return tags[file.tag] != nil
+  }
+
+  /// Takes in what the relay says of who belongs to the account, also of those who are not known yet.
+  package mutating func meet(_ survey: RelaySurvey, limit: UInt64) {
+    for _ in 0..<Limits.introductionRounds {
+      let before = members.log.count
+      for file in survey.streams where file.channel == .membership && file.tag != ownTag {
+        guard let frames = try? relay.frames(in: file), !frames.isEmpty else { continue }
+        if tags[file.tag] == nil { guard (try? introduce(frames, from: file)) ?? false else { continue } }
+        var outcome = ApplyOutcome(next: .start)
+        try? take(frames, from: file, limit: limit, &outcome)
+      }
+      if members.log.count == before { return }
+    }
+  }
+
+  private static func members(_ members: Members, with entries: [[UInt8]]) -> Members {
+    var members = members
+    for entry in entries { _ = members.accept(entry) }
+    return members
+  }
+
+  /// Entries that say who belongs to the account, in frames of one who is not known.
+  private func introductions(in frames: [[UInt8]], of tag: BlindTag) -> [[UInt8]] {
+    frames.prefix(Limits.introducedBy).flatMap { frame -> [[UInt8]] in
+      guard let header = try? BatchHeader(frame: frame), header.device == tag.bytes, let content = sealer.membership(inUnproven: frame),
+        let entries = try? MembershipCodec.decode(content)
+      else { return [] }
+      return entries.filter { (try? MembershipEntry(bytes: $0))?.introduces ?? false }
+    }
+  }
+
+  /// Whether frames name this account and the folder that they lie in, and nobody here knows whose it is: who reads them
+  /// does not know what they say.
+  func isUnexplained(_ frames: [[UInt8]], in file: RelayStream) -> Bool {
+    guard tags[file.tag] == nil, !members.certificates.keys.contains(where: { BlindTag(of: $0, sealer) == file.tag }) else { return false }
+    return frames.contains { frame in
+      guard let header = try? BatchHeader(frame: frame) else { return false }
+      return header.account == sealer.tags.account && header.channel == file.channel.rawValue && (file.isCarried || header.device == file.tag.bytes)
+    }
+  }
+
+  // MARK: Looking
+
+  /// The same, with everybody who is introduced on the relay, and with every key that is named there; nothing is written.
+  ///
+  /// It is for looking only: what the store has is as it was.
+  package func acquainted(with survey: RelaySurvey) -> EffectPerformer {
+    var known = self
+    let files = survey.streams.filter { $0.channel == .membership && !$0.isCarried }.map { ($0, (try? relay.frames(in: $0)) ?? []) }
+    // One may be introduced by another.
+    for _ in 0..<Limits.introductionRounds {
+      let before = known.members.log.count
+      for (file, frames) in files {
+        let entries = known.tags[file.tag].flatMap { known.members.keys(of: $0) }.map { known.entries(in: frames, by: $0) }
+          ?? known.introductions(in: frames, of: file.tag)
+        known.members = Self.members(known.members, with: entries)
+      }
+      if known.members.log.count == before { break }
+    }
+    return known
+  }
+
+  private func entries(in frames: [[UInt8]], by keys: MemberKeys) -> [[UInt8]] {
+    frames.flatMap { frame -> [[UInt8]] in
+      guard let opened = try? sealer.open(frame, keys: keys), case .membership(let content) = opened.content else { return [] }
+      return (try? MembershipCodec.decode(content)) ?? []
+    }
+  }
+
+  /// Whether something lies in a crisis lane of the relay that cannot be read here, though it may be about a crisis: of a
+  /// device that is not known, or under a key that is not known.
+  package func isCrisisUnreadable(on survey: RelaySurvey) -> Bool {
+    survey.streams.contains { file in
+      guard file.channel == Channel(.crisis), !file.isCarried, let frames = try? relay.frames(in: file) else { return false }
+      guard let device = tags[file.tag], let keys = members.keys(of: device) else { return isUnexplained(frames, in: file) }
+      return frames.contains { frame in
+        do { _ = try sealer.open(frame, keys: keys) } catch SealingError.unknownEpoch { return true } catch { return false }
+        return false
+      }
+    }
+  }
+}
