@@ -260,7 +260,7 @@ struct CrisisCommand: ParsableCommand {
           else { throw error }
           if output.json {
             var report = CrisisReport()
-            report.raisedHere = true
+            (report.active, report.raisedHere) = (true, true)
             return try Output.json(report)
           }
           Output.line("A crisis was raised on this device. The store cannot be opened, so whether it is over is not known.")

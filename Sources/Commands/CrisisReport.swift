@@ -11,10 +11,11 @@ import Therapy
 
 /// What the crisis commands print. What is not known is absent.
 struct CrisisReport: Encodable {
-  /// `unknown` where what is active cannot be told.
+  /// `unknown` where what was looked at is not all that may be active, or may be over: ``active`` then says no more than
+  /// what is known here.
   var level = "unknown"
-  /// Absent where nobody can say: what is on this device is not all that may be active.
-  var active: Bool?
+  /// Whether one is known here that is not known to be over.
+  var active = false
   var since: UInt64?
   var savedAt_us: UInt64?
   var atRelay: Bool?
