@@ -90,8 +90,14 @@ struct CrisisCommand: ParsableCommand {
           return
         }
         guard level >= .severe else { return }
-        try AlertTelling(location: location, output: output, store: opened, timeout: timeout)
-          .tell(now: now, raised: raiser.operation, delivery, budget)
+        // It is raised, whatever becomes of telling: that is no error of this command.
+        do {
+          try AlertTelling(location: location, output: output, store: opened, timeout: timeout)
+            .tell(now: now, raised: raiser.operation, delivery, budget)
+        } catch {
+          let words = "Whether your contacts are told is not known: \(Output.actionable(error).summary) Please call."
+          if output.json { Output.note(words) } else { Output.line(words) }
+        }
       }
     }
 
@@ -203,7 +209,8 @@ struct CrisisCommand: ParsableCommand {
 
     /// Words depend on what could be looked at beside what was raised here.
     private func reportTakenBack(_ store: Store?, _ raiser: CrisisRaiser, isSent: Bool) throws {
-      var known = store.flatMap { store in try? CrisisReport.known(location, store) }
+      // A relay that did not take it is not waited for once more.
+      var known = isSent ? store.flatMap { store in try? CrisisReport.known(location, store) } : nil
       // What was raised here is taken back, also where that could not be read again.
       if let store, let state = known?.state, state.isActive, state.activations.allSatisfy({ $0.id.stream.device == store.ring.device }) { known = nil }
       if output.json {
@@ -222,7 +229,7 @@ struct CrisisCommand: ParsableCommand {
       let others = if let known {
         !known.sawRelay ? "The relay cannot be looked at, so what other devices raised is not known."
           : isSent ? "No crisis is active." : "No other crisis is known."
-      } else { "The store cannot be used now, so what other devices raised is not known." }
+      } else { isSent ? "The store cannot be used now, so what other devices raised is not known." : "What other devices raised is not known." }
       Output.line("What was raised on this device is taken back\(isSent ? "" : " here; your other devices learn of it when the relay can be reached"). \(others)")
     }
 
@@ -257,7 +264,11 @@ struct CrisisCommand: ParsableCommand {
           // The store cannot be opened: what was raised on this device is known all the same.
           guard let journal = EmergencyJournal(location.homeFolder), journal.isActive,
             journal.isActive(with: CrisisReport.raiser(location, nil).sent() ?? [])
-          else { throw error }
+          else {
+            // Of a home that is there: that it has no store says nothing of crises either.
+            if !output.json, access(location.homeFolder.path, F_OK) == 0 { Output.line("Whether a crisis is active is not known: the store cannot be used.") }
+            throw error
+          }
           if output.json {
             var report = CrisisReport()
             (report.active, report.raisedHere) = (true, true)

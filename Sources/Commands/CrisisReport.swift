@@ -87,19 +87,21 @@ struct CrisisReport: Encodable {
       let survey = try? relay.survey()
       let performer = survey.map(own.acquainted) ?? own
       var look = Look(isAll: survey != nil)
+      var isUnderstood = true
       for tag in performer.tags.keys {
         for isCarried in [false, true] {
           let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
           do {
             let frames = try relay.frames(in: file)
             look.operations += performer.glance(frames, from: file)
+            if performer.isUnreadable(frames, in: file) { isUnderstood = false }
             if tag == performer.ownTag, !isCarried { look.sent = [file.channel: try sent(frames, of: store, file.channel)] }
           } catch { look.isAll = false }
         }
       }
       // Who is alone misses nobody's word; one that is not understood may be anybody's.
       look.isAll = look.isAll || performer.tags.count == 1
-      if let survey, performer.isCrisisUnreadable(on: survey) { look.isAll = false }
+      look.isAll = look.isAll && isUnderstood && !(survey.map(performer.hasStrangers) ?? false)
       return look
     }
     return attempt.answer(within: 1_000) ?? Look()
@@ -129,17 +131,26 @@ struct CrisisReport: Encodable {
       guard let relay = try? location.openRelay(store), var performer = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
       else { return false }
       var hasChanged = false
-      if let survey = try? relay.survey() { performer.meet(survey, limit: SystemClock.now.wall) }
-      for tag in performer.tags.keys where tag != performer.ownTag {
-        for isCarried in [false, true] {
-          let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
-          guard let frames = try? relay.frames(in: file), !frames.isEmpty else { continue }
-          // What lies before something that it follows is taken once that has been.
-          for _ in 0..<Limits.noticeAttempts {
-            var outcome = ApplyOutcome(next: .start)
-            try? performer.take(frames, from: file, limit: SystemClock.now.wall, &outcome)
-            hasChanged = hasChanged || !outcome.changes.isEmpty
-            guard outcome.gaps > 0, outcome.filed > 0 else { break }
+      // Those who are known come first: a crisis waits for nobody's introduction.
+      var read = Set<BlindTag>()
+      for round in 0..<2 {
+        if round == 1, let survey = try? relay.survey() {
+          let before = performer.members.log.count
+          performer.meet(survey, limit: SystemClock.now.wall)
+          // A new key may open what could not be.
+          if performer.members.log.count > before { read = [] }
+        }
+        for tag in performer.tags.keys where tag != performer.ownTag && read.insert(tag).inserted {
+          for isCarried in [false, true] {
+            let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
+            guard let frames = try? relay.frames(in: file), !frames.isEmpty else { continue }
+            // What lies before something that it follows is taken once that has been.
+            for _ in 0..<Limits.noticeAttempts {
+              var outcome = ApplyOutcome(next: .start)
+              try? performer.take(frames, from: file, limit: SystemClock.now.wall, &outcome)
+              hasChanged = hasChanged || !outcome.changes.isEmpty
+              guard outcome.gaps > 0, outcome.filed > 0 else { break }
+            }
           }
         }
       }
@@ -257,149 +268,5 @@ struct CrisisReport: Encodable {
   private static func region(named region: String? = nil) -> HelpRegion? {
     let locale = Environment["LC_ALL"] ?? Environment["LC_MESSAGES"] ?? Environment["LANG"] ?? ""
     return HelpLines.region(named: region ?? Environment["FULLMIND_REGION"] ?? "") ?? HelpLines.region(ofLocale: locale)
-  }
-}
-
-/// Time that everything together may take.
-struct TimeBudget {
-  private let end: UInt64
-
-  init(seconds: Int) { end = SystemClock.now.uptime + UInt64(seconds) * 1_000_000_000 }
-
-  var isSpent: Bool { SystemClock.now.uptime >= end }
-
-  /// Milliseconds for something that may take so many by itself; a moment also where nothing is left.
-  func milliseconds(atMost most: Int) -> Int {
-    let now = SystemClock.now.uptime
-    return max(Self.moment, min(most, end > now ? Int((end - now) / 1_000_000) : 0))
-  }
-
-  private static let moment = 200
-}
-
-/// Tells the contacts of a crisis that a command has raised, and says of each how far that has come.
-struct AlertTelling {
-  let location: Location
-  let output: OutputOptions
-  let store: Store
-  /// Seconds.
-  let timeout: Int
-
-  /// Tells them when the time to take it back is over; a dashboard or agent may be faster.
-  ///
-  /// - Parameter raised: What this command has written.
-  func tell(now: Bool, raised: OperationID?, _ delivery: CrisisDelivery, _ whole: TimeBudget) throws {
-    var budget = whole
-    let relay = PatientRelay(
-      try location.openRelay(store), named: try location.relayLocation(store).description,
-      patience: budget.milliseconds(atMost: PatientRelay.patience))
-    var contacts = try meant(try prompt(), relay, delivery, budget)
-    guard !contacts.isEmpty else { return }
-    let names = Self.list(contacts)
-    // Who reads JSON is not kept waiting: it is said who tells them.
-    guard now || !output.json else { return Output.note("\(names): told by a dashboard or an agent, or by `fullmind sync` from 10 s on.") }
-    if !now {
-      let condition = delivery.relay.isDone ? "" : ", if the relay can be reached by then"
-      Output.hint("\(names): an alert goes out in 10 s\(condition). `fullmind crisis resolve`, here or on any device, takes it back.")
-      Thread.sleep(forTimeInterval: Double(CrisisAlert.undoMilliseconds) / 1_000)
-      budget = TimeBudget(seconds: timeout)
-      // It may have been taken back on another device, or the link: then nobody is told.
-      exchange(within: budget.milliseconds(atMost: 5_000))
-      contacts = try meant(contacts, relay, delivery, budget)
-      guard !contacts.isEmpty else { return }
-    }
-    let actions = location.actions(store)
-    // A share that hangs holds up nobody who waits for this command.
-    let telling = Attempt<Result<[String], any Error>> { Result { try actions.tellNow(relay) } }.answer(within: budget.milliseconds(atMost: 6_000))
-    if case .success(let told)? = telling, !told.isEmpty { send(actions, budget) }
-    guard !output.json else { return }
-    let state = try CrisisReport.state(of: store)
-    guard state.isActive else { return try sayOver(contacts, raised) }
-    let untold = contacts.filter { !state.told.contains($0.record) }
-    if !untold.isEmpty { Output.hint("\(Self.list(untold)): \(Self.words(telling))") }
-    let end = SystemClock.now.uptime + UInt64(budget.milliseconds(atMost: Self.answered)) * 1_000_000
-    for contact in contacts where state.told.contains(contact.record) {
-      Output.line("\(contact.name): \(Self.arrival(contact, state, relay, until: end))")
-    }
-  }
-
-  /// Who is told without waiting for anybody to acknowledge.
-  private func prompt() throws -> [SafetyPlan.Contact] {
-    try store.read { try SafetyPlan.contacts($0) }.filter { $0.isInvited && $0.consent == .prompt }
-  }
-
-  /// Whom to tell, with what other devices have changed about that and what they have told; says whose link was taken back.
-  private func meant(
-    _ before: [SafetyPlan.Contact], _ relay: PatientRelay, _ delivery: CrisisDelivery, _ budget: TimeBudget
-  ) throws -> [SafetyPlan.Contact] {
-    CrisisReport.takeIn(location, store, within: budget.milliseconds(atMost: 2_000))
-    let all = try prompt()
-    let withdrawn = try store.read { try SafetyPlan.contacts($0) }.filter { !$0.isInvited }.map(\.record)
-    // Where that has not arrived here, it stands at the link.
-    let look: Attempt<[RecordID]>? = delivery.relay.isDone
-      ? Attempt { all.filter { (try? CrisisOutreach.isTakenBack($0, on: relay)) ?? false }.map(\.record) } : nil
-    let closed = Set(look?.answer(within: budget.milliseconds(atMost: 2_000)) ?? [])
-    let gone = before.filter { withdrawn.contains($0.record) || closed.contains($0.record) }
-    if !gone.isEmpty {
-      let words = "The link of \(Self.list(gone)) was taken back: nobody is told there. Please call."
-      if output.json { Output.note(words) } else { Output.line(words) }
-    }
-    return all.filter { !closed.contains($0.record) }
-  }
-
-  private func exchange(within milliseconds: Int) {
-    guard let relay = try? location.openRelay(store) else { return }
-    try? ExchangeOnce(store: store, relay: relay, relayName: "").run(timeout: Double(milliseconds) / 1_000)
-  }
-
-  /// That they were told is a write like any other: the other devices can read it before this command is done.
-  private func send(_ actions: Actions, _ budget: TimeBudget) {
-    func isSent() -> Bool { (try? actions.isCrisisSent(seen: CrisisReport.look(location, store).sent)) ?? false }
-    if isSent() { return }
-    exchange(within: budget.milliseconds(atMost: 5_000))
-    if isSent() { return }
-    Output.note("Your other devices may not know yet that somebody was told: that is saved here, and `fullmind sync` sends it.")
-  }
-
-  private func sayOver(_ contacts: [SafetyPlan.Contact], _ raised: OperationID?) throws {
-    // What no disk took is not known to be over only because it is not in the store.
-    guard let raised, try store.read({ try $0.hasArrived(raised) }) else {
-      return Output.line("\(Self.list(contacts)): not told, because the crisis could not be saved on this device. Please call.")
-    }
-    let told = try CrisisReport.history(of: store).0.entries.first?.told ?? []
-    let names = Self.list(contacts.filter { told.contains($0.record) })
-    Output.line(names.isEmpty ? "Taken back. Nobody was told." : "Taken back. An alert had been put up for \(names).")
-  }
-
-  private static func list(_ contacts: [SafetyPlan.Contact]) -> String { contacts.map(\.name).joined(separator: ", ") }
-
-  /// Why somebody is not known to have been told.
-  ///
-  /// - Parameter telling: `nil` where the relay has not answered.
-  private static func words(_ telling: Result<[String], any Error>?) -> String {
-    switch telling {
-    case nil: "whether an alert lies at the link is not known, because the relay does not answer. Please call; `fullmind sync` looks once it does."
-    case .failure(let error as StorageError)?:
-      "whether an alert lies at the link is not known, because nothing can be saved here\(error.obstacle.map { ": \($0)" } ?? ""). Please call."
-    case .failure?: "not told yet. Please call; `fullmind sync` tells them once the relay can be reached, and a dashboard or an agent does it by itself."
-    case .success?: "not told yet: something of another device has to arrive here first. Please call; `fullmind sync` fetches it and tells them."
-    }
-  }
-
-  /// Milliseconds for which it is waited until a contact's screen has the alert: it looks once a second.
-  private static let answered = 2_500
-
-  private static func arrival(_ contact: SafetyPlan.Contact, _ state: CrisisState, _ relay: any Relay, until end: UInt64) -> String {
-    while true {
-      let arrival = try? CrisisOutreach.arrival(with: contact, of: state, on: relay)
-      switch arrival {
-      case .shown?: return "a screen there shows it."
-      case .seen?: return "has seen it."
-      case .unopened?: return "an alert lies at the link; no opening of it is known here. Please call."
-      case .followed?, nil:
-        guard SystemClock.now.uptime < end else { return "an alert lies at the link; it is on no screen there yet." }
-        Thread.sleep(forTimeInterval: 0.1)
-      }
-    }
   }
 }

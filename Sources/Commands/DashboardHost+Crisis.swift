@@ -83,19 +83,23 @@ extension DashboardHost {
   ///
   /// - Parameter words: What is said once it is so.
   func resolve(_ words: String) {
-    let (number, known) = state.withLock { state in
+    let (number, known, old) = state.withLock { state in
       (state.unresolved, state.resolutions) = (nil, state.resolutions + 1)
-      return (state.resolutions, Set(state.followed?.activations.map(\.id) ?? []))
+      return (state.resolutions, Set(state.followed?.activations.map(\.id) ?? []), state.raisers.map(\.raiser))
     }
     crisisQueue.async { [self] in
       let raiser = raiser { _ in }
-      let (raised, hasLanded) = state.withLock { state in
+      let isStillMeant = state.withLock { state in
+        // Whoever raised another one since does not want it to be over.
+        guard state.resolutions == number else { return false }
         // What was raised and is still being tried is not tried any more.
-        for old in state.raisers { old.raiser.end() }
-        let hasLanded = state.raisers.contains { $0.raiser.delivery.disk.isDone || $0.raiser.delivery.relay.isDone }
-        defer { state.raisers = [(raiser, 0)] }
-        return (state.raisers.flatMap(\.raiser.frames), hasLanded)
+        state.raisers.removeAll { entry in old.contains { $0 === entry.raiser } }
+        state.raisers.append((raiser, 0))
+        return true
       }
+      guard isStillMeant else { return }
+      for old in old { old.end() }
+      let (raised, hasLanded) = (old.flatMap(\.frames), old.contains { $0.delivery.disk.isDone || $0.delivery.relay.isDone })
       let asked = known.union(activeInStore() ?? [])
       do {
         let resolution = try raiser.resolve(raised: raised)
@@ -206,7 +210,11 @@ extension DashboardHost {
         state.unresolved = nil
         return true
       }
-      if isStillMeant { notices.post(.resolved(hasWritten ? asked.words : "It is over.", isOver: true)) }
+      guard isStillMeant else { return }
+      if isActive(besides: Array(asked.activations)) {
+        return notices.post(.resolved("What you had seen is over. Another crisis goes on.", isOver: false))
+      }
+      notices.post(.resolved(hasWritten ? asked.words : "It is over.", isOver: true))
     }
   }
 
@@ -225,14 +233,15 @@ extension DashboardHost {
   /// Takes back what was raised here while that can be done, and nothing else.
   func takeBack(_ words: String) {
     let now = SystemClock.now.uptime
+    let recent = state.withLock { state in
+      (state.unresolved, state.resolutions) = (nil, state.resolutions + 1)
+      return state.raisers.filter { now < $0.pressed + UInt64(CrisisAlert.undoMilliseconds + Self.undoSlack) * 1_000_000 }.map(\.raiser)
+    }
     crisisQueue.async { [self] in
       let raiser = raiser { _ in }
-      let recent = state.withLock { state in
-        (state.unresolved, state.resolutions) = (nil, state.resolutions + 1)
-        let recent = state.raisers.filter { now < $0.pressed + UInt64(CrisisAlert.undoMilliseconds + Self.undoSlack) * 1_000_000 }.map(\.raiser)
+      state.withLock { state in
         state.raisers.removeAll { entry in recent.contains { $0 === entry.raiser } }
         state.raisers.append((raiser, 0))
-        return recent
       }
       for old in recent { old.end() }
       let hasLanded = recent.contains { $0.delivery.disk.isDone || $0.delivery.relay.isDone }

@@ -45,7 +45,11 @@ extension DashboardHost {
       prepared.discard()
       return notices.post(.tell("No account was made."))
     }
-    try drive(try prepared.finish())
+    do { _ = try prepared.place() } catch {
+      prepared.discard()
+      throw CodeIsVoid(cause: Output.actionable(error))
+    }
+    try drive(try prepared.open())
   }
 
   func join(_ code: String, _ name: String, _ place: String) throws {

@@ -185,13 +185,24 @@ final class DashboardHost: Sendable {
     notices.post(.problem(Self.lines(problem)))
   }
 
+  /// How often it is tried, a second apart, to go on in another place.
+  private static let drivingAttempts = 30
+
   /// The devices meet elsewhere now: another driver goes on there, over the same store.
   private func goOnElsewhere() throws {
     try reopening.sync {
       let (store, driver) = state.withLock { ($0.store, $0.driver) }
       guard let store, let driver else { return }
       driver.stop(waitingAtMost: 1_000)
-      try drive(store)
+      for attempt in 1... {
+        do { try drive(store) } catch {
+          // Nobody else looks after this device while there is none.
+          guard attempt < Self.drivingAttempts else { throw error }
+          Thread.sleep(forTimeInterval: 1)
+          continue
+        }
+        break
+      }
       notices.post(.tell("Your devices meet elsewhere now; this program goes on there."))
     }
   }

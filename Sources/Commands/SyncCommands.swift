@@ -166,11 +166,12 @@ struct SyncMissing: ActionableError {
   var code: String { "sync.missing" }
   var summary: String {
     let count = missing.reduce(0) { $0 + max(1, $1.count) }
-    let what = missing.isEmpty ? "Not everything that other devices have written" : "\(count) \(count == 1 ? "change" : "changes") of other devices"
+    if missing.isEmpty { return "What is here was sent. Not everything at the relay could be read: a part of it cannot be opened, or is of a device that nobody here knows." }
+    let what = "\(count) \(count == 1 ? "change" : "changes") of other devices"
     let crisis = missing.contains(where: \.isCrisis) ? " One of them is about a crisis." : ""
     return "What is here was sent. \(what) could not be had: the relay does not have \(count == 1 ? "it" : "them").\(crisis)"
   }
-  var remedy: String { "Start fullmind on a device that has \(missing.count == 1 ? "it" : "them"), with the same relay; it puts there what the relay lacks. `fullmind status` names what is missing." }
+  var remedy: String { missing.isEmpty ? "`fullmind sync` on your other devices, then here again: a device makes itself known when it exchanges. `fullmind doctor` looks at the relay." : "Start fullmind on a device that has \(missing.count == 1 ? "it" : "them"), with the same relay; it puts there what the relay lacks. `fullmind status` names what is missing." }
   var exitStatus: ExitStatus { .temporary }
 }
 

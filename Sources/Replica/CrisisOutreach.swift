@@ -17,6 +17,8 @@ package struct CrisisOutreach {
     case doneElsewhere
     /// Something has to arrive first; see above.
     case early
+    /// Every link was taken back, which has not arrived here.
+    case closed
   }
 
   private let ring: KeyRing
@@ -50,7 +52,7 @@ package struct CrisisOutreach {
     for link in links {
       do {
         switch try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random) {
-        case nil: closed += 1
+        case .closed?, nil: closed += 1
         case .early?: return .early
         case .done?: outcome = .done
         case .doneElsewhere?: break
@@ -58,7 +60,7 @@ package struct CrisisOutreach {
       } catch { problem = error }
     }
     if let problem { throw problem }
-    return closed > 0 && closed == links.count ? .early : outcome
+    return closed > 0 && closed == links.count ? .closed : outcome
   }
 
   /// Takes a stage for the whole account.

@@ -8,6 +8,8 @@ package struct RelayFindings: Sendable, Equatable {
   /// Files of members that cannot be read, and folders of nobody in the account.
   package var unreadable = 0
   package var strangers = 0
+  /// Those of them in which something of this account lies.
+  package var unexplained = 0
   /// Files in which something lies that is no frame of their author.
   package var damaged = 0
   /// Frames of members that this store does not have.
@@ -31,6 +33,7 @@ extension EffectPerformer {
     var findings = RelayFindings(identity: survey.identity)
     var seen: [RelayStream: SeenStreams] = [:]
     findings.strangers = Set(survey.streams.map(\.tag)).filter { tags[$0] == nil }.count
+    findings.unexplained = Set(survey.streams.filter { tags[$0.tag] == nil && isUnexplained(beginning(of: $0), in: $0) }.map(\.tag)).count
     for file in survey.streams where tags[file.tag] != nil {
       findings.files += 1
       do { seen[file] = try examine(file, &findings) } catch is RelayError { findings.unreadable += 1 }

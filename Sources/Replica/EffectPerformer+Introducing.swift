@@ -24,17 +24,36 @@ extension EffectPerformer {
     return tags[file.tag] != nil
   }
 
-  /// Takes in what the relay says of who belongs to the account, also of those who are not known yet.
+  /// Takes in what the relay says of who belongs to the account, also of those who are not known yet. Nothing is written
+  /// where nothing is new.
   package mutating func meet(_ survey: RelaySurvey, limit: UInt64) {
     for _ in 0..<Limits.introductionRounds {
       let before = members.log.count
-      for file in survey.streams where file.channel == .membership && file.tag != ownTag {
-        guard let frames = try? relay.frames(in: file), !frames.isEmpty else { continue }
+      for file in Self.introductions(in: survey, besides: ownTag) {
+        let frames = beginning(of: file)
+        guard Self.members(members, with: entries(in: frames, of: file.tag)).log.count > members.log.count else { continue }
         if tags[file.tag] == nil { guard (try? introduce(frames, from: file)) ?? false else { continue } }
         var outcome = ApplyOutcome(next: .start)
         try? take(frames, from: file, limit: limit, &outcome)
       }
       if members.log.count == before { return }
+    }
+  }
+
+  /// The membership files on a relay, of not more devices than an account may have: anybody can make folders there.
+  private static func introductions(in survey: RelaySurvey, besides own: BlindTag? = nil) -> [RelayStream] {
+    Array(survey.streams.filter { $0.channel == .membership && !$0.isCarried && $0.tag != own }.prefix(Limits.introducedBy))
+  }
+
+  /// What a look reads of a file: introductions stand at its beginning.
+  func beginning(of file: RelayStream) -> [[UInt8]] { (try? relay.read(file, from: .start))?.frames ?? [] }
+
+  /// What a membership file says, of one who is known or not.
+  private func entries(in frames: [[UInt8]], of tag: BlindTag) -> [[UInt8]] {
+    guard let device = tags[tag], let keys = members.keys(of: device) else { return introductions(in: frames, of: tag) }
+    return frames.flatMap { frame -> [[UInt8]] in
+      guard let opened = try? sealer.open(frame, keys: keys), case .membership(let content) = opened.content else { return [] }
+      return (try? MembershipCodec.decode(content)) ?? []
     }
   }
 
@@ -54,13 +73,17 @@ extension EffectPerformer {
     }
   }
 
-  /// Whether frames name this account and the folder that they lie in, and nobody here knows whose it is: who reads them
-  /// does not know what they say.
+  /// Whether frames are of this account, in the folder of a device that nobody here knows: who reads them does not know what
+  /// they say.
+  ///
+  /// What can be opened is; of what was written in an emergency that cannot be told, and it counts.
   func isUnexplained(_ frames: [[UInt8]], in file: RelayStream) -> Bool {
     guard tags[file.tag] == nil, !members.certificates.keys.contains(where: { BlindTag(of: $0, sealer) == file.tag }) else { return false }
     return frames.contains { frame in
-      guard let header = try? BatchHeader(frame: frame) else { return false }
-      return header.account == sealer.tags.account && header.channel == file.channel.rawValue && (file.isCarried || header.device == file.tag.bytes)
+      guard let header = try? BatchHeader(frame: frame), header.account == sealer.tags.account, header.channel == file.channel.rawValue,
+        file.isCarried || header.device == file.tag.bytes
+      else { return false }
+      return header.epoch == BatchHeader.emergencyEpoch || sealer.isOfThisAccount(frame)
     }
   }
 
@@ -71,37 +94,31 @@ extension EffectPerformer {
   /// It is for looking only: what the store has is as it was.
   package func acquainted(with survey: RelaySurvey) -> EffectPerformer {
     var known = self
-    let files = survey.streams.filter { $0.channel == .membership && !$0.isCarried }.map { ($0, (try? relay.frames(in: $0)) ?? []) }
+    let files = Self.introductions(in: survey).map { ($0, beginning(of: $0)) }
     // One may be introduced by another.
     for _ in 0..<Limits.introductionRounds {
       let before = known.members.log.count
-      for (file, frames) in files {
-        let entries = known.tags[file.tag].flatMap { known.members.keys(of: $0) }.map { known.entries(in: frames, by: $0) }
-          ?? known.introductions(in: frames, of: file.tag)
-        known.members = Self.members(known.members, with: entries)
-      }
+      for (file, frames) in files { known.members = Self.members(known.members, with: known.entries(in: frames, of: file.tag)) }
       if known.members.log.count == before { break }
     }
     return known
   }
 
-  private func entries(in frames: [[UInt8]], by keys: MemberKeys) -> [[UInt8]] {
-    frames.flatMap { frame -> [[UInt8]] in
-      guard let opened = try? sealer.open(frame, keys: keys), case .membership(let content) = opened.content else { return [] }
-      return (try? MembershipCodec.decode(content)) ?? []
+  /// Whether frames lie in a crisis lane that cannot be read here, though they may be about a crisis: under a key that is
+  /// not known.
+  package func isUnreadable(_ frames: [[UInt8]], in file: RelayStream) -> Bool {
+    guard let device = tags[file.tag], let keys = members.keys(of: device), !file.isCarried else { return false }
+    return frames.contains { frame in
+      // Nothing is opened but what was written in an emergency.
+      guard let header = try? BatchHeader(frame: frame), header.epoch == BatchHeader.emergencyEpoch else { return false }
+      do { _ = try sealer.open(frame, keys: keys) } catch SealingError.unknownEpoch { return true } catch { return false }
+      return false
     }
   }
 
-  /// Whether something lies in a crisis lane of the relay that cannot be read here, though it may be about a crisis: of a
-  /// device that is not known, or under a key that is not known.
-  package func isCrisisUnreadable(on survey: RelaySurvey) -> Bool {
-    survey.streams.contains { file in
-      guard file.channel == Channel(.crisis), !file.isCarried, let frames = try? relay.frames(in: file) else { return false }
-      guard let device = tags[file.tag], let keys = members.keys(of: device) else { return isUnexplained(frames, in: file) }
-      return frames.contains { frame in
-        do { _ = try sealer.open(frame, keys: keys) } catch SealingError.unknownEpoch { return true } catch { return false }
-        return false
-      }
-    }
+  /// The same of devices that nobody here knows.
+  package func hasStrangers(in survey: RelaySurvey) -> Bool {
+    survey.streams.filter { $0.channel == Channel(.crisis) && !$0.isCarried && tags[$0.tag] == nil }.prefix(Limits.introducedBy)
+      .contains { isUnexplained(beginning(of: $0), in: $0) }
   }
 }

@@ -240,12 +240,14 @@ private struct Intake<Transaction: StoreTransaction> {
 
   private mutating func take(membership bytes: [UInt8], of author: DeviceID, _ ledger: inout Ledger<Transaction>) throws {
     guard let entry = try? MembershipEntry(bytes: bytes), entry.signer == author || entry.introduces else { return }
+    let before = members.log.count
     guard members.accept(bytes) == .accepted else { return }
     if case .close(let closing) = entry.change {
       outcome.closings.merge(closing.ends(of: author)) { _, new in new }
       return try ledger.close(closing, of: author, at: entry.wall)
     }
-    newEntries.append(bytes)
+    // With it whatever waited for its signer.
+    newEntries += members.log.dropFirst(before)
     outcome.admitted = true
   }
 

@@ -180,6 +180,14 @@ package struct BatchSealer: Sendable {
     return try Self.open(frame, header, secret: epoch.secret, signing: keys.signing)
   }
 
+  /// Whether whoever sealed a frame has the keys of this account.
+  package func isOfThisAccount(_ frame: [UInt8]) -> Bool {
+    guard let header = try? BatchHeader(frame: frame), header.account == tags.account, let epoch = epochs[header.epoch],
+      epoch.key.id == header.keyID
+    else { return false }
+    return (try? Self.decrypted(frame, header, epoch.secret)) != nil
+  }
+
   /// The membership entries in a frame of somebody who is not known: whoever sealed it has the keys of the account, and who
   /// that was is not proven. Each entry has to prove itself.
   package func membership(inUnproven frame: [UInt8]) -> [UInt8]? {

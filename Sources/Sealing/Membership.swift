@@ -213,8 +213,8 @@ package struct Members: Sendable {
   private var known = Set<[UInt8]>()
   private var waiting: [MembershipEntry] = []
   private var keys: [DeviceID: MemberKeys] = [:]
-  /// Who admitted a device, `nil` for the root, and the entry that says so.
-  private var admissions: [DeviceID: (by: DeviceID?, entry: [UInt8])] = [:]
+  /// Who admitted a device, `nil` for the root, and the entries that say so: several may have let in the same one.
+  private var admissions: [DeviceID: [(by: DeviceID?, entry: [UInt8])]] = [:]
   private var retractions: [DeviceID: Set<DeviceID>] = [:]
 
   package init(rootKey: [UInt8]) { self.rootKey = rootKey }
@@ -230,29 +230,32 @@ package struct Members: Sendable {
   /// Everybody, in the order of their identifiers.
   package var devices: [DeviceID] { certificates.keys.filter(isMember).sorted() }
 
-  private func isMember(_ device: DeviceID) -> Bool {
-    guard let admission = admissions[device] else { return false }
-    return admission.by.map { !(retractions[device]?.contains($0) ?? false) } ?? true
+  private func isMember(_ device: DeviceID) -> Bool { chain(to: device) != nil }
+
+  /// Admissions that stand, from the root to a device: one that was taken back admits nobody any more.
+  ///
+  /// - Parameter passed: Devices on the way, which may have admitted each other.
+  private func chain(to device: DeviceID, passing passed: Set<DeviceID> = []) -> [[UInt8]]? {
+    guard !passed.contains(device), passed.count < Limits.introducedBy else { return nil }
+    for admission in admissions[device] ?? [] {
+      guard let admitter = admission.by else { return [admission.entry] }
+      guard !(retractions[device]?.contains(admitter) ?? false) else { continue }
+      if let before = chain(to: admitter, passing: passed.union([device])) { return before + [admission.entry] }
+    }
+    return nil
   }
 
   /// What opens and proves what a device writes; also of one that was taken back, whose words are kept.
   package func keys(of device: DeviceID) -> MemberKeys? { keys[device] }
 
   /// Who admitted a device; `nil` for the first one, and for a stranger.
-  package func admitter(of device: DeviceID) -> DeviceID? { admissions[device]?.by }
+  package func admitter(of device: DeviceID) -> DeviceID? { admissions[device]?.first?.by }
 
   /// The entries by which a device belongs to the account, the first device's first: who knows the root believes them.
   ///
   /// A newcomer writes them at the beginning of its own membership stream, so that it is known wherever it is read, also
   /// to who has forgotten its admission, or never heard of it.
-  package func introduction(of device: DeviceID) -> [[UInt8]] {
-    var (entries, next) = ([[UInt8]](), Optional(device))
-    while let device = next, let admission = admissions[device], entries.count < Limits.introducedBy {
-      entries.append(admission.entry)
-      next = admission.by
-    }
-    return entries.reversed()
-  }
+  package func introduction(of device: DeviceID) -> [[UInt8]] { chain(to: device) ?? [] }
 
   /// Whether the device has said with which key it writes in an emergency.
   package func hasEmergencyKey(_ device: DeviceID) -> Bool { !(keys[device]?.emergency.isEmpty ?? true) }
@@ -306,13 +309,14 @@ package struct Members: Sendable {
     if let before = certificates[certificate.device] {
       // Two devices admitted the same newcomer: either is enough. Another device under its name is none.
       guard before == certificate else { return .refused }
+      admissions[certificate.device, default: []].append((signer, entry.bytes))
       keep(entry)
       return .accepted
     }
     guard let key = try? Curve25519.Signing.PublicKey(admitting: certificate.signingKey) else { return .refused }
     certificates[certificate.device] = certificate
     keys[certificate.device] = MemberKeys(signing: key)
-    admissions[certificate.device] = (signer, entry.bytes)
+    admissions[certificate.device] = [(signer, entry.bytes)]
     keep(entry)
     return .accepted
   }

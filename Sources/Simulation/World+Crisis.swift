@@ -117,7 +117,7 @@ extension World {
     case .tell(let id):
       guard let contact = contacts.first(where: { $0.record == id }) else { return }
       let outcome = try isLittered(contact) ? .doneElsewhere : outreach.tell(contact, of: crisis, wall: wall, using: &random)
-      if outcome == .early { return postpone(index) }
+      if outcome == .early || outcome == .closed { return postpone(index) }
       if outcome == .doneElsewhere { probes.count(.alertFoundDone) }
       drafts = crisis.telling(id, record: person.crisis)
     case .end:
@@ -127,7 +127,7 @@ extension World {
       return devices[index].watch.didEnd()
     case .take(let stage):
       switch try outreach.take(stage, of: crisis, wall: wall, using: &random) {
-      case .early: return postpone(index)
+      case .early, .closed: return postpone(index)
       case .doneElsewhere:
         devices[index].watch.noteTaken(stage)
         return devices[index].watch.postpone(until: now)

@@ -49,7 +49,8 @@ extension World {
     {
       probes.count(.delayedFile)
       disturb()
-      schedule(0, .release(show), after: milliseconds(random.number(200...6_000)))
+      heldFiles += 1
+      schedule(0, .release(stream, show), after: milliseconds(random.number(200...6_000)))
     }
   }
 

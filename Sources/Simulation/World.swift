@@ -85,7 +85,7 @@ package struct World {
     case read  // a contact looks at its board; the item's device is the contact's number
     case poll
     /// A service that carries files shows the rest of one.
-    case release(@Sendable () -> Bool)
+    case release(RelayStream, @Sendable () -> Bool)
     /// A process that was stopped does what it was about to do.
     case late(EffectPerformer<MemoryStore>, ReplicaEffect)
     /// The person says which relay is meant from now on.
@@ -100,6 +100,8 @@ package struct World {
   var now: UInt64 = 1_000_000_000
   var queue = EventQueue<(device: Int, item: Item)>()
   var devices: [Device] = []
+  /// Files of which a service has not shown all yet, and when everybody has had time to read what it showed last.
+  var heldFiles = 0, heldUntil: UInt64 = 0
   let relay = MemoryRelay()
   let person: Person
   /// What is in the frames that were opened to see what somebody still has.
@@ -228,7 +230,7 @@ package struct World {
       if case .act = entry.item { continue }
       try step(entry.device, entry.item)
       // Looking costs as much as several steps.
-      if steps.isMultiple(of: 8), agrees, devices.allSatisfy({ $0.store.contents.quarantine.isEmpty }) { return }
+      if steps.isMultiple(of: 8), heldFiles == 0, now >= heldUntil, agrees, devices.allSatisfy({ $0.store.contents.quarantine.isEmpty }) { return }
     }
   }
 
@@ -245,9 +247,9 @@ package struct World {
     case .event(let event, let run): if run == devices[index].run { try feed(index, event) }
     case .timer(let run): if run == devices[index].run { try feed(index, .timer) }
     case .duty(let run): guard run == devices[index].run else { return }
-    case .release(let show):
-      if !show() { forgetWhatNobodyHas() }
-      return
+    case .release(let stream, let show):
+      (heldFiles, heldUntil) = (heldFiles - 1, now + 5_000_000_000)
+      return show() ? notifyAll(.stream(stream)) : forgetWhatNobodyHas()
     case .late(var performer, let effect):
       _ = try? performer.perform(effect, now: moment(index), using: &random)
       if let connection = performer.relay as? SimulatedConnection { devices[index].connection.touched += connection.touched }

@@ -12,6 +12,8 @@ package enum StorageError: Error, Sendable, Hashable {
   case storeExists(String)
   /// A folder with other files in it.
   case notEmpty(String)
+  /// A folder at which a drive is mounted: nothing can be exchanged with it as a whole.
+  case mountPoint(String)
   /// One of the two files of a store is gone or empty.
   case incomplete(String, missing: String)
   /// The key file is not the one of this database.
@@ -40,6 +42,7 @@ extension StorageError: ActionableError {
     case .movedAside: "storage.moved-aside"
     case .storeExists: "storage.store-exists"
     case .notEmpty: "storage.not-empty"
+    case .mountPoint: "storage.mount-point"
     case .incomplete: "storage.incomplete"
     case .otherKey: "storage.other-key"
     case .replaced: "storage.replaced"
@@ -62,6 +65,7 @@ extension StorageError: ActionableError {
     case .noStore(let path): "There is no store in \(path). Nothing was changed."
     case .movedAside(let path, let aside): "There is no store in \(path). What was there lies in \(aside): it was moved aside, and nothing of it was deleted."
     case .storeExists(let path): "There is a store in \(path) already. It was not touched."
+    case .mountPoint(let path): "A drive is mounted at \(path), and a home is put in its place as a whole. Nothing was made."
     case .notEmpty(let path): "\(path) is a file, or holds other files. Nothing was changed in it."
     case .incomplete(let path, let missing): "There was a store in \(path), but \(missing) is gone, empty or no file. Nothing was changed."
     case .otherKey(let path): "In \(path) the key file and the database do not belong together. Nothing was changed."
@@ -101,6 +105,7 @@ extension StorageError: ActionableError {
     case .movedAside(let path, let aside):
       "`\(Self.putBack(aside, to: path))` puts it back; then repeat. To begin anew instead: `fullmind init --device NAME --replace`, or join with `fullmind join CODE --device NAME --relay folder:PATH --replace`; both leave it where it lies."
     case .storeExists: "Use another --home, or go on with this store. `--replace` moves it aside first."
+    case .mountPoint(let path): "Choose a folder in it, for instance --home \(path)/fullmind."
     case .notEmpty: "Choose an empty folder, or one that does not exist yet."
     case .incomplete(_, let missing):
       "Put \(missing) back where it was. If it is lost, `fullmind join CODE --device NAME --relay folder:PATH --replace` on this device, with a code of another one, brings back everything that had left this device. What was written only here stays in the old folder, which is kept aside, and can be read again if \(missing) is found."
@@ -125,7 +130,7 @@ extension StorageError: ActionableError {
   package var exitStatus: ExitStatus {
     switch self {
     case .noStore, .movedAside: .noInput
-    case .storeExists, .notEmpty: .cannotCreate
+    case .storeExists, .notEmpty, .mountPoint: .cannotCreate
     case .incomplete, .otherKey: .dataError
     case .replaced: .temporary
     case .olderVersion: .config

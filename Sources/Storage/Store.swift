@@ -20,8 +20,8 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   private let connection: StoreConnection
   /// The file that was opened: another one may be put in its place meanwhile.
   private let file: (device: UInt64, node: UInt64)
-  /// Whether this process knows that the store follows its mark.
-  private let isProved = Mutex(false)
+  /// The opening at which this process found that the store follows its mark: what is opened again may be another state.
+  private let proved = Mutex<Int?>(nil)
   /// How long a lock of another program is waited for, in seconds.
   static let patience: TimeInterval = 10
   private static let millisecondsOfOneTry = 20
@@ -232,7 +232,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
         }
         if let written {
           Continuity.write(home.mark, life: written.life, operations: written.operations)
-          isProved.withLock { $0 = true }
+          proved.withLock { $0 = connection.openings }
         }
         return result
       }
@@ -241,9 +241,10 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
   /// Looks once in each run whether the store follows its mark, inside the transaction that writes.
   private func continuity(_ database: Database, looks: Int) throws -> Continuity {
-    if isProved.withLock({ $0 }) { return Continuity(mustBegin: false) }
+    let opening = connection.openings
+    if proved.withLock({ $0 }) == opening { return Continuity(mustBegin: false) }
     let isProved = try verdict(database, looks: looks) == .proved
-    self.isProved.withLock { $0 = isProved }
+    if isProved { proved.withLock { $0 = opening } }
     return Continuity(mustBegin: !isProved)
   }
 

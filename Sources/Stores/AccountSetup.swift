@@ -68,6 +68,10 @@ package enum AccountSetup {
   ///
   /// - Throws: ``StorageError``.
   package static func check(_ home: HomeFolder, replacing isReplacing: Bool) throws(StorageError) {
+    var (place, above) = (stat(), stat())
+    if stat(home.path, &place) == 0, stat((home.path as NSString).deletingLastPathComponent, &above) == 0, place.st_dev != above.st_dev {
+      throw .mountPoint(home.path)
+    }
     switch home.content {
     case .nothing: return
     case .store: if !isReplacing { throw .storeExists(home.path) }

@@ -79,7 +79,7 @@ extension Actions {
       // One who cannot be told, or of whom that cannot be noted, keeps nobody else from it.
       do {
         let outcome = try outreach.tell(contact, of: crisis, wall: SystemClock.now.wall, using: &random)
-        guard outcome != .early, !contact.links.isEmpty else { continue }
+        guard outcome != .early, outcome != .closed, !contact.links.isEmpty else { continue }
         _ = try noteTold(contact.record, pinging: nil)
         names.append(contact.name)
       } catch { problem = error }

@@ -104,6 +104,8 @@ struct CrisisDuty: Sendable {
     var shown: OperationID?
     /// Whether something was written here.
     var hasWritten = false
+    /// Whether the store took something, also what leaves this device never.
+    var hasNoted = false
     /// Why the store did not take what was done.
     var refusal: (any Error)?
     var news: [String] = []
@@ -122,8 +124,10 @@ struct CrisisDuty: Sendable {
     lookAt = nil
     if !watch.isAbout(crisis) { unsavedStages = [] }
     if let kept = try watch.follow(crisis, now, kept: { try store.read { try $0.crisisSeen() }.map(CrisisWatch.Kept.init) }) { unkept = kept }
-    if mustSayNow { watch.sayNow(crisis) }
-    mustSayNow = false
+    if mustSayNow, crisis.isActive {
+      watch.sayNow(crisis)
+      mustSayNow = false
+    }
     forget(crisis, actions.crisisRecord)
     let duties = watch.look(
       crisis, contacts: contacts, told: Set(unsaved.keys), own: replica.device, others: replica.others,
@@ -197,7 +201,9 @@ struct CrisisDuty: Sendable {
       // Also where this fails one of their links may have been told.
       before.isTold = true
       let outcome = try outreach.tell(contact, of: crisis, wall: now.wall, using: &random)
-      if outcome == .early { return watch.postpone(until: now.uptime + Self.retryGap) }
+      // Nobody reads a link that was taken back: nothing is on its way there.
+      if outcome == .closed { isTrying = false }
+      if outcome == .early || outcome == .closed { return watch.postpone(until: now.uptime + Self.retryGap) }
       let ids = crisis.activations.map(\.id)
       let isNews = !crisis.telling(id, record: record).isEmpty && unsaved[id]?.activations != ids
       if isNews { unsaved[id] = Unsaved(wall: unsaved[id]?.wall ?? now.wall, activations: ids) }
@@ -221,7 +227,7 @@ struct CrisisDuty: Sendable {
       hasToldNobody = false
     case .take(let stage):
       switch try outreach.take(stage, of: crisis, wall: now.wall, using: &random) {
-      case .early: watch.postpone(until: now.uptime + Self.retryGap)
+      case .early, .closed: watch.postpone(until: now.uptime + Self.retryGap)
       case .doneElsewhere:
         watch.noteTaken(stage)
         watch.postpone(until: now.uptime)
@@ -237,15 +243,18 @@ struct CrisisDuty: Sendable {
   /// Writes down what was done; what the store refuses is tried again.
   private mutating func write(_ store: Store, _ actions: Actions, _ pingPath: String, _ now: Moment, _ result: inout Result) {
     do {
-      if let kept = unkept { try store.write(within: Self.notePatience) { try $0.setCrisisSeen(kept.activation, wall: kept.wall) } }
+      if let kept = unkept {
+        try store.write(within: Self.notePatience) { try $0.setCrisisSeen(kept.activation, wall: kept.wall) }
+        result.hasNoted = true
+      }
       unkept = nil
       for id in Array(unsaved.keys) {
         guard try actions.noteTold(id, pinging: pingPath) else { continue }
-        result.hasWritten = true
+        (result.hasWritten, result.hasNoted) = (true, true)
       }
       for stage in unsavedStages.sorted() {
         guard try actions.escalate(to: stage, pinging: pingPath) else { continue }
-        result.hasWritten = true
+        (result.hasWritten, result.hasNoted) = (true, true)
       }
       hasBeenRefused = false
     } catch {
@@ -295,7 +304,7 @@ struct CrisisDuty: Sendable {
 
   private static func words(_ arrival: CrisisOutreach.Arrival, _ name: String) -> String {
     switch arrival {
-    case .unopened: "nobody has ever opened the link of \(name): please call"
+    case .unopened: "no opening of the link of \(name) is known here: please call"
     case .followed: "somebody has opened the link of \(name); the alert is on no screen there yet"
     case .shown: "a screen of \(name) shows that you asked for support"
     case .seen: "\(name) has seen that you asked for support"

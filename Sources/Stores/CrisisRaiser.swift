@@ -303,12 +303,13 @@ package final class CrisisRaiser: Sendable {
         if !isPut { try relay.appendAnyway(frames, to: file) }
         isPut = true
         try relay.complete(frames, after: [], in: file)
-        try journal.introduce(to: relay)
+        // Where that fails those who know this device read it all the same.
+        let isIntroduced = (try? journal.introduce(to: relay)) != nil
         // What was raised before and never got there goes along: who exchanges may be stopped. Nothing is opened for it,
         // which would take longer the more there is.
         try? relay.deliver(journal.frames.filter(journal.isOwn), to: file)
         let isSeen = (try? relay.survey())?.presences.contains { $0 != file.tag } ?? true
-        return note { ($0.isRelayUnseen, $0.relay) = (!isSeen, .done) }
+        return note { ($0.isRelayUnseen, $0.relay) = (!isSeen || !isIntroduced, .done) }
       } catch {
         note { $0.relay = .failed(code: error.code) }
         pause()

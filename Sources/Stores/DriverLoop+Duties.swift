@@ -134,7 +134,7 @@ extension DriverLoop {
         : driver.watched(generation, keeping: live) { try live.doCrisisDuty(store, replica, around, now) }
       guard let result else { return }
       if let refusal = result.refusal { refused(refusal) }
-      if result.hasWritten { accepted() }
+      if result.hasNoted { accepted() }
       // Whom it has told, and how long the others have, is decided here.
       if result.isActive || !result.news.isEmpty { needsPublishing = true }
       if let shown = result.shown { events.insert(.shown(shown), at: 0) }
@@ -154,9 +154,9 @@ extension DriverLoop {
   private func probe(_ now: Moment) {
     guard let due = live.probeAt, due <= now.uptime else { return }
     live.probeAt = now.uptime + 1_000_000_000
-    guard refusal?.code == StorageError.locked("").code else { return live.probeAt = nil }
-    // The lock is taken and given back; nothing is written.
-    guard (try? store.write(within: 0, { _ in })) != nil else { return }
+    guard refusal != nil else { return live.probeAt = nil }
+    // What is there is written once more: an empty transaction would find room on a full disk.
+    guard (try? store.write(within: 0, { try $0.setClock(try $0.clock()) })) != nil else { return }
     tellShown()
     accepted()
   }

@@ -230,9 +230,22 @@ package struct EmergencyJournal: Sendable {
 }
 
 extension SQLiteTransaction {
-  /// The beginning of what this device wrote about who belongs to the account, through the last key for emergencies.
+  /// Of what this device wrote last about who belongs to the account: a key for emergencies that was renewed is among it.
+  private static let renewals = 8
+
+  /// The beginning of what this device wrote about who belongs to the account, and the end of it.
   package var introduction: [[UInt8]] {
-    get throws { try ownBatches(.membership, after: 0, limit: Limits.introducedBy).map(\.batch.frame) }
+    get throws {
+      var (first, last, position) = ([[UInt8]](), [[UInt8]](), UInt64(0))
+      while true {
+        let page = try ownBatches(.membership, after: position, limit: 256)
+        guard let end = page.last else { return first + last }
+        position = end.position
+        last += page.map(\.batch.frame)
+        while first.count < Limits.introducedBy, !last.isEmpty { first.append(last.removeFirst()) }
+        last = last.suffix(Self.renewals)
+      }
+    }
   }
 }
 

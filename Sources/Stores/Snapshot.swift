@@ -74,6 +74,8 @@ package struct Snapshot: Sendable, Hashable {
 
     /// Whom the person agreed to tell, in order.
     package var tellings: [Telling] = []
+    /// Contacts for whom an alert was noted and who cannot be named here: their rows are damaged, or gone.
+    package var toldUnnamed = 0
 
     package struct Telling: Sendable, Hashable {
       package enum State: Sendable, Hashable {

@@ -276,7 +276,7 @@ package struct SnapshotBuilder {
         Self.telling(contact, crisis, live.duty).map {
           Snapshot.CrisisStatus.Telling(name: contact.name, phone: contact.phone, state: $0)
         }
-      })
+      }, toldUnnamed: crisis.isActive ? Set(crisis.told).subtracting(contacts.map(\.record)).count : 0)
   }
 
   /// What a contact learns of the crisis; `nil` for one that is never told.

@@ -64,7 +64,7 @@ struct DialogTests {
     typealias Telling = Snapshot.CrisisStatus.Telling
     let states: [(Telling.State, String)] = [
       (.later(8_000), "goes out in 8 s"), (.now, "is being put up"), (.unanswered, "when nobody acknowledges"),
-      (.told(Snapshot.sampleWall, nil), "not known yet who reads it"), (.told(Snapshot.sampleWall, .unopened), "nobody has ever opened: please call"),
+      (.told(Snapshot.sampleWall, nil), "not known yet who reads it"), (.told(Snapshot.sampleWall, .unopened), "no opening of it is known here: please call"),
       (.told(Snapshot.sampleWall, .followed), "on no screen there yet"), (.told(1_000, .shown(3_000)), "a screen of theirs shows it, after 2.0 s"),
       (.told(1_000, .seen(9_000)), "has seen it, after 8.0 s"), (.notInvited, "has no link"),
     ]

@@ -4,8 +4,8 @@ import Testing
 /// What a person is told whose home was put back, or copied.
 @Suite("Homes that were put back", .serialized)
 struct PutBackTests {
-  private static let before = "was put back or copied since it was used last"
-  private static let after = "was put back or copied, which was noticed on"
+  private static let before = "was put back or copied, or its files were given other rights or links, since it was used last"
+  private static let after = "was put back or copied, or its files were given other rights or links, which was noticed on"
 
   @Test("it is told before the next write, and afterwards for as long as it may be missed")
   func told() throws {

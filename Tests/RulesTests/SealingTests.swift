@@ -224,6 +224,37 @@ struct EnrolmentTests {
     #expect(members.devices.count == 2)
   }
 
+  @Test("whom a device lets in that was taken back belongs to the account no more than it does, whoever passes that on")
+  func admittedByOneTakenBack() throws {
+    let scene = try Scene(seed: 7)
+    var random = SeededRandom(seed: 71)
+    func newcomer(_ name: String) throws -> (certificate: DeviceCertificate, keys: DeviceKeys) {
+      let keys = try DeviceKeys(using: &random)
+      return (DeviceCertificate(device: DeviceID(using: &random), name: name, kind: "laptop", keys: keys, created: 0), keys)
+    }
+    let (first, second) = (try newcomer("first"), try newcomer("second"))
+    let admitted = try scene.entry(.admit(first.certificate), try first.certificate.signedBy(first.keys))
+    let back = try scene.entry(.retract(first.certificate.device), [])
+    let further = try MembershipEntry.signed(
+      .admit(second.certificate), signer: first.certificate.device, deviceSignature: try second.certificate.signedBy(second.keys), wall: 2,
+      key: first.keys.signing)
+    for order in [[scene.founding, admitted, further, back], [back, further, admitted, scene.founding], [further, scene.founding, back, admitted]] {
+      var members = Members(rootKey: scene.account.rootKey)
+      for entry in order { _ = members.accept(entry) }
+      #expect(members.devices == [scene.device])
+      #expect(members.introduction(of: second.certificate.device).isEmpty, "it has no chain that stands")
+    }
+    // Another device lets it in as well: one chain that stands is enough.
+    var members = Members(rootKey: scene.account.rootKey)
+    let again = try scene.entry(.admit(second.certificate), try second.certificate.signedBy(second.keys))
+    for entry in [scene.founding, admitted, further, back, again] { _ = members.accept(entry) }
+    #expect(Set(members.devices) == [scene.device, second.certificate.device])
+    #expect(members.introduction(of: second.certificate.device) == [scene.founding, again])
+    var stranger = Members(rootKey: [UInt8](repeating: 7, count: 32))
+    for entry in members.introduction(of: second.certificate.device) { #expect(stranger.accept(entry) != .accepted) }
+    #expect(stranger.devices.isEmpty, "another root believes none of it")
+  }
+
   struct Scene {
     var code: InvitationCode
     var account: AccountKeys

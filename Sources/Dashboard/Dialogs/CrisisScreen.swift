@@ -50,7 +50,7 @@ enum CrisisScreen {
       }
       return lines
     }
-    guard snapshot.crisis.isActive else { return [delivery ?? Line(snapshot.isCrisisUnknown ? "No crisis is known here; what other devices raised is not known." : "No crisis is active.", .dim)] }
+    guard snapshot.crisis.isActive else { return (delivery.map { [$0] + untold(state, snapshot) }) ?? [Line(snapshot.isCrisisUnknown ? "No crisis is known here; what other devices raised is not known." : "No crisis is active.", .dim)] }
     let others = snapshot.crisis.receipts
     let have = others.filter(\.hasIt).count
     var lines = [
@@ -78,6 +78,14 @@ enum CrisisScreen {
     return lines + people(state, snapshot) + acknowledged(state, snapshot)
   }
 
+  /// What was raised here has come no further than the relay: no program of this device knows of it that would tell anybody.
+  private static func untold(_ state: DashboardState, _ snapshot: Snapshot) -> [Line] {
+    guard let delivery = state.delivery, delivery.relay.isDone, !delivery.disk.isDone else { return [] }
+    return snapshot.plan.contacts.filter { $0.isInvited && $0.consent == .prompt }.map {
+      Line("  \(CellText.clean($0.name))  is not told by this device, which cannot save anything now: please call", .waiting)
+    }
+  }
+
   /// What the store lacks: where it was raised here it lies beside it, if the disk took it. Why is said where it is known.
   private static func unsaved(_ state: DashboardState) -> String {
     let why = state.held.map { ": \(CellText.clean($0.obstacle))" } ?? ""
@@ -89,8 +97,10 @@ enum CrisisScreen {
   /// What is told to whom.
   private static func people(_ state: DashboardState, _ snapshot: Snapshot) -> [Line] {
     let tellings = snapshot.crisis.tellings
-    guard !tellings.isEmpty else { return [Line("Nobody outside your devices was told.", .dim)] }
-    return tellings.map { telling in
+    let unnamed = snapshot.crisis.toldUnnamed
+    let others = unnamed == 0 ? [] : [Line("  An alert was put up for \(unnamed) more of your contacts, which cannot be read on this device.", .waiting)]
+    guard !tellings.isEmpty else { return others.isEmpty ? [Line("Nobody outside your devices was told.", .dim)] : others }
+    return others + tellings.map { telling in
       var (text, role) = words(telling.state, state)
       switch telling.state {
       case .later, .now: if let why = obstacle(snapshot.sync) { (text, role) = ("no alert can go out while \(why): please call", .waiting) }
@@ -131,7 +141,7 @@ enum CrisisScreen {
     let lies = "an alert lies at their link since \(Wording.ago(put, now: state.now.wall).replacing(" ago", with: ""))"
     return switch arrival {
     case nil: ("\(lies); not known yet who reads it", .waiting)
-    case .unopened: ("\(lies), which nobody has ever opened: please call", .waiting)
+    case .unopened: ("\(lies); no opening of it is known here: please call", .waiting)
     case .followed: ("\(lies); on no screen there yet", .waiting)
     case .shown(let wall): ("a screen of theirs shows it, after \(after(wall))", .good)
     case .seen(let wall): ("has seen it, after \(after(wall))", .good)
