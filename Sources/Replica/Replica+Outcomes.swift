@@ -323,6 +323,7 @@ extension Replica {
     // Whoever has just begun knows our clock, and that we are there, only from a presence that is written now.
     if isNewRun { schedulePresence(at: max(now.uptime, self.presence.last &+ Self.confirmationGap)) }
     for stream in presence.damaged where stream.device == device { outbox.compare(stream.channel, .whole) }
+    doubt(presence, now)
     let open = presence.cursors.compactMapValues { cursors in cursors.filter { $0.sequence > 0 } }
     var (unsure, beyond): ([StreamKey: [StreamCursor]], [StreamKey: [StreamCursor]]) = ([:], [:])
     for (stream, cursors) in open {
@@ -336,6 +337,27 @@ extension Replica {
     toVerify[.presence(presence.device)] = unsure.isEmpty ? nil : unsure
     updateMissing(now)
     return [.report(.heard(presence.device))]
+  }
+
+  /// What was sent, and somebody goes on saying that it lacks it: the relay may have lost it and be no shorter, where
+  /// something else came after it. The file is compared once for each place at which they stand.
+  private mutating func doubt(_ presence: Presence, _ now: Moment) {
+    for (stream, cursors) in presence.cursors where stream.device == device {
+      let key = Doubt(device: presence.device, stream: stream)
+      guard outbox[stream.channel].isComplete, let cursor = cursors.max(by: { $0.sequence < $1.sequence }),
+        let sent = heads[stream]?.map(\.sequence).max(), cursor.sequence < sent
+      else {
+        doubts[key] = nil
+        continue
+      }
+      guard let doubt = doubts[key], doubt.cursor == cursor else {
+        doubts[key] = (cursor, now.uptime, false)
+        continue
+      }
+      guard !doubt.wasCompared, now.uptime &- doubt.since >= MissingStreams.patience else { continue }
+      doubts[key] = (cursor, doubt.since, true)
+      outbox.compare(stream.channel, .whole)
+    }
   }
 
   mutating func verified(_ witness: Witness, _ unknown: [StreamKey: [StreamCursor]], _ now: Moment) {

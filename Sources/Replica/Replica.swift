@@ -44,6 +44,8 @@ package struct Replica: Sendable {
   var unheard = Set<BlindTag>()
   /// Places that were looked up and are in a history here.
   var verified: [StreamKey: Set<StreamCursor>] = [:]
+  /// Where others stand in own streams that were sent further, and since when they say so.
+  var doubts: [Doubt: (cursor: StreamCursor, since: UInt64, wasCompared: Bool)] = [:]
   var toldMissing: [MissingStreams.Entry] = []
   var toldCopies = 0
   var wasIdle = false
@@ -62,6 +64,12 @@ package struct Replica: Sendable {
     var surveyed: UInt64 = 0
     var backoff = RetryBackoff(highest: 1_000_000_000)
     package init() {}
+  }
+
+  /// Somebody lacks what was sent of a stream.
+  struct Doubt: Hashable, Sendable {
+    var device: DeviceID
+    var stream: StreamKey
   }
 
   struct PresencePlan: Sendable {
