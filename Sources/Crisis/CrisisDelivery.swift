@@ -56,8 +56,8 @@ public struct CrisisDelivery: Sendable, Hashable {
 
   /// Whether something is left to be tried.
   public var isComplete: Bool { disk.isDone && relay.isDone }
-  /// Whether it lies where other devices read.
-  public var isAtRelay: Bool { relay.isDone && !isRelayPrivate && !isRelayUnseen }
+  /// Whether it lies where other devices read; whether any has been seen there is another matter: see ``word``.
+  public var isAtRelay: Bool { relay.isDone && !isRelayPrivate }
 
   /// Where the relay's disk is full, by the code of what failed.
   public static let relayFull = "relay.full"

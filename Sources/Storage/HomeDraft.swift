@@ -163,7 +163,8 @@ package struct HomeDraft: Sendable {
 
   private static func isRunning(_ process: Int32) -> Bool { kill(process, 0) == 0 || errno != ESRCH }
 
-  /// What runs left that were killed before there was a home: as soon as there is one, its code may have been shown.
+  /// What runs left that were killed before their home was in its place: nobody was told that there is one, and what is made
+  /// now shows a code of its own.
   private static func removeLeftovers(of place: HomeFolder) {
     for path in place.besides(newName) {
       guard let process = maker(of: path, place), !isRunning(process) else { continue }
@@ -173,7 +174,6 @@ package struct HomeDraft: Sendable {
         mkdir(place.path, 0o700)
         guard rename(leftover.following, place.following) == 0 else { continue }
       }
-      guard leftover.content != .store else { continue }
       try? FileManager.default.removeItem(atPath: path)
     }
   }
