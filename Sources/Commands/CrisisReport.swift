@@ -82,29 +82,37 @@ struct CrisisReport: Encodable {
 
   static func look(_ location: Location, _ store: Store) -> Look {
     let attempt = Attempt<Look> {
-      guard let relay = try? location.openRelay(store), let own = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
+      guard let relay = try? location.openRelay(store), let performer = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
       else { return Look() }
       let survey = try? relay.survey()
-      let performer = survey.map(own.acquainted) ?? own
-      var look = Look(isAll: survey != nil)
-      var isUnderstood = true
-      for tag in performer.tags.keys {
-        for isCarried in [false, true] {
-          let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
-          do {
-            let frames = try relay.frames(in: file)
-            look.operations += performer.glance(frames, from: file)
-            if performer.isUnreadable(frames, in: file) { isUnderstood = false }
-            if tag == performer.ownTag, !isCarried { look.sent = [file.channel: try sent(frames, of: store, file.channel)] }
-          } catch { look.isAll = false }
-        }
-      }
-      // Who is alone misses nobody's word; one that is not understood may be anybody's.
-      look.isAll = look.isAll || performer.tags.count == 1
-      look.isAll = look.isAll && isUnderstood && !(survey.map(performer.hasStrangers) ?? false)
+      let (known, isUnderstood) = look(performer, store, survey)
+      guard let survey, !isUnderstood else { return known }
+      // Introductions are read only where somebody is not understood.
+      let acquainted = performer.acquainted(with: survey)
+      var (look, isAll) = look(acquainted, store, survey)
+      look.isAll = look.isAll && isAll
       return look
     }
     return attempt.answer(within: 1_000) ?? Look()
+  }
+
+  /// - Returns: Also whether everything that may be about a crisis could be read by who is known.
+  private static func look(_ performer: EffectPerformer<Store>, _ store: Store, _ survey: RelaySurvey?) -> (Look, isUnderstood: Bool) {
+    var (look, isUnderstood) = (Look(isAll: survey != nil), !(survey.map(performer.hasStrangers) ?? false))
+    for tag in performer.tags.keys {
+      for isCarried in [false, true] {
+        let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
+        do {
+          let frames = try performer.relay.frames(in: file)
+          look.operations += performer.glance(frames, from: file)
+          if performer.isUnreadable(frames, in: file) { isUnderstood = false }
+          if tag == performer.ownTag, !isCarried { look.sent = [file.channel: try sent(frames, of: store, file.channel)] }
+        } catch { look.isAll = false }
+      }
+    }
+    // Who is alone misses nobody's word.
+    look.isAll = look.isAll || performer.tags.count == 1
+    return (look, isUnderstood)
   }
 
   /// Operations in the batches with which the log of a channel begins and that lie there.
@@ -132,9 +140,10 @@ struct CrisisReport: Encodable {
       else { return false }
       var hasChanged = false
       // Those who are known come first: a crisis waits for nobody's introduction.
-      var read = Set<BlindTag>()
+      var (read, isLocked) = (Set<BlindTag>(), false)
       for round in 0..<2 {
-        if round == 1, let survey = try? relay.survey() {
+        if round == 1 {
+          guard let survey = try? relay.survey(), isLocked || performer.hasStrangers(in: survey) else { break }
           let before = performer.members.log.count
           performer.meet(survey, limit: SystemClock.now.wall)
           // A new key may open what could not be.
@@ -148,7 +157,7 @@ struct CrisisReport: Encodable {
             for _ in 0..<Limits.noticeAttempts {
               var outcome = ApplyOutcome(next: .start)
               try? performer.take(frames, from: file, limit: SystemClock.now.wall, &outcome)
-              hasChanged = hasChanged || !outcome.changes.isEmpty
+              (hasChanged, isLocked) = (hasChanged || !outcome.changes.isEmpty, isLocked || outcome.locked > 0)
               guard outcome.gaps > 0, outcome.filed > 0 else { break }
             }
           }

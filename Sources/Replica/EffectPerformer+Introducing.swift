@@ -51,7 +51,7 @@ extension EffectPerformer {
   /// What a membership file says, of one who is known or not.
   private func entries(in frames: [[UInt8]], of tag: BlindTag) -> [[UInt8]] {
     guard let device = tags[tag], let keys = members.keys(of: device) else { return introductions(in: frames, of: tag) }
-    return frames.flatMap { frame -> [[UInt8]] in
+    return frames.prefix(Limits.introducedBy).flatMap { frame -> [[UInt8]] in
       guard let opened = try? sealer.open(frame, keys: keys), case .membership(let content) = opened.content else { return [] }
       return (try? MembershipCodec.decode(content)) ?? []
     }
