@@ -96,8 +96,7 @@ package struct World {
     case begin(KeyRing)
   }
 
-  var random: SeededRandom
-  var now: UInt64 = 1_000_000_000
+  var random: SeededRandom, now: UInt64 = 1_000_000_000
   var queue = EventQueue<(device: Int, item: Item)>()
   var devices: [Device] = []
   /// Files of which a service has not shown all yet, and when everybody has had time to read what it showed last.
