@@ -9,15 +9,8 @@ enum Arrivals {
   /// - Returns: Whether something was written here.
   static func settle(_ changes: [AppliedChange], _ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState) throws -> Bool {
     let actions = Actions(store, patience: DriverLoop.patience)
-    var hasWritten = false
-    for id in Set(changes.filter { $0.kind == RecordCatalogue.session.kind }.map(\.record)).sorted() {
-      guard let session = try actions.session(id) else { continue }
-      live.sessionChanged(session, own: store.ring.device)
-      // The age of an offer is counted by the clock that stamped it.
-      let wall = clocks.wall(of: session.offer?.writer, SystemClock.now.wall)
-      guard session.isOffered(to: store.ring.device, wall: wall), try actions.take(id, wall: wall, pinging: pingPath) else { continue }
-      hasWritten = true
-    }
+    let sessions = Set(changes.filter { $0.kind == RecordCatalogue.session.kind }.map(\.record))
+    var hasWritten = try takeOffers(of: sessions, store, pingPath: pingPath, clocks, &live)
     // Merging texts is a feature of a tier; keeping both versions is not.
     // And almost nothing that arrives meets other writes: a long catch-up must not look at every text.
     guard live.hasMetOthers, live.tier.conflictResolution != .basic else { return hasWritten }
@@ -33,6 +26,30 @@ enum Arrivals {
       guard try isOurs(place, store), try actions.assist(place.record, field: place.field) else { continue }
       live.measurements.record(.settledByAssistant, .normal, nanoseconds: SystemClock.now.uptime - began)
       hasWritten = true
+    }
+    return hasWritten
+  }
+
+  /// Takes up sessions that were handed to this device. One that looks too old is looked at again with everything that is
+  /// heard: the clock that stamped it may not be known yet.
+  ///
+  /// - Returns: Whether something was written here.
+  static func takeOffers(
+    of sessions: Set<RecordID>, _ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState
+  ) throws -> Bool {
+    let (actions, own) = (Actions(store, patience: DriverLoop.patience), store.ring.device)
+    var hasWritten = false
+    for id in sessions.sorted() {
+      live.lateOffers.remove(id)
+      guard let session = try actions.session(id) else { continue }
+      live.sessionChanged(session, own: own)
+      // The age of an offer is counted by the clock that stamped it.
+      let wall = clocks.wall(of: session.offer?.writer, SystemClock.now.wall)
+      guard session.isOffered(to: own, wall: wall) else {
+        if session.offer?.device == own, session.owner != own, session.isOpen { live.lateOffers.insert(id) }
+        continue
+      }
+      hasWritten = try actions.take(id, wall: wall, pinging: pingPath) || hasWritten
     }
     return hasWritten
   }

@@ -161,6 +161,14 @@ extension DriverLoop {
     accepted()
   }
 
+  /// A clock may be known by now that was not when a session was offered.
+  func takeLateOffers() {
+    do {
+      let clocks = replica.peers.clocks
+      if try Arrivals.takeOffers(of: live.lateOffers, store, pingPath: peers.path, clocks, &live) { committed(SystemClock.now) }
+    } catch { refused(error) }
+  }
+
   /// Looks for answers of those who were asked about a conflict.
   func doReviews(_ now: Moment) {
     guard let due = live.reviews.due, due <= now.uptime else { return }

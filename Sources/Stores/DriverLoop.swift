@@ -264,7 +264,10 @@ final class DriverLoop {
     flush.observe(event, replica.peers.all)
     live.observe(event)
     let effects = replica.handle(event, now: now, using: &random)
-    if case .heard(_, let presence?) = event { live.heard(presence, replica, now: now) }
+    if case .heard(_, let presence?) = event {
+      live.heard(presence, replica, now: now)
+      if !live.lateOffers.isEmpty { takeLateOffers() }
+    }
     for effect in effects {
       switch effect {
       case .wake(let at): wakeAt = at

@@ -195,6 +195,9 @@ struct LiveState: Sendable {
     }
   }
 
+  /// Sessions that were handed to this device and looked too old when that was looked at last.
+  var lateOffers: Set<RecordID> = []
+
   /// Times a handoff from the offer made here to the moment that the other device's receipt is seen.
   mutating func sessionChanged(_ session: SessionState, own: DeviceID) {
     guard session.owner != own, let began = offered.removeValue(forKey: session.id) else { return }
