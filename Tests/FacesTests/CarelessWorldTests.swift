@@ -157,6 +157,21 @@ struct CarelessWorldTests {
     #expect(isHopeless ? moved.status == 75 && moved.err.contains("clock of b is 60 min ahead") : moved.status == 0, "\(moved.err)")
   }
 
+  @Test("an offer that lay there before the clock that stamped it was known is taken up")
+  func lateOffer() throws {
+    let meeting = try Meeting.pair()
+    let (mine, _) = try meeting.agent("a")
+    defer { mine.terminate() }
+    let session = try meeting.run("a", "practice", "breathing", "--start").out.trimmingCharacters(in: .newlines)
+    let (moving, _, err) = try Program.start(["handoff", session, "--to", "b", "--wait", "60", "--home", meeting.home("a")])
+    #expect(try eventually { try meeting.run("a", "sessions", "list").out.contains("offered") })
+    let (theirs, _) = try meeting.agent("b", environment: skewed(240))
+    defer { theirs.terminate() }
+    let said = String(decoding: err.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    moving.waitUntilExit()
+    #expect(moving.terminationStatus == 0, "\(said)")
+  }
+
   @Test("a session moves also where no other program of its device exchanges; one that was removed does not come back")
   func handoffAlone() throws {
     let meeting = try Meeting.pair()
