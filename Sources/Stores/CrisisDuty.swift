@@ -34,6 +34,8 @@ struct CrisisDuty: Sendable {
   private var mustSayNow = false
   /// Whether the person has said so of this crisis, and somebody is left to be told.
   private var isSaidNow = false
+  /// What was raised past the store, and was put on the relay or read there.
+  private var atRelay: Set<OperationID> = []
   /// Whether this process puts up what is due; uptime of the last look, and of the alerts that it found to be due later.
   private var isTrying = false
   private var lookedAt: UInt64 = 0
@@ -53,8 +55,6 @@ struct CrisisDuty: Sendable {
     var relay: (any Relay)?
     /// Whether this process exchanges. Another one only does what the person asks for at its screen.
     var isLeader: Bool
-    /// Whether everything in the emergency journal lies on the relay.
-    var isJournalSent: Bool
     var pingPath: String
   }
 
@@ -79,6 +79,9 @@ struct CrisisDuty: Sendable {
 
   /// An activation was raised on this device, for a key that was pressed at that uptime.
   mutating func noteRaised(_ activation: OperationID, at pressed: UInt64) { watch.noteRaised(activation, at: pressed) }
+
+  /// These were put on the relay, or read there, whether the store has them or not.
+  mutating func noteAtRelay(_ operations: [Causality.Operation]) { atRelay.formUnion(operations.map(\.id)) }
 
   /// The person does not want to wait: it holds for this crisis until everybody is told.
   mutating func sayNow(_ now: Moment) { (mustSayNow, lookAt) = (true, now.uptime) }
@@ -148,8 +151,7 @@ struct CrisisDuty: Sendable {
     }
     let beside = Set(around.glimpse.operations.map(\.id))
     let outreach = CrisisOutreach(
-      ring: store.ring, relay: relay,
-      isPublished: isSaidNow || around.isJournalSent && replica.outbox[Channel(.crisis)].isComplete, isPatient: watch.isPatient
+      ring: store.ring, relay: relay, isPublished: isSaidNow || isPublished(crisis, beside, replica), isPatient: watch.isPatient
     ) { id in try beside.contains(id) || store.read { try $0.hasArrived(id) } }
     isTrying = true
     for duty in duties where around.isLeader || duty.isTelling {
@@ -180,6 +182,15 @@ struct CrisisDuty: Sendable {
     return now.wall < peer.heardWall + Peers.hereFor / 1_000_000
   }
 
+  /// Whether what this device has raised lies on the relay: nobody is told of what is not there.
+  ///
+  /// - Parameter beside: What the store does not have yet.
+  private func isPublished(_ crisis: CrisisState, _ beside: Set<OperationID>, _ replica: Replica) -> Bool {
+    crisis.activations.map(\.id).filter { $0.stream.device == replica.device }.allSatisfy { id in
+      atRelay.contains(id) || !beside.contains(id) && replica.outbox[Channel(.crisis)].isComplete
+    }
+  }
+
   /// What the store has by now, and what was done about another crisis.
   private mutating func forget(_ crisis: CrisisState, _ record: RecordID) {
     let active = Set(crisis.activations.map(\.id))
@@ -187,7 +198,7 @@ struct CrisisDuty: Sendable {
       !crisis.telling(entry.key, record: record).isEmpty && !active.isDisjoint(with: entry.value.activations)
     }
     unsavedStages.subtract(crisis.stages)
-    if !crisis.isActive { (unsavedStages, unkept) = ([], nil) }
+    if !crisis.isActive { (unsavedStages, unkept, atRelay) = ([], nil, []) }
   }
 
   private mutating func perform(

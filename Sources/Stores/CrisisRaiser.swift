@@ -235,13 +235,16 @@ package final class CrisisRaiser: Sendable {
     note { ($0.disk, $0.relay) = (.underWay, .underWay) }
     if journal.location.isPrivate(to: home) { note { $0.isRelayPrivate = true } }
     // Every screen of this device shows it, whatever the disk and the relay do.
-    if let file = journal.file {
-      for entry in entries { HeardFrame(file: file, frame: entry.frame).bytes.map { self.home.tellOthers($0, except: nil) } }
-    }
+    tellScreens(entries.map(\.frame), journal, isAtRelay: false)
     let (home, store, relay) = (home, store, relay)
     run { self.keep(entries, journal, home, store) }
     run { self.send(entries, journal, relay) }
     sayWhenOverdue()
+  }
+
+  private func tellScreens(_ frames: [[UInt8]], _ journal: EmergencyJournal, isAtRelay: Bool) {
+    guard let file = journal.file else { return }
+    for frame in frames { HeardFrame(file: file, frame: frame, isAtRelay: isAtRelay).bytes.map { home.tellOthers($0, except: nil) } }
   }
 
   private func sayWhenOverdue() {
@@ -303,6 +306,8 @@ package final class CrisisRaiser: Sendable {
         if !isPut { try relay.appendAnyway(frames, to: file) }
         isPut = true
         try relay.complete(frames, after: [], in: file)
+        // Who tells the contacts waits for that.
+        tellScreens(frames, journal, isAtRelay: true)
         // Where that fails those who know this device read it all the same.
         let isIntroduced = (try? journal.introduce(to: relay)) != nil
         // What was raised before and never got there goes along: who exchanges may be stopped. Nothing is opened for it,

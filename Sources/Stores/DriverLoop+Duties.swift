@@ -32,14 +32,17 @@ extension DriverLoop {
   /// What the store could not take in about a crisis is shown all the same.
   func glance(at effect: ReplicaEffect) {
     guard case .apply(let stream, let chunk, _, _) = effect, stream.channel.lane == .crisis else { return }
-    glance(at: chunk.frames, from: stream)
+    glimpse(performer.glance(chunk.frames, from: stream))
     // At every attempt: one of them may have begun meanwhile. A socket takes ten messages or so at once.
     let beside = Set(live.glimpse.operations.map(\.id))
     peers.passOn(chunk.frames.filter { performer.glance([$0], from: stream).contains { beside.contains($0.id) } }.suffix(8), from: stream)
   }
 
-  func glance(at frames: [[UInt8]], from file: RelayStream) {
-    glimpse(performer.glance(frames, from: file))
+  /// Another process of this device has told of these frames.
+  func glance(at heard: [HeardFrame], from file: RelayStream) {
+    glimpse(performer.glance(heard.map(\.frame), from: file))
+    let sent = heard.filter(\.isAtRelay).map(\.frame)
+    if !sent.isEmpty { live.duty.noteAtRelay(performer.glance(sent, from: file)) }
   }
 
   /// What is written about the crisis and not in the store counts until it is.
@@ -117,6 +120,7 @@ extension DriverLoop {
       let relay = driver.relay
       guard !frames.isEmpty, (try? driver.watched(generation, keeping: live, { try relay.deliver(frames, to: file) })) != nil else { return }
       deliveredJournal.formUnion(frames)
+      live.duty.noteAtRelay(frames.flatMap(journal.operations(in:)))
     }
   }
 
@@ -128,7 +132,7 @@ extension DriverLoop {
     do {
       let relay = (isLeader || live.duty.asksNow) && !driver.isHanging ? performer.relay : nil
       let around = CrisisDuty.Surroundings(
-        glimpse: live.glimpse, relay: relay, isLeader: isLeader, isJournalSent: isJournalSent, pingPath: peers.path)
+        glimpse: live.glimpse, relay: relay, isLeader: isLeader, pingPath: peers.path)
       let result = try relay == nil
         ? live.doCrisisDuty(store, replica, around, now)
         : driver.watched(generation, keeping: live) { try live.doCrisisDuty(store, replica, around, now) }
@@ -143,11 +147,6 @@ extension DriverLoop {
       live.duty.postpone(now)  // a full disk, for instance
       refused(error)
     }
-  }
-
-  /// Whether what was raised past the store lies on the relay: nobody is told of what is not there.
-  private var isJournalSent: Bool {
-    live.glimpse.operations.isEmpty || (EmergencyJournal(store.home)?.frames ?? []).allSatisfy(deliveredJournal.contains)
   }
 
   /// Looks whether a store that was held can be written again.

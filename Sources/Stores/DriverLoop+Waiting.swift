@@ -65,7 +65,7 @@ extension DriverLoop {
     let (isPinged, told) = peers.hear()
     if isPinged { self.isPinged = true }
     let known = live.glimpse
-    for (file, heard) in Dictionary(grouping: told, by: \.file) { glance(at: heard.map(\.frame), from: file) }
+    for (file, heard) in Dictionary(grouping: told, by: \.file) { glance(at: heard, from: file) }
     heard += echoes.take(watch?.changes() ?? [], own: performer.ownTag, now: SystemClock.now.uptime)
     return live.glimpse != known
   }

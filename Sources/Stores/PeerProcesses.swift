@@ -135,7 +135,7 @@ final class PeerProcesses: Sendable {
   /// The other processes show what was read on the relay although the store cannot take it.
   func passOn(_ frames: some Sequence<[UInt8]>, from file: RelayStream) {
     for frame in frames {
-      guard let bytes = HeardFrame(file: file, frame: frame).bytes else { continue }
+      guard let bytes = HeardFrame(file: file, frame: frame, isAtRelay: true).bytes else { continue }
       store.home.tellOthers(bytes, except: path)
     }
   }

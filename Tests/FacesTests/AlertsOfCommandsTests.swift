@@ -53,7 +53,7 @@ struct AlertsOfCommandsTests {
     // Until it can no longer be taken back nobody is told.
     #expect(!(try meeting.run("a", "sync").err.contains("An alert lies")))
     #expect(try look().isEmpty)
-    let ahead = try meeting.run("a", "sync", environment: ["LD_PRELOAD": Outside.library ?? "", "SKEW": "11"])
+    let ahead = try meeting.run("a", "sync", environment: ["LD_PRELOAD": try #require(Outside.library), "SKEW": "11"])
     #expect(ahead.status == 0 && ahead.err.contains("An alert lies at the link of Ben"), "\(ahead.out)\(ahead.err)")
     #expect(try look().contains("Maya asked for support"))
     #expect(!(try meeting.run("a", "status").out.contains("has not been told")))
@@ -61,11 +61,26 @@ struct AlertsOfCommandsTests {
 
   @Test("what no disk has taken is not said to be taken back, and the other device's goes on")
   func notSaved() throws {
-    let full = ["LD_PRELOAD": Outside.library ?? "", "FULL": meeting.home("b")]
+    let full = ["LD_PRELOAD": try #require(Outside.library), "FULL": meeting.home("b")]
     let raised = try meeting.run("b", "crisis", "activate", "severe", "--now", environment: full)
     #expect(raised.out.contains("Sent;") && !raised.out.contains("Taken back") && !raised.out.contains("an alert lies"), "\(raised.out)\(raised.err)")
     #expect(raised.out.contains("Ben: not told") || raised.out.contains("Your contacts are told by a program that can"), "\(raised.out)")
     #expect(try meeting.crisis("a")["active"] as? Bool == true)
+  }
+
+  @Test("a full disk keeps nobody from being told in ten seconds: who exchanges knows that the crisis lies at the relay")
+  func toldOnAFullDisk() throws {
+    let full = ["LD_PRELOAD": try #require(Outside.library), "FULL": meeting.home("a"), "FROM": meeting.home("full")]
+    let (agent, _) = try meeting.agent("a", environment: full)
+    defer { agent.terminate() }
+    _ = try meeting.write("b", "while there is room")
+    #expect(try eventually { try meeting.titles("a").contains("while there is room") })
+    #expect(FileManager.default.createFile(atPath: meeting.home("full"), contents: nil))
+    let raised = try meeting.run("a", "crisis", "activate", "severe", "--json", environment: full)
+    #expect(raised.out.contains("\"atRelay\" : true") || raised.out.contains("\"atRelay\":true"), "\(raised.out)\(raised.err)")
+    let began = Date()
+    #expect(try eventually(within: 60) { try look().contains("Maya asked for support") })
+    #expect(Date().timeIntervalSince(began) < 30, "as long as it waits for what may be under way")
   }
 
   @Test("whoever is told by a command is told for every device before the command is done")
@@ -75,7 +90,7 @@ struct AlertsOfCommandsTests {
     #expect(!(try meeting.run("b", "status").out.contains("has not been told")))
     #expect(try meeting.run("b", "sync").status == 0)
     #expect(!(try meeting.run("b", "status").out.contains("has not been told")))
-    let ahead = try meeting.run("b", "sync", environment: ["LD_PRELOAD": Outside.library ?? "", "SKEW": "11"])
+    let ahead = try meeting.run("b", "sync", environment: ["LD_PRELOAD": try #require(Outside.library), "SKEW": "11"])
     #expect(ahead.status == 0 && !ahead.err.contains("An alert lies"), "told twice: \(ahead.err)")
     for name in ["a", "b"] {
       let sync = try meeting.sync(name)
@@ -88,7 +103,7 @@ struct AlertsOfCommandsTests {
     try meeting.move("relay", "away")
     try meeting.run("a", "crisis", "activate", "severe", "--now")
     try meeting.move("away", "relay")
-    let told = try meeting.run("a", "sync", environment: ["LD_PRELOAD": Outside.library ?? "", "SKEW": "11"])
+    let told = try meeting.run("a", "sync", environment: ["LD_PRELOAD": try #require(Outside.library), "SKEW": "11"])
     #expect(told.status == 0 && told.err.contains("An alert lies at the link of Ben"), "\(told.out)\(told.err)")
     let counts = try #require(told.out.firstMatch(of: /Saved here ([0-9]+) · at the relay ([0-9]+)/))
     #expect(counts.1 == counts.2, "\(told.out)")
@@ -145,7 +160,7 @@ struct AlertsOfCommandsTests {
 
   @Test("a relay that hangs keeps nobody longer than was asked for")
   func hanging() throws {
-    let hangs = ["LD_PRELOAD": Outside.library ?? "", "HANG": meeting.home("relay")]
+    let hangs = ["LD_PRELOAD": try #require(Outside.library), "HANG": meeting.home("relay")]
     let began = Date()
     let raised = try meeting.run("a", "crisis", "activate", "--now", "--timeout", "2", environment: hangs)
     #expect(raised.status == 0 && raised.out.contains("Ben: ") && raised.out.contains("Please call"), "\(raised.out)\(raised.err)")

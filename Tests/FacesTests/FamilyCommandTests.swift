@@ -99,7 +99,7 @@ struct FamilyCommandTests {
     let link = try invite()
     #expect(try follow(link, "--relay", relay).status == 0)
     _ = try raise()
-    let environment = ["LD_PRELOAD": Outside.library ?? "", "SKEW": "259200"]
+    let environment = ["LD_PRELOAD": try #require(Outside.library), "SKEW": "259200"]
     let said = try Program.run("family", "follow", "--once", "--home", folder.path + "/ben", environment: environment).out
     #expect(said.contains(/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} by their clock  Maya asked for support/), "\(said)")
   }

@@ -4,7 +4,7 @@ import Foundation
 /// What a process is made to believe of the world: a library loaded before it.
 ///
 /// `WALL` sets its wall clock (seconds since 1970), `SKEW` moves it by seconds, or by what the file behind `@` says at
-/// each look. Beneath `FULL` nothing can be written; where `HANG` begins a path, opening has no end until the
+/// each look. Beneath `FULL` nothing can be written, where `FROM` is set from when that file exists; where `HANG` begins a path, opening has no end until the
 /// file `UNTIL` exists. With `UNWATCHED` the
 /// user has no watches of the file system left.
 enum Outside {
@@ -65,7 +65,8 @@ enum Outside {
       }
       static int is_full(int file) {
         char link[64], path[4096];
-        if (!getenv("FULL")) return 0;
+        const char *from = getenv("FROM");
+        if (!getenv("FULL") || (from && syscall(SYS_faccessat, AT_FDCWD, from, F_OK) != 0)) return 0;
         snprintf(link, sizeof link, "/proc/self/fd/%d", file);
         long length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
         if (length <= 0) return 0;
