@@ -60,23 +60,35 @@ struct AlertTelling {
       contacts = try meant(contacts, relay, delivery, budget)
       guard !contacts.isEmpty else { return }
     }
-    let actions = location.actions(store)
+    // That somebody is told waits for no lock: it is noted here by the next program that can.
+    let actions = Actions(store, courier: Courier { [location, store] in try location.openRelay(store) }, patience: Self.notePatience)
     // A share that hangs holds up nobody who waits for this command.
-    let telling = Attempt<Result<[String], any Error>> { Result { try actions.tellNow(relay) } }.answer(within: budget.milliseconds(atMost: 6_000))
-    if case .success(let told)? = telling, !told.isEmpty { send(actions, budget) }
-    let state = try CrisisReport.state(of: store)
+    let glimpse = try beside(raised)
+    let telling = Attempt<Result<Actions.Told, any Error>> { Result { try actions.tellNow(relay, beside: glimpse) } }
+      .answer(within: budget.milliseconds(atMost: 6_000))
+    let put = try? telling?.get()
+    if put?.contacts.isEmpty == false, put?.isNoted == true { send(actions, budget) }
+    let state = try store.read { CrisisState(try glimpse.over($0.record(actions.crisisRecord), hasArrived: $0.hasArrived)) }
+    let told = state.told.union(put?.contacts.map(\.record) ?? [])
+    let untold = contacts.filter { state.isActive && !told.contains($0.record) }
     guard !output.json else {
-      let untold = contacts.filter { state.isActive && !state.told.contains($0.record) }
       if !untold.isEmpty { Output.note("\(Self.list(untold)): \(Self.words(telling))") }
       return
     }
-    guard state.isActive else { return try sayOver(contacts, raised) }
-    let untold = contacts.filter { !state.told.contains($0.record) }
+    guard state.isActive else { return try sayOver(contacts, raised, glimpse) }
     if !untold.isEmpty { Output.hint("\(Self.list(untold)): \(Self.words(telling))") }
     let end = SystemClock.now.uptime + UInt64(budget.milliseconds(atMost: Self.answered)) * 1_000_000
-    for contact in contacts where state.told.contains(contact.record) {
+    for contact in contacts where told.contains(contact.record) {
       Output.line("\(contact.name): \(Self.arrival(contact, state, relay, until: end))")
     }
+  }
+
+  /// What is written about the crisis and not in the store. Where no disk took what was raised, it is looked for at the relay:
+  /// nobody is told of what is not there.
+  private func beside(_ raised: OperationID?) throws -> CrisisGlimpse {
+    let kept = CrisisReport.beside(CrisisReport.Look(), store)
+    guard let raised, !kept.operations.contains(where: { $0.id == raised }), try !store.read({ try $0.hasArrived(raised) }) else { return kept }
+    return CrisisReport.beside(CrisisReport.look(location, store), store)
   }
 
   /// Who is told without waiting for anybody to acknowledge.
@@ -117,10 +129,10 @@ struct AlertTelling {
     Output.note("Your other devices may not know yet that somebody was told: that is saved here, and `fullmind sync` sends it.")
   }
 
-  private func sayOver(_ contacts: [SafetyPlan.Contact], _ raised: OperationID?) throws {
-    // What no disk took is not known to be over only because it is not in the store.
-    guard let raised, try store.read({ try $0.hasArrived(raised) }) else {
-      return Output.line("\(Self.list(contacts)): not told, because the crisis could not be saved on this device. Please call.")
+  private func sayOver(_ contacts: [SafetyPlan.Contact], _ raised: OperationID?, _ glimpse: CrisisGlimpse) throws {
+    // What neither a disk nor the relay is known to have is not known to be over.
+    guard let raised, try glimpse.operations.contains(where: { $0.id == raised }) || store.read({ try $0.hasArrived(raised) }) else {
+      return Output.line("\(Self.list(contacts)): not told, because the crisis is not known to lie on this device or at the relay. Please call.")
     }
     let told = try CrisisReport.history(of: store).0.entries.first?.told ?? []
     let names = Self.list(contacts.filter { told.contains($0.record) })
@@ -132,7 +144,7 @@ struct AlertTelling {
   /// Why somebody is not known to have been told.
   ///
   /// - Parameter telling: `nil` where the relay has not answered.
-  private static func words(_ telling: Result<[String], any Error>?) -> String {
+  private static func words(_ telling: Result<Actions.Told, any Error>?) -> String {
     switch telling {
     case nil: "whether an alert lies at the link is not known, because the relay does not answer. Please call; `fullmind sync` looks once it does."
     case .failure(let error as StorageError)?:
@@ -141,6 +153,9 @@ struct AlertTelling {
     case .success?: "not told yet: something of another device has to arrive here first. Please call; `fullmind sync` fetches it and tells them."
     }
   }
+
+  /// Milliseconds for which a lock is waited for.
+  private static let notePatience = 500
 
   /// Milliseconds for which it is waited until a contact's screen has the alert: it looks once a second.
   private static let answered = 2_500

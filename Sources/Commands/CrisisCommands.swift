@@ -85,7 +85,7 @@ struct CrisisCommand: ParsableCommand {
           (report.savedAt_us, report.atRelay, report.word) = (raiser.savedAt, delivery.isAtRelay, delivery.word.rawValue)
           try Output.json(report)
         }
-        guard let opened = store ?? (try? location.openQuietly()) else {
+        guard let opened = store ?? (try? location.openToRead()) else {
           if !output.json, level >= .severe { Output.hint("Your contacts are told by a program that can open the store: `fullmind` or an agent, here or on another device of yours.") }
           return
         }

@@ -63,10 +63,18 @@ struct Location: ParsableArguments, Sendable {
 
   /// Opens the store without asking anything: one that needs a passphrase stays closed where no file names it.
   func openQuietly(with typed: String? = nil) throws -> Store {
-    let store = try Store.open(at: homeFolder) { try typed ?? (passphraseFile == nil ? nil : passphrase(prompt: "")) }
-    // Where nothing can be written, what waits in the journal is read beside the store.
-    do { try store.takeOverJournal(within: 1_000) } catch { if !store.isReadOnly { throw error } }
+    let (store, refusal) = try opened(with: typed)
+    if let refusal, !store.isReadOnly { throw refusal }
     return store
+  }
+
+  /// As ``openQuietly(with:)``; where nothing can be written, what waits in the journal is read beside the store.
+  func openToRead() throws -> Store { try opened(with: nil).store }
+
+  private func opened(with typed: String?) throws -> (store: Store, refusal: (any Error)?) {
+    let store = try Store.open(at: homeFolder) { try typed ?? (passphraseFile == nil ? nil : passphrase(prompt: "")) }
+    do { try store.takeOverJournal(within: 1_000) } catch { return (store, error) }
+    return (store, nil)
   }
 
   /// What the person does, taken to the relay at once. A relay that cannot be used is no obstacle.

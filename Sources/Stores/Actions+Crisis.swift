@@ -58,34 +58,54 @@ extension Actions {
     }
   }
 
+  /// Contacts at whose link an alert lies now.
+  package struct Told: Sendable {
+    package private(set) var contacts: [SafetyPlan.Contact] = []
+    /// Whether the store knows of all of them; who exchanges looks at a link before it tells again.
+    package private(set) var isNoted = true
+
+    package var names: [String] { contacts.map(\.name) }
+
+    fileprivate mutating func add(_ contact: SafetyPlan.Contact, isNoted noted: Bool) {
+      contacts.append(contact)
+      isNoted = isNoted && noted
+    }
+  }
+
   /// Tells whom the person agreed on, without waiting until it can no longer be taken back.
   ///
-  /// - Returns: The names of those who were told now; who was not reached is told later by the exchanging process. That they
+  /// - Parameter glimpse: What lies beside a store that can be read and cannot be written.
+  /// - Returns: Those who were told now; who was not reached is told later by the exchanging process. That they
   ///   were is a write like any other: it is sent by the courier, or by the next exchange.
   /// - Throws: ``StorageError``, ``RelayError`` where nobody could be told.
-  package func tellNow(_ relay: any Relay) throws -> [String] {
-    let (crisis, contacts) = try store.read { (CrisisState(try $0.record(crisisRecord)), try SafetyPlan.contacts($0)) }
+  package func tellNow(_ relay: any Relay, beside glimpse: CrisisGlimpse = CrisisGlimpse()) throws -> Told {
+    let (crisis, contacts) = try store.read {
+      (CrisisState(try glimpse.over($0.record(crisisRecord), hasArrived: $0.hasArrived)), try SafetyPlan.contacts($0))
+    }
+    let beside = Set(glimpse.operations.map(\.id))
     let decision = CrisisAlert.decide(
       level: crisis.level, elapsed: 0, saidNow: true, rank: 0, isUnanswered: crisis.stages.contains(.family),
       agreed: contacts.agreed, told: crisis.told)
     let store = store
     let outreach = CrisisOutreach(ring: store.ring, relay: relay, isPublished: true, isPatient: true) { id in
-      try store.read { try $0.hasArrived(id) }
+      try beside.contains(id) || store.read { try $0.hasArrived(id) }
     }
     var random = SystemRandomNumberGenerator()
-    var names = [String]()
+    var told = Told()
     var problem: (any Error)?
     for contact in contacts where decision.now.contains(contact.record) {
       // One who cannot be told, or of whom that cannot be noted, keeps nobody else from it.
       do {
         let outcome = try outreach.tell(contact, of: crisis, wall: SystemClock.now.wall, using: &random)
         guard outcome != .early, outcome != .closed, !contact.links.isEmpty else { continue }
-        _ = try noteTold(contact.record, pinging: nil)
-        names.append(contact.name)
-      } catch { problem = error }
+      } catch {
+        problem = error
+        continue
+      }
+      told.add(contact, isNoted: (try? noteTold(contact.record, pinging: nil)) ?? false)
     }
-    if names.isEmpty, let problem { throw problem }
-    return names
+    if told.contacts.isEmpty, let problem { throw problem }
+    return told
   }
 
   /// How much this device has written by now, in each channel: an exchange that begins later takes all of it along.
@@ -109,7 +129,7 @@ extension Actions {
     guard let crisis = try crisisState().leading, crisis.level >= .severe,
       SystemClock.now.wall > crisis.timestamp.milliseconds + UInt64(CrisisAlert.undoMilliseconds)
     else { return [] }
-    return try tellNow(relay)
+    return try tellNow(relay).names
   }
 
   /// Takes back activations, and nothing else.

@@ -6,7 +6,7 @@ import Therapy
 /// Writes about the crisis that were read on the relay and that the store could not take: it is locked, or the disk is
 /// full. They count on the screen until it has them.
 package struct CrisisGlimpse: Sendable, Hashable {
-  private(set) var operations: [Operation] = []
+  package private(set) var operations: [Operation] = []
 
   package init(_ found: [Operation] = []) { _ = take(found) }
 

@@ -157,24 +157,22 @@ final class PeerProcesses: Sendable {
   /// process that said it is there and goes on.
   static func isLed(_ home: HomeFolder, now: UInt64) -> Bool {
     guard let words = words(in: home), words.beat.uptime <= now, now - words.beat.uptime < 2 * Peers.heartbeat else { return false }
-    return words.speaker.map(\.isAtWork) ?? true
+    return words.speaker.isAtWork
   }
 
-  /// What the leader of a home last said, and which process that was; `nil` for one of an earlier version.
-  private static func words(in home: HomeFolder) -> (beat: LeaderElection.Beat, speaker: SystemProcess?)? {
+  /// What the leader of a home last said, and which process that was.
+  private static func words(in home: HomeFolder) -> (beat: LeaderElection.Beat, speaker: SystemProcess)? {
     let descriptor = Foundation.open(home.leader, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
     return words(in: descriptor)
   }
 
-  private static func words(in descriptor: Int32) -> (beat: LeaderElection.Beat, speaker: SystemProcess?)? {
+  private static func words(in descriptor: Int32) -> (beat: LeaderElection.Beat, speaker: SystemProcess)? {
     var bytes = [UInt8](repeating: 0, count: 40)
-    let length = pread(descriptor, &bytes, bytes.count, 0)
-    guard length >= 24 else { return nil }
+    guard pread(descriptor, &bytes, bytes.count, 0) == bytes.count else { return nil }
     let beat = LeaderElection.Beat(
       term: UInt64(bigEndianBytes: bytes[..<8]), process: UInt64(bigEndianBytes: bytes[8..<16]), uptime: UInt64(bigEndianBytes: bytes[16..<24]))
-    guard length == bytes.count else { return (beat, nil) }
     return (beat, SystemProcess(number: Int32(truncatingIfNeeded: UInt64(bigEndianBytes: bytes[24..<32])), began: UInt64(bigEndianBytes: bytes[32...])))
   }
 
