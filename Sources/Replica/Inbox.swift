@@ -88,11 +88,13 @@ package struct Inbox: Sendable {
     /// After a problem the file was read from its start once more: a relay that went back in time and grew again has
     /// other bytes at a position than it had.
     package var hasRestarted = false
-    /// What follows needs something that has not come yet (a member, an epoch key, a newer program).
+    /// Since the reading began at the start: frames under a key that is not known. What follows them is read all the same.
+    package var locked = 0
+    /// What follows needs something that has not come yet (a member, a newer program).
     package var isWaiting = false
     /// It is of a device that has not introduced itself, or sealed with a key that has not come: what it says is not known.
     package var isUnexplained = false
-    /// Uptime since which nothing was taken because a key is missing.
+    /// Uptime since which a key is missing.
     package var lockedSince: UInt64?
     /// How far each stream was seen in this file: the end of each of its histories.
     package var seen = SeenStreams()
@@ -141,7 +143,7 @@ package struct Inbox: Sendable {
 
   /// Begins a file at its start.
   private static func restart(_ reading: inout Reading) {
-    (reading.position, reading.tail, reading.isDirty, reading.bad, reading.gaps) = (.start, nil, true, 0, 0)
+    (reading.position, reading.tail, reading.isDirty, reading.bad, reading.gaps, reading.locked) = (.start, nil, true, 0, 0, 0)
     (reading.seen, reading.isRead) = (SeenStreams(), false)
   }
 
@@ -155,10 +157,9 @@ package struct Inbox: Sendable {
     let wasDamaged = reading.isDamaged
     // Something came while it was read: it is read on.
     let wasTouched = reading.isDirty
-    if outcome.startedAnew { (reading.bad, reading.gaps, reading.seen, reading.isRead) = (0, 0, SeenStreams(), false) }
+    if outcome.startedAnew { (reading.bad, reading.gaps, reading.locked, reading.seen, reading.isRead) = (0, 0, 0, SeenStreams(), false) }
     if outcome.hasTaken {
       reading.hasRestarted = false
-      reading.lockedSince = nil
       reading.backoff.succeed()
     }
     reading.retryAt = nil
@@ -167,32 +168,35 @@ package struct Inbox: Sendable {
     reading.bad += outcome.bad
     reading.gaps += outcome.gaps
     for frame in outcome.seen { reading.seen.note(frame) }
-    if outcome.locked > 0 { reading.lockedSince = reading.lockedSince ?? now }
-    // Keys come with the membership, before what is sealed under them: one that does not come is none.
-    if outcome.locked > 0, now &- (reading.lockedSince ?? now) >= Peers.heartbeat { reading.bad += outcome.locked }
-    reading.isWaiting = outcome.end == .waiting || outcome.locked > 0
-    reading.isUnexplained = outcome.isUnexplained || outcome.locked > 0
+    reading.locked += outcome.locked
+    if reading.locked > 0 { reading.lockedSince = reading.lockedSince ?? now }
+    reading.isWaiting = outcome.end == .waiting
+    reading.isUnexplained = outcome.isUnexplained || reading.locked > 0
     reading.isDirty = outcome.end == .complete
     if outcome.end == .complete, isAtEnd {
       reading.isDirty = wasTouched
       reading.isRead = true
-      settle(&reading, hasTaken: outcome.hasTaken, isCarried: stream.isCarried)
+      settle(&reading, hasTaken: outcome.hasTaken, isCarried: stream.isCarried, now)
     }
     readings[stream] = reading
     return reading.isDamaged && !wasDamaged
   }
 
   /// The end of a file was reached: was all of it good?
-  private func settle(_ reading: inout Reading, hasTaken: Bool, isCarried: Bool) {
-    guard reading.bad + reading.gaps > 0 else {
+  private func settle(_ reading: inout Reading, hasTaken: Bool, isCarried: Bool, _ now: UInt64) {
+    if reading.locked == 0 { reading.lockedSince = nil }
+    guard reading.bad + reading.gaps + reading.locked > 0 else {
       (reading.isDamaged, reading.hasRestarted) = (false, false)
       return
     }
     // What was taken since may have closed a gap: then the rest of the file is good.
     if hasTaken, reading.gaps > 0 { return Self.restart(&reading) }
+    // Keys come with the membership, before what is sealed under them: one that does not come is none. With it the file is
+    // read from its start.
+    if let since = reading.lockedSince, now &- since < Peers.heartbeat { return }
     if reading.hasRestarted {
       // Who carries puts up what it has; what lies before may be nowhere.
-      reading.isDamaged = reading.bad > 0 || !isCarried
+      reading.isDamaged = reading.bad + reading.locked > 0 || !isCarried
     } else {
       Self.restart(&reading)
       reading.hasRestarted = true
@@ -210,15 +214,18 @@ package struct Inbox: Sendable {
   ///
   /// - Parameter isDamaged: What lies there cannot be a frame.
   /// - Returns: Whether that is damage that was not known.
-  mutating func reachedEnd(_ stream: RelayStream, at position: RelayPosition, isDamaged: Bool) -> Bool {
+  mutating func reachedEnd(_ stream: RelayStream, at position: RelayPosition, isDamaged: Bool, now: UInt64) -> Bool {
     var reading = readings[stream] ?? Reading()
     let wasDamaged = reading.isDamaged
     let wasTouched = reading.isDirty
     // The file is shorter than it was, or was written anew: what was seen in it before says nothing.
-    if position != reading.position { (reading.seen, reading.tail, reading.bad, reading.gaps) = (SeenStreams(), nil, 0, 0) }
+    if position != reading.position {
+      (reading.seen, reading.tail, reading.bad, reading.gaps, reading.locked) = (SeenStreams(), nil, 0, 0, 0)
+      reading.isUnexplained = false
+    }
     (reading.position, reading.isDirty, reading.retryAt, reading.isRead) = (position, wasTouched, nil, true)
     if isDamaged { reading.bad += 1 }
-    settle(&reading, hasTaken: false, isCarried: stream.isCarried)
+    settle(&reading, hasTaken: false, isCarried: stream.isCarried, now)
     readings[stream] = reading
     return reading.isDamaged && !wasDamaged
   }
@@ -238,7 +245,7 @@ package struct Inbox: Sendable {
 
   /// Whatever waited may go on: a member or a key has come.
   package mutating func wakeWaiting() {
-    for (stream, reading) in readings where reading.isWaiting {
+    for (stream, reading) in readings where reading.isWaiting || reading.locked > 0 {
       readings[stream]?.isWaiting = false
       if var waiting = readings[stream] {
         Self.restart(&waiting)

@@ -227,7 +227,7 @@ extension Replica {
     }
     awaited = nil
     isBusy = false
-    let isDamage = inbox.reachedEnd(stream, at: chunk.positions[0], isDamaged: chunk.isDamaged)
+    let isDamage = inbox.reachedEnd(stream, at: chunk.positions[0], isDamaged: chunk.isDamaged, now: now.uptime)
     if isAnew { audit(stream) }
     if isDamage { schedulePresence(at: now.uptime) }
     return isDamage ? [.report(.damaged(stream))] : []
