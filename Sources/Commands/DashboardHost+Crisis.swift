@@ -285,13 +285,12 @@ extension DashboardHost {
   }
 
   /// The driver remembers it until they are told: a store that is held and a relay that is away keep it from nobody.
-  func tellContacts() {
+  func tellContacts(of activations: Set<OperationID>) {
     let driver = state.withLock { state in
-      let driver = state.household.map { $0.devices[state.watched].driver } ?? state.driver
-      if driver == nil { state.tellsNow = true }
-      return driver
+      state.saidNow = activations
+      return state.household.map { $0.devices[state.watched].driver } ?? state.driver
     }
-    driver?.tellNow()
+    driver?.tellNow(of: activations)
   }
 
   func showHistory() throws {

@@ -32,8 +32,8 @@ final class DashboardHost: Sendable {
     /// That a crisis be over is tried again until it is saved, or the person decides otherwise.
     var unresolved: Unresolved?
     var resolutions = 0
-    /// The person wants the contacts to be told now, and there was no driver yet.
-    var tellsNow = false
+    /// Activations of which the person wants the contacts to be told now: another driver learns of it too.
+    var saidNow: Set<OperationID> = []
     /// The device of the household that is looked at.
     var watched = 0
     /// The invitation that is on the screen, and what was said of it.
@@ -232,14 +232,14 @@ final class DashboardHost: Sendable {
     let location = location
     let courier = Courier { try location.openRelay(store) }
     let journal = EmergencyJournal(store.home)
-    let (early, tellsNow) = state.withLock { state in
+    let (early, saidNow) = state.withLock { state in
       (state.store, state.driver, state.courier, state.journal) = (store, driver, courier, journal)
       state.device = store.ring.device
-      defer { (state.early, state.tellsNow) = ([], false) }
-      return (state.early, state.tellsNow)
+      defer { state.early = [] }
+      return (state.early, state.saidNow)
     }
     for command in early { driver.send(command) }
-    if tellsNow { driver.tellNow() }
+    driver.tellNow(of: saidNow)
     driver.start()
   }
 
@@ -269,7 +269,7 @@ final class DashboardHost: Sendable {
   func perform(_ intent: Intent) {
     switch intent {
     case .activateCrisis(let level, let source): raise(level, source)
-    case .tellContacts: tellContacts()
+    case .tellContacts(let activations): tellContacts(of: Set(activations))
     case .crisisHistory: slowly { try self.showHistory() }
     case .crisisShown(let activation): if let id = OperationID(name: activation) { send(.shown(id)) }
     case .time(let operation, let nanoseconds): send(.time(operation, nanoseconds: nanoseconds))

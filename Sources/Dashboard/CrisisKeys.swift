@@ -76,7 +76,7 @@ extension DashboardState {
     case .enter where canTellNow:
       saidNow = snapshot?.crisis.latest
       tell("Your contacts are told as soon as this can be done. Each of them is listed above, with how far it has come.")
-      return [.tellContacts]
+      return [.tellContacts(snapshot?.crisis.activations ?? [])]
     case .character("h") where snapshot != nil && !isCrisisKnown: return [.crisisHistory]
     // Enter does not: it may have been meant for what lay here before.
     case .escape:

@@ -24,7 +24,8 @@ package indirect enum Intent: Sendable, Hashable {
   /// Take back what was raised at this screen in the last seconds, and nothing else.
   case takeBackCrisis(String)
   /// Tell the contacts without waiting until it can no longer be taken back.
-  case tellContacts
+  /// Of these activations, which were on the screen.
+  case tellContacts([OperationID])
   case crisisHistory
   /// An activation was drawn on this screen.
   case crisisShown(String)

@@ -33,7 +33,8 @@ package struct CrisisWatch: Sendable {
   private var takenElsewhere: Set<EscalationStage> = []
   /// Activations of this device, and the uptime of the key that raised each: whoever takes one in later counts from there.
   private var raised: [OperationID: UInt64] = [:]
-  /// Activations of which the person said that others are told now: it holds while one of them is active.
+  /// Activations of which the person said that others are told now: it holds while one of them is active. They may not
+  /// have come to this process yet.
   private var saidNow: Set<OperationID> = []
   private static let keptRaised = 16
   /// Somebody may have been told of something that is over.
@@ -60,8 +61,13 @@ package struct CrisisWatch: Sendable {
     if leading == activation { (seen, before) = (min(seen, pressed), 0) }
   }
 
-  /// The person does not want to wait until this crisis can no longer be taken back.
-  package mutating func sayNow(_ crisis: CrisisState) { saidNow.formUnion(crisis.activations.map(\.id)) }
+  /// The person does not want to wait until these can no longer be taken back; of what is raised after them nothing is said.
+  package mutating func sayNow(_ activations: Set<OperationID>) {
+    if saidNow.count >= Self.keptRaised { saidNow = [] }
+    saidNow.formUnion(activations)
+  }
+
+  package var hasSaidNow: Bool { !saidNow.isEmpty }
 
   /// Whether the person has said so of what is active.
   package func isSaidNow(_ crisis: CrisisState) -> Bool { crisis.activations.contains { saidNow.contains($0.id) } }
@@ -77,7 +83,6 @@ package struct CrisisWatch: Sendable {
     guard leading != crisis.leading?.id else { return nil }
     (leading, seen, before, verified, takenElsewhere) = (crisis.leading?.id, now.uptime, 0, now.uptime, [])
     mustEnd = true
-    saidNow.formIntersection(crisis.activations.map(\.id))
     guard let leading else { return nil }
     if let pressed = raised[leading] {
       seen = min(now.uptime, pressed)

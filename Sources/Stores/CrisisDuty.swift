@@ -30,8 +30,6 @@ struct CrisisDuty: Sendable {
   /// When it is tried again to write that; `nil` when nothing waits.
   private var nextNoting: UInt64?
   private var hasBeenRefused = false
-  /// The person has said that others are told now, and the crisis was not looked at since.
-  private var mustSayNow = false
   /// Whether the person has said so of this crisis, and somebody is left to be told.
   private var isSaidNow = false
   /// What was raised past the store, and was put on the relay or read there.
@@ -70,7 +68,7 @@ struct CrisisDuty: Sendable {
   var due: UInt64? { [watch.due, nextReading, nextClosing, nextNoting, lookAt].compactMap { $0 }.min() }
 
   /// Whether the person at the screen of this process waits for somebody to be told.
-  var asksNow: Bool { mustSayNow || isSaidNow }
+  var asksNow: Bool { isSaidNow || watch.hasSaidNow }
 
   /// Takes in what has come: what was told leaves the crisis together with its end.
   mutating func note(_ changes: [AppliedChange]) {
@@ -83,8 +81,11 @@ struct CrisisDuty: Sendable {
   /// These were put on the relay, or read there, whether the store has them or not.
   mutating func noteAtRelay(_ operations: [Causality.Operation]) { atRelay.formUnion(operations.map(\.id)) }
 
-  /// The person does not want to wait: it holds for this crisis until everybody is told.
-  mutating func sayNow(_ now: Moment) { (mustSayNow, lookAt) = (true, now.uptime) }
+  /// The person does not want to wait: it holds for these activations until everybody is told.
+  mutating func sayNow(_ activations: Set<OperationID>, _ now: Moment) {
+    watch.sayNow(activations)
+    lookAt = now.uptime
+  }
 
   /// The crisis may be another one. What has to be done about it has seconds: the processor belongs to
   /// those who still have to draw it.
@@ -127,10 +128,6 @@ struct CrisisDuty: Sendable {
     lookAt = nil
     if !watch.isAbout(crisis) { unsavedStages = [] }
     if let kept = try watch.follow(crisis, now, kept: { try store.read { try $0.crisisSeen() }.map(CrisisWatch.Kept.init) }) { unkept = kept }
-    if mustSayNow, crisis.isActive {
-      watch.sayNow(crisis)
-      mustSayNow = false
-    }
     forget(crisis, actions.crisisRecord)
     let duties = watch.look(
       crisis, contacts: contacts, told: Set(unsaved.keys), own: replica.device, others: replica.others,

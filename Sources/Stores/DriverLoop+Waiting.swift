@@ -78,7 +78,8 @@ extension DriverLoop {
       return shared.commands
     }
     for command in commands { perform(command, now) }
-    if driver.takeTellNow() { live.duty.sayNow(now) }
+    let saidNow = driver.takeSaidNow()
+    if !saidNow.isEmpty { live.duty.sayNow(saidNow, now) }
     listen()
     // What was raised past the store is told by a ping alone, and not put off.
     if isPinged { journalDue = journalDue ?? now.uptime }

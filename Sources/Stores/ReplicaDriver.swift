@@ -25,7 +25,7 @@ package final class ReplicaDriver: Sendable {
     var abandoned = 0
     var handedOn = HandedOn()
     /// The person wants others to be told of the crisis now; taken by the thread whose turn it is.
-    var tellsNow = false
+    var saidNow: Set<OperationID> = []
     var isStarted = false
     var isWatched = false
     var isOver = false
@@ -134,17 +134,19 @@ package final class ReplicaDriver: Sendable {
     fm_wake_signal(wake)
   }
 
-  /// Tells whom the person agreed on, without waiting until the crisis can no longer be taken back. It is remembered until
-  /// they are told, whatever the store and the relay do meanwhile.
-  package func tellNow() {
-    shared.withLock { $0.tellsNow = true }
+  /// Tells whom the person agreed on of these activations, without waiting until they can no longer be taken back. It is
+  /// remembered while one of them is active, whatever the store and the relay do meanwhile; of any other crisis nothing
+  /// was said.
+  package func tellNow(of activations: Set<OperationID>) {
+    guard !activations.isEmpty else { return }
+    shared.withLock { $0.saidNow.formUnion(activations) }
     fm_wake_signal(wake)
   }
 
-  func takeTellNow() -> Bool {
+  func takeSaidNow() -> Set<OperationID> {
     shared.withLock { shared in
-      defer { shared.tellsNow = false }
-      return shared.tellsNow
+      defer { shared.saidNow = [] }
+      return shared.saidNow
     }
   }
 

@@ -58,6 +58,8 @@ package struct Snapshot: Sendable, Hashable {
     package var activation = ""
     /// The last activation that is active.
     package var latest = ""
+    /// Every activation that is active.
+    package var activations: [OperationID] = []
     /// Devices that have the latest activation: how long after it was raised here, in nanoseconds,
     /// where this process has seen it.
     package var receipts: [Receipt]

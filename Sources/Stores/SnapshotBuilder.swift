@@ -264,7 +264,7 @@ package struct SnapshotBuilder {
     }
     return Snapshot.CrisisStatus(
       level: crisis.level, since: crisis.leading?.timestamp.milliseconds, source: crisis.leading.flatMap { names[$0.id.stream.device] } ?? "",
-      activation: crisis.leading?.id.name ?? "", latest: latest?.id.name ?? "",
+      activation: crisis.leading?.id.name ?? "", latest: latest?.id.name ?? "", activations: crisis.activations.map(\.id),
       receipts: crisis.isActive ? receipts.sorted { $0.device < $1.device } : [],
       acknowledgements: crisis.acknowledgements.map { entry in
         let raised = crisis.activations.first { $0.id == entry.activation }?.timestamp.milliseconds ?? 0

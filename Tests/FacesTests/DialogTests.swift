@@ -74,7 +74,7 @@ struct DialogTests {
     let text = DashboardFrame.render(state).text
     for (_, words) in states { #expect(text.contains(words), "\(words)") }
     #expect(text.contains("tell my contacts now") && !text.contains("u takes it back"), "only where it was raised")
-    #expect(state.press(.enter) == [.tellContacts] && state.dialogs.last == .crisis)
+    #expect(state.press(.enter) == [.tellContacts(snapshot.crisis.activations)] && state.dialogs.last == .crisis)
     snapshot.crisis.tellings = [Telling(name: "Jo", phone: "", state: .told(Snapshot.sampleWall, nil))]
     state.update(snapshot)
     #expect(state.press(.enter).isEmpty && state.press(.escape) == [.acknowledgeCrisis], "nobody waits any more: it closes")
@@ -96,7 +96,7 @@ struct DialogTests {
     (snapshot.sync.status.sendingProblem, snapshot.sync.status.code) = ("", "")
     snapshot.crisis.tellings = [Telling(name: "Jo", phone: "", state: .later(8_000))]
     var state = dashboard(120, 40, snapshot)
-    #expect(state.press(.enter) == [.tellContacts] && !state.canTellNow && state.press(.enter).isEmpty)
+    #expect(state.press(.enter) == [.tellContacts(snapshot.crisis.activations)] && !state.canTellNow && state.press(.enter).isEmpty)
     state.update(snapshot)
     let said = DashboardFrame.render(state).text
     #expect(said.contains("you said now; no alert is known") && !said.contains("tell my contacts now"))
