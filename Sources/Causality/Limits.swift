@@ -43,8 +43,12 @@ package enum Limits {
   package static let closedStreams = 64
   /// Membership entries that wait for their signers: as many as a household has devices, several times over.
   package static let waitingEntries = 256
-  /// Entries of an introduction: how many devices, each admitted by the one before, may lie between the first and a newcomer.
+  /// Frames at the beginning of a membership file that are read of a device that is not known, one entry in each: about what
+  /// one read brings. Longer chains of admissions belong to the account all the same; an introduction has the end of them.
   package static let introducedBy = 64
+  /// Files of unknown devices that one look at a relay reads, each once and at most `relayReadBytes` of it: more is not taken
+  /// for understood. Anybody can make folders there; a household has a few.
+  package static let strangersRead = 512
   /// How often the relay's introductions are gone through, each time with those who became known by the last.
   package static let introductionRounds = 4
   /// Emergency keys of one device: one for each time that it was put back or set up anew.

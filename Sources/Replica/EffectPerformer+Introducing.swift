@@ -29,8 +29,7 @@ extension EffectPerformer {
   package mutating func meet(_ survey: RelaySurvey, limit: UInt64) {
     for _ in 0..<Limits.introductionRounds {
       let before = members.log.count
-      for file in Self.introductions(in: survey, besides: ownTag) {
-        let frames = beginning(of: file)
+      for (file, frames) in introductions(in: survey, besides: ownTag) {
         guard Self.members(members, with: entries(in: frames, of: file.tag)).log.count > members.log.count else { continue }
         if tags[file.tag] == nil { guard (try? introduce(frames, from: file)) ?? false else { continue } }
         var outcome = ApplyOutcome(next: .start)
@@ -40,9 +39,18 @@ extension EffectPerformer {
     }
   }
 
-  /// The membership files on a relay, of not more devices than an account may have: anybody can make folders there.
-  private static func introductions(in survey: RelaySurvey, besides own: BlindTag? = nil) -> [RelayStream] {
-    Array(survey.streams.filter { $0.channel == .membership && !$0.isCarried && $0.tag != own }.prefix(Limits.introducedBy))
+  /// The membership files on a relay that say something, each with its beginning.
+  ///
+  /// Anybody can make folders there, with names before all others. Those who are known take nobody's place; of the others
+  /// ``Limits/strangersRead`` are looked at, and only what was sealed with the keys of the account is gone through.
+  private func introductions(in survey: RelaySurvey, besides own: BlindTag? = nil) -> [(file: RelayStream, frames: [[UInt8]])] {
+    let files = survey.streams.filter { $0.channel == .membership && !$0.isCarried && $0.tag != own }
+    var found = files.filter { tags[$0.tag] != nil }.map { (file: $0, frames: beginning(of: $0)) }
+    for file in files.filter({ tags[$0.tag] == nil }).prefix(Limits.strangersRead) {
+      let frames = beginning(of: file)
+      if !introductions(in: frames, of: file.tag).isEmpty { found.append((file: file, frames: frames)) }
+    }
+    return found
   }
 
   /// What a look reads of a file: introductions stand at its beginning.
@@ -78,13 +86,15 @@ extension EffectPerformer {
   ///
   /// What can be opened is; of what was written in an emergency that cannot be told, and it counts.
   func isUnexplained(_ frames: [[UInt8]], in file: RelayStream) -> Bool {
-    guard tags[file.tag] == nil, !members.certificates.keys.contains(where: { BlindTag(of: $0, sealer) == file.tag }) else { return false }
-    return frames.contains { frame in
+    guard tags[file.tag] == nil else { return false }
+    let isOurs = frames.contains { frame in
       guard let header = try? BatchHeader(frame: frame), header.account == sealer.tags.account, header.channel == file.channel.rawValue,
         file.isCarried || header.device == file.tag.bytes
       else { return false }
       return header.epoch == BatchHeader.emergencyEpoch || sealer.isOfThisAccount(frame)
     }
+    // The folders of those who were taken back are explained.
+    return isOurs && !members.certificates.keys.contains { BlindTag(of: $0, sealer) == file.tag }
   }
 
   // MARK: Looking
@@ -94,7 +104,7 @@ extension EffectPerformer {
   /// It is for looking only: what the store has is as it was.
   package func acquainted(with survey: RelaySurvey) -> EffectPerformer {
     var known = self
-    let files = Self.introductions(in: survey).map { ($0, beginning(of: $0)) }
+    let files = introductions(in: survey)
     // One may be introduced by another.
     for _ in 0..<Limits.introductionRounds {
       let before = known.members.log.count
@@ -116,9 +126,13 @@ extension EffectPerformer {
     }
   }
 
-  /// The same of devices that nobody here knows.
+  /// The same of devices that nobody here knows. Where more folders lie there than are looked at, nobody can say that there
+  /// are none.
   package func hasStrangers(in survey: RelaySurvey) -> Bool {
-    survey.streams.filter { $0.channel == Channel(.crisis) && !$0.isCarried && tags[$0.tag] == nil }.prefix(Limits.introducedBy)
-      .contains { isUnexplained(beginning(of: $0), in: $0) }
+    let explained = Set(members.certificates.keys.map { BlindTag(of: $0, sealer) })
+    let files = survey.streams.filter {
+      $0.channel == Channel(.crisis) && !$0.isCarried && tags[$0.tag] == nil && !explained.contains($0.tag)
+    }
+    return files.count > Limits.strangersRead || files.contains { isUnexplained(beginning(of: $0), in: $0) }
   }
 }

@@ -198,7 +198,9 @@ package struct Closing: Sendable, Hashable {
 /// no more, in any order of arrival.
 package struct Members: Sendable {
   package enum Verdict: Sendable, Hashable {
-    case accepted, known
+    case accepted
+    /// It was accepted before, or says what its signer has said before.
+    case known
     /// Its signer is not known yet.
     case waiting
     /// It is not authentic, or says what its signer may not say.
@@ -213,9 +215,8 @@ package struct Members: Sendable {
   private var known = Set<[UInt8]>()
   private var waiting: [MembershipEntry] = []
   private var keys: [DeviceID: MemberKeys] = [:]
-  /// Who admitted a device, `nil` for the root, and the entries that say so: several may have let in the same one.
-  private var admissions: [DeviceID: [(by: DeviceID?, entry: [UInt8])]] = [:]
-  private var retractions: [DeviceID: Set<DeviceID>] = [:]
+  /// Several devices may have let in the same one.
+  private var graph = AdmissionGraph()
 
   package init(rootKey: [UInt8]) { self.rootKey = rootKey }
 
@@ -227,35 +228,25 @@ package struct Members: Sendable {
     for bytes in trusted { _ = accept(bytes, isTrusted: true) }
   }
 
-  /// Everybody, in the order of their identifiers.
-  package var devices: [DeviceID] { certificates.keys.filter(isMember).sorted() }
-
-  private func isMember(_ device: DeviceID) -> Bool { chain(to: device) != nil }
-
-  /// Admissions that stand, from the root to a device: one that was taken back admits nobody any more.
-  ///
-  /// - Parameter passed: Devices on the way, which may have admitted each other.
-  private func chain(to device: DeviceID, passing passed: Set<DeviceID> = []) -> [[UInt8]]? {
-    guard !passed.contains(device), passed.count < Limits.introducedBy else { return nil }
-    for admission in admissions[device] ?? [] {
-      guard let admitter = admission.by else { return [admission.entry] }
-      guard !(retractions[device]?.contains(admitter) ?? false) else { continue }
-      if let before = chain(to: admitter, passing: passed.union([device])) { return before + [admission.entry] }
-    }
-    return nil
-  }
+  /// Everybody, in the order of their identifiers: each is found by the admissions that stand, from the root on, however
+  /// many lie between.
+  package var devices: [DeviceID] { graph.standing.keys.sorted() }
 
   /// What opens and proves what a device writes; also of one that was taken back, whose words are kept.
   package func keys(of device: DeviceID) -> MemberKeys? { keys[device] }
 
-  /// Who admitted a device; `nil` for the first one, and for a stranger.
-  package func admitter(of device: DeviceID) -> DeviceID? { admissions[device]?.first?.by }
+  /// Whether a device has admitted another one and has not taken it back: then it can.
+  ///
+  /// Others may have admitted it as well. Whether it belongs to the account is what ``devices`` says.
+  package func hasAdmitted(_ device: DeviceID, by admitter: DeviceID) -> Bool { graph.hasAdmitted(device, by: admitter) }
 
   /// The entries by which a device belongs to the account, the first device's first: who knows the root believes them.
   ///
   /// A newcomer writes them at the beginning of its own membership stream, so that it is known wherever it is read, also
-  /// to who has forgotten its admission, or never heard of it.
-  package func introduction(of device: DeviceID) -> [[UInt8]] { chain(to: device) ?? [] }
+  /// to who has forgotten its admission, or never heard of it. Of a chain that is longer than what is read there these are
+  /// the last ones: then who reads them has to know the device that the first of them names. One place is left for the
+  /// newcomer's emergency key.
+  package func introduction(of device: DeviceID) -> [[UInt8]] { Array(graph.chain(to: device).suffix(Limits.introducedBy - 1)) }
 
   /// Whether the device has said with which key it writes in an emergency.
   package func hasEmergencyKey(_ device: DeviceID) -> Bool { !(keys[device]?.emergency.isEmpty ?? true) }
@@ -292,38 +283,40 @@ package struct Members: Sendable {
     }
     guard isTrusted || entry.isAuthentic(key) else { return .refused }
     switch (entry.change, entry.signer) {
-    case (.found(let certificate), nil): return admit(certificate, by: nil, entry)
-    case (.admit(let certificate), let signer?): return admit(certificate, by: signer, entry)
+    case (.found(let certificate), nil): return admit(certificate, by: nil, entry, isTrusted)
+    case (.admit(let certificate), let signer?): return admit(certificate, by: signer, entry, isTrusted)
     case (.emergency(let key), let signer?):
-      guard keys[signer]?.emergency.count ?? 0 < Limits.emergencyKeys else { return .refused }
-      if !(keys[signer]?.emergency.contains(key) ?? false) { keys[signer]?.emergency.append(key) }
-    case (.retract(let device), let signer?): retractions[device, default: []].insert(signer)
+      let isNew = !(keys[signer]?.emergency.contains(key) ?? false)
+      guard !isNew || keys[signer]?.emergency.count ?? 0 < Limits.emergencyKeys else { return .refused }
+      if isNew { keys[signer]?.emergency.append(key) }
+      return keep(entry, isNew: isNew, isTrusted)
+    case (.retract(let device), let signer?): return keep(entry, isNew: graph.retract(device, by: signer), isTrusted)
     case (.close, _?): return .accepted
     default: return .refused
     }
-    keep(entry)
-    return .accepted
   }
 
-  private mutating func admit(_ certificate: DeviceCertificate, by signer: DeviceID?, _ entry: MembershipEntry) -> Verdict {
+  private mutating func admit(
+    _ certificate: DeviceCertificate, by signer: DeviceID?, _ entry: MembershipEntry, _ isTrusted: Bool
+  ) -> Verdict {
     if let before = certificates[certificate.device] {
       // Two devices admitted the same newcomer: either is enough. Another device under its name is none.
       guard before == certificate else { return .refused }
-      admissions[certificate.device, default: []].append((signer, entry.bytes))
-      keep(entry)
-      return .accepted
+    } else {
+      guard let key = try? Curve25519.Signing.PublicKey(admitting: certificate.signingKey) else { return .refused }
+      certificates[certificate.device] = certificate
+      keys[certificate.device] = MemberKeys(signing: key)
     }
-    guard let key = try? Curve25519.Signing.PublicKey(admitting: certificate.signingKey) else { return .refused }
-    certificates[certificate.device] = certificate
-    keys[certificate.device] = MemberKeys(signing: key)
-    admissions[certificate.device] = [(signer, entry.bytes)]
-    keep(entry)
-    return .accepted
+    return keep(entry, isNew: graph.admit(certificate.device, by: signer, entry.bytes), isTrusted)
   }
 
-  private mutating func keep(_ entry: MembershipEntry) {
+  /// What a signer says again is kept nowhere, so that nobody can make the log longer by saying it; what a store has kept
+  /// of it stays.
+  private mutating func keep(_ entry: MembershipEntry, isNew: Bool, _ isTrusted: Bool) -> Verdict {
+    guard isNew || isTrusted else { return .known }
     known.insert(entry.bytes)
     log.append(entry.bytes)
+    return .accepted
   }
 }
 

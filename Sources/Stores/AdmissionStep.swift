@@ -14,6 +14,8 @@ struct AdmissionStep {
     case ended
     /// It was refused there, and the newcomer is a member no more.
     case refused
+    /// It was refused there; another device of the account has let it in as well, and it still belongs.
+    case refusedAndStays
   }
 
   /// - Returns: What became of the admission.
@@ -28,7 +30,8 @@ struct AdmissionStep {
       if let refusal = try relay.mail(in: code.mailbox, slot: EnrolmentSlot.refusal.rawValue), code.isRefusal(refusal, .refusal) {
         let isRetracted = try performer.retract(admission.device, now: now, using: &random) { try $0.removeAdmission(of: admission.device) }
         try? relay.removeMailbox(code.mailbox)
-        return isRetracted ? .refused : .ended
+        if isRetracted { return .refused }
+        return performer.members.devices.contains(admission.device) ? .refusedAndStays : .ended
       }
       do { try relay.putMail(admission.sealed, mailbox: code.mailbox, slot: EnrolmentSlot.admission.rawValue) } catch .taken {
         // Somebody who knows the code has put something else there: the newcomer sees that it does not open.
