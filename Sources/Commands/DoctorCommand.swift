@@ -160,9 +160,10 @@ struct Examination {
   /// What can be raised without the store.
   private static func emergency(_ home: HomeFolder, _ store: Store?) throws -> (Bool, String) {
     guard let journal = EmergencyJournal(home) else {
-      switch try store?.emergencyKeyState() ?? (access(home.emergencyKey, F_OK) == 0 ? .unreadable : .asSaid) {
-      case .unreadable: return (false, "\(home.emergencyKey) cannot be read: a crisis needs the store. Give it back to this user.")
-      case .lost: return (false, "\(home.emergencyKey) is gone or damaged: a crisis needs the store. `fullmind sync`, or any program that exchanges, makes a new one.")
+      switch try store?.emergencyKeyState() ?? (access(home.emergencyKey, F_OK) == 0 ? .unreadable(home.emergencyKey) : .asSaid) {
+      case .unreadable(let path): return (false, "\(path) cannot be read: a crisis needs the store. Give it back to this user.")
+      case .lost: return (false, "\(home.emergencyKey) is gone or damaged: a crisis needs the store. `fullmind sync`, or any program that exchanges, makes a new one when it starts, where \(home.emergency) can be written. If this stays, free space on that disk and give the folder back to this user; `fullmind doctor --log` has what kept it from that.")
+      case .usedUp: return (false, "\(EmergencyKeyError.usedUp.summary) \(EmergencyKeyError.usedUp.remedy)")
       case .asSaid: return (true, "there is no emergency key: a crisis needs the store, and its passphrase")
       }
     }

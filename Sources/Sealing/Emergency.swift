@@ -66,6 +66,11 @@ package struct EmergencyKit: Sendable {
   /// What the other devices are told, in a signed entry.
   package var key: EmergencyKey { EmergencyKey(signingKey: Array(signing.publicKey.rawRepresentation), sealing: sealing) }
 
+  /// Whether it is a kit of this very device; one that a copied folder brought along is none.
+  package func belongs(to ring: KeyRing) -> Bool {
+    device == ring.device && accountTag == ring.account.sealer.tags.account
+  }
+
   package var bytes: [UInt8] {
     var wire = WireEmergencyHome()
     wire.accountTag = Data(accountTag)
@@ -111,5 +116,35 @@ package struct EmergencyKit: Sendable {
     guard header.account == accountTag, header.device == deviceTag else { throw .otherAccount }
     guard header.epoch == BatchHeader.emergencyEpoch else { throw .unknownEpoch(header.epoch) }
     return try BatchSealer.open(frame, header, emergency: [key])
+  }
+}
+
+/// What is done next where a device has no key for emergencies: its secret is durable before anybody is told of it, and as
+/// long as one waits to get into its place no other is signed. However often a step fails, the signed log grows once.
+package enum EmergencyKeyStep: Sendable {
+  /// There is one, or the person did not want one.
+  case nothing
+  /// Make a kit, and write it beside its place.
+  case make
+  /// A kit lies beside its place: tell the other devices of it, in a signed entry.
+  case announce(EmergencyKit)
+  /// They are told: put it in its place.
+  case place(EmergencyKit)
+  /// The others take no further key of this device: ``Limits/emergencyKeys``.
+  case usedUp
+
+  /// - Parameters:
+  ///   - pending: The kit of this device that lies beside its place.
+  ///   - announced: Keys that the device has told the others of; none where the person did not want one.
+  package init(pending: EmergencyKit?, announced: [EmergencyKey]) {
+    if announced.isEmpty {
+      self = .nothing
+    } else if let pending, announced.contains(pending.key) {
+      self = .place(pending)
+    } else if announced.count >= Limits.emergencyKeys {
+      self = .usedUp
+    } else {
+      self = pending.map(Self.announce) ?? .make
+    }
   }
 }

@@ -21,12 +21,7 @@ package struct EmergencyJournal: Sendable {
 
   /// - Returns: `nil` where the person did not want an emergency key, or it cannot be read.
   package init?(_ home: HomeFolder) {
-    let descriptor = open(home.emergencyKey, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)
-    guard descriptor >= 0 else { return nil }
-    defer { close(descriptor) }
-    var bytes = [UInt8](repeating: 0, count: 8_192)
-    let count = read(descriptor, &bytes, bytes.count)
-    guard count > 0, let kit = try? EmergencyKit(bytes: Array(bytes[..<count])) else { return nil }
+    guard case .kit(let kit) = EmergencyKeyFile(home.emergencyKey) else { return nil }
     (self.home, writer) = (home, EmergencyWriter(kit))
   }
 
@@ -107,7 +102,7 @@ package struct EmergencyJournal: Sendable {
   }
 
   /// The frames of a file, as far as they are whole.
-  private func frames(in path: String) -> [[UInt8]] {
+  func frames(in path: String) -> [[UInt8]] {
     guard let data = FileManager.default.contents(atPath: path), data.count <= Limits.journalBytes else { return [] }
     var rest = Array(data)[...]
     var frames = [[UInt8]]()
@@ -209,44 +204,6 @@ package struct EmergencyJournal: Sendable {
 
   /// The file in which the crisis lane of this device lies on the relay.
   package var file: RelayStream? { writer.file }
-
-  // MARK: Being known
-
-  /// What makes this device known to who reads its crisis: by whom it belongs to the account, and with which key it writes
-  /// in an emergency. Sealed as it lies on the relay.
-  private static func introductionFile(_ home: HomeFolder) -> String { home.emergency + "/.introduction" }
-
-  /// - Throws: ``StorageError``.
-  static func keep(_ introduction: [[UInt8]], in home: HomeFolder) throws(StorageError) {
-    try HomeFolder.writePrivate(introduction.flatMap { UInt32($0.count).bigEndianBytes + $0 }, to: introductionFile(home))
-  }
-
-  /// Puts on the relay what it lacks of that: a crisis that nobody can ascribe to anybody is on no screen.
-  package func introduce(to relay: any Relay) throws(RelayError) {
-    let introduction = frames(in: Self.introductionFile(home))
-    guard let tag = file?.tag, !introduction.isEmpty else { return }
-    try relay.deliver(introduction, to: RelayStream(tag: tag, channel: .membership))
-  }
-}
-
-extension SQLiteTransaction {
-  /// Of what this device wrote last about who belongs to the account: a key for emergencies that was renewed is among it.
-  private static let renewals = 8
-
-  /// The beginning of what this device wrote about who belongs to the account, and the end of it.
-  package var introduction: [[UInt8]] {
-    get throws {
-      var (first, last, position) = ([[UInt8]](), [[UInt8]](), UInt64(0))
-      while true {
-        let page = try ownBatches(.membership, after: position, limit: 256)
-        guard let end = page.last else { return first + last }
-        position = end.position
-        last += page.map(\.batch.frame)
-        while first.count < Limits.introducedBy, !last.isEmpty { first.append(last.removeFirst()) }
-        last = last.suffix(Self.renewals)
-      }
-    }
-  }
 }
 
 extension Store {
@@ -256,49 +213,6 @@ extension Store {
       journal.kit.relayIdentity != place.identity || journal.kit.relay != place.url
     else { return }
     try? journal.remember(RelayLocation(kept: place.url, in: home), place.identity)
-  }
-
-  /// What became of a key for emergencies that this device has said it has.
-  package enum EmergencyKeyState: Sendable, Hashable {
-    /// It lies there, or the person did not want one.
-    case asSaid
-    /// It is gone, or holds no key any more.
-    case lost
-    /// It lies there, and this user may not read it.
-    case unreadable
-  }
-
-  package func emergencyKeyState() throws -> EmergencyKeyState {
-    guard EmergencyJournal(home) == nil else { return .asSaid }
-    let hasSaid = try read { SnapshotBuilder.members(try $0.membership(), ring).hasEmergencyKey(ring.device) }
-    let isThere = access(home.emergencyKey, F_OK) == 0
-    if isThere, access(home.emergencyKey, R_OK) != 0 { return .unreadable }
-    return hasSaid || isThere ? .lost : .asSaid
-  }
-
-  /// A key for emergencies that was lost is followed by another one, which the other devices are told of.
-  ///
-  /// - Returns: Whether one was made.
-  func mendEmergencyKey() throws -> Bool {
-    guard try emergencyKeyState() == .lost, let place = try read({ try $0.relayPlace() }) else { return false }
-    var random = SystemRandomNumberGenerator()
-    let record = CrisisState.record(ofAccount: ring.account.account)
-    let kit = try EmergencyKit(for: ring, record: record, relay: place.url, relayIdentity: place.identity, using: &random)
-    let entry = try MembershipEntry.signed(.emergency(kit.key), signer: ring.device, wall: SystemClock.now.wall, key: ring.keys.signing)
-    let isTold = try write(within: DriverLoop.patience) { transaction in
-      var members = SnapshotBuilder.members(try transaction.membership(), ring)
-      guard members.hasEmergencyKey(ring.device), members.accept(entry) == .accepted else { return false }
-      try BatchCutter(ring: ring).file(membership: entry, in: &transaction, using: &random)
-      try transaction.appendMembership(entry)
-      return true
-    }
-    guard isTold else { return false }
-    // What nobody can read as a key is kept aside.
-    if access(home.emergencyKey, F_OK) == 0 { rename(home.emergencyKey, home.emergencyKey + ".unreadable") }
-    mkdir(home.emergency, 0o700)
-    try HomeFolder.writePrivate(kit.bytes, to: home.emergencyKey)
-    try EmergencyJournal.keep(try read { try $0.introduction }, in: self.home)
-    return true
   }
 
   /// Notes beside the emergency journal what of it the store has as over.

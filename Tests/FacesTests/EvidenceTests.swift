@@ -1,3 +1,4 @@
+import CSystem
 import Foundation
 import Testing
 
@@ -255,6 +256,123 @@ struct EvidenceTests {
     #expect(raised["atRelay"] as? Bool == true)
     try meeting.run("b", "sync")
     #expect(try meeting.crisis("b")["active"] as? Bool == true)
+  }
+
+  /// How many entries a home knows of who belongs to the account, and the bytes of the streams of them at the relay.
+  private func entries(_ name: String, _ meeting: Meeting) throws -> [Int] {
+    let code = "import sqlite3; print(sqlite3.connect('\(meeting.home(name))/store.db').execute('SELECT count(*) FROM membership').fetchone()[0])"
+    #expect(try shell("python3 -c \"\(code)\" > '\(meeting.path)/count'") == 0)
+    let count = try String(contentsOfFile: meeting.path + "/count", encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
+    let relay = meeting.home("relay")
+    let bytes = try FileManager.default.subpathsOfDirectory(atPath: relay).filter { $0.hasSuffix("/5.log") }.reduce(0) { sum, file in
+      sum + (try FileManager.default.attributesOfItem(atPath: relay + "/" + file)[.size] as? Int ?? 0)
+    }
+    return [try #require(Int(count)), bytes]
+  }
+
+  private func bytes(_ path: String) -> Data? { FileManager.default.contents(atPath: path) }
+
+  @Test("a key that cannot be written is announced to nobody, however often it is tried; the first start that can makes it")
+  func unwrittenKey() throws {
+    let meeting = try Meeting.pair()
+    try meeting.settle("a", "b")
+    let (emergency, before) = (meeting.home("a") + "/emergency/", try entries("a", meeting))
+    #expect(before[1] > 0)
+    try FileManager.default.removeItem(atPath: emergency + "key")
+    let full = ["LD_PRELOAD": try #require(Outside.library), "FULL": emergency]
+    for _ in 1...30 { try meeting.run("a", "sync", environment: full) }
+    #expect(try entries("a", meeting) == before)
+    #expect(try meeting.run("a", "doctor").out.contains("LOOK emergency"))
+    #expect(try meeting.run("a", "doctor", "--log").out.contains("emergency key not mended"), "what failed is told")
+    try meeting.run("a", "sync")
+    #expect(try meeting.run("a", "doctor").out.contains("ok   emergency"))
+    #expect(try entries("a", meeting)[0] == before[0] + 1)
+  }
+
+  @Test("a key whose entry the store does not take waits, and is the one that is announced")
+  func unannouncedKey() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    let (key, before) = (meeting.home("a") + "/emergency/key", try entries("a", meeting))
+    try FileManager.default.removeItem(atPath: key)
+    let full = ["LD_PRELOAD": try #require(Outside.library), "FULL": meeting.home("a") + "/store.db-wal"]
+    try meeting.run("a", "sync", "--timeout", "1", environment: full)
+    let waiting = try #require(bytes(key + ".next"))
+    for _ in 1...2 { try meeting.run("a", "sync", "--timeout", "1", environment: full) }
+    #expect(bytes(key + ".next") == waiting)
+    try meeting.run("a", "sync")
+    #expect(bytes(key) == waiting && bytes(key + ".next") == nil)
+    #expect(try entries("a", meeting)[0] == before[0] + 1)
+  }
+
+  @Test("after a kill between the entry and the key, the next start goes on with the key that was announced")
+  func killedKey() throws {
+    let meeting = try Meeting.pair()
+    try meeting.settle("a", "b")
+    let (emergency, before) = (meeting.home("a") + "/emergency/", try entries("a", meeting)[0])
+    try FileManager.default.removeItem(atPath: emergency + "key")
+    let hangs = ["LD_PRELOAD": try #require(Outside.library), "HANG": emergency + ".introduction"]
+    let (process, _, _) = try Program.start(["sync", "--home", meeting.home("a")], environment: hangs)
+    defer { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
+    #expect(try eventually { try entries("a", meeting)[0] == before + 1 })
+    let waiting = try #require(bytes(emergency + "key.next"))
+    kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
+    #expect(bytes(emergency + "key") == nil)
+    try meeting.settle("a", "b")
+    #expect(bytes(emergency + "key") == waiting && bytes(emergency + "key.next") == nil)
+    #expect(try entries("a", meeting)[0] == before + 1, "no other was announced")
+    let holder = try meeting.hold("a", seconds: 6)
+    defer { holder.terminate() }
+    try meeting.run("a", "crisis", "activate", "severe", "--now")
+    try meeting.run("b", "sync")
+    #expect(try meeting.crisis("b")["active"] as? Bool == true)
+  }
+
+  @Test("what waits and is no key is kept aside, and is in the way of none")
+  func junkBesideKey() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    let key = meeting.home("a") + "/emergency/key"
+    try FileManager.default.removeItem(atPath: key)
+    try Data("junk".utf8).write(to: URL(fileURLWithPath: key + ".next"))
+    chmod(key + ".next", 0o600)
+    try meeting.run("a", "sync")
+    #expect(try meeting.run("a", "doctor").out.contains("ok   emergency"))
+    #expect(bytes(key + ".next.unreadable") == Data("junk".utf8))
+  }
+
+  @Test("what makes a device known is written again where it is missing beside its key")
+  func introductionMissing() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    let file = meeting.home("a") + "/emergency/.introduction"
+    let (before, known) = (try #require(bytes(file)), try entries("a", meeting)[0])
+    try FileManager.default.removeItem(atPath: file)
+    try meeting.run("a", "sync")
+    #expect(bytes(file) == before)
+    #expect(try entries("a", meeting)[0] == known)
+  }
+
+  @Test("where no further key is taken, doctor says so, and what it says to do gives a device with a key")
+  func usedUpKeys() throws {
+    let meeting = try Meeting()
+    try meeting.found("a")
+    let key = meeting.home("a") + "/emergency/key"
+    var lost = 0
+    while lost < 40, bytes(key) != nil {
+      try FileManager.default.removeItem(atPath: key)
+      lost += 1
+      try meeting.run("a", "sync")
+    }
+    #expect(lost == 32)
+    let known = try entries("a", meeting)
+    for _ in 1...3 { try meeting.run("a", "sync") }
+    #expect(try entries("a", meeting) == known && bytes(key + ".next") == nil)
+    let said = try meeting.run("a", "doctor").out
+    #expect(said.contains("LOOK emergency") && said.contains("fullmind devices invite") && said.contains("fullmind join CODE") && !said.contains("makes a new one"), "\(said)")
+    try meeting.join("new", by: "a")
+    #expect(try meeting.run("new", "doctor").out.contains("ok   emergency"))
   }
 
   @Test("without a key for emergencies a crisis is tried for as long as it says so")
