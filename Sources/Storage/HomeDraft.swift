@@ -3,6 +3,9 @@ import Foundation
 
 /// A home that is made in a folder beside its place and moved there as a whole: it is there complete, or not at all,
 /// and of two that are made at once one is told that it came too late.
+///
+/// Whom this machine follows as a contact is never moved out of a place before the new home stands there: it gets a copy,
+/// and what else it held comes after it, file by file. A draft that was left gives back what it holds before it is removed.
 package struct HomeDraft: Sendable {
   package let place: HomeFolder
   /// Where it is made.
@@ -14,9 +17,9 @@ package struct HomeDraft: Sendable {
   ///
   /// - Throws: ``StorageError``: nothing was made.
   package init(at place: HomeFolder) throws(StorageError) {
-    Self.giveNamesBack(around: place)
-    Self.removeLeftovers(of: place)
-    let folder = HomeFolder(path: "\(place.path).new-\(getpid())-\(UInt16.random(in: 0 ... .max))")
+    Self.clear(around: place)
+    Self.bringBackFollowing(to: place)
+    let folder = Self.fresh(place)
     try folder.create()
     (self.place, self.folder, hold) = (place, folder, nil)
   }
@@ -25,10 +28,12 @@ package struct HomeDraft: Sendable {
   ///
   /// - Throws: ``StorageError/locked(_:)`` while another one is under way.
   package init(joiningAt place: HomeFolder) throws(StorageError) {
-    Self.giveNamesBack(around: place)
+    Self.clear(around: place)
     let folder = Self.joining(place)
     try folder.create()
     guard let hold = Hold(folder.path) else { throw .locked(folder.path) }
+    // A run that was killed while it put the home in its place has left it here.
+    folder.giveFollowing(to: place)
     (self.place, self.folder, self.hold) = (place, folder, hold)
   }
 
@@ -52,6 +57,11 @@ package struct HomeDraft: Sendable {
     deinit { close(descriptor) }
   }
 
+  /// A folder beside the place that no other run has.
+  private static func fresh(_ place: HomeFolder) -> HomeFolder {
+    HomeFolder(path: "\(place.path)\(newName)\(getpid())-\(UInt16.random(in: 0 ... .max))")
+  }
+
   package static func joining(_ place: HomeFolder) -> HomeFolder { HomeFolder(path: place.path + ".joining") }
 
   /// Moves it to its place.
@@ -67,24 +77,91 @@ package struct HomeDraft: Sendable {
       return try replace()
     case .foreign: throw .notEmpty(place.path)
     case .nothing:
+      let aside = place.movedAside
       try settle()
-      return isReplacing ? place.movedAside : nil
+      unlink(place.naming)
+      Self.removeLeftovers(of: place)
+      return isReplacing ? aside : nil
     }
   }
 
-  /// Moves it to a place where nothing lies.
+  // MARK: Settling
+
+  private static let tries = 40
+  private static let pauseBetweenTries: Int32 = 5
+
+  /// Moves it to a place where nothing lies but, perhaps, whom this machine follows as a contact.
   private func settle() throws(StorageError) {
-    let (there, here) = (place.following, folder.following)
-    let hasFollowing = access(there, F_OK) == 0
-    // Whom this machine follows as a contact stays.
-    if hasFollowing, rename(there, here) != 0 { throw .unreadable(there, "it cannot be moved") }
-    guard rename(folder.path, place.path) == 0 else {
+    for turn in 1...Self.tries {
+      // In one call, over nothing or over an empty folder.
+      if rename(folder.path, place.path) == 0 { return HomeFolder.syncFolder(of: place.path) }
       let reason = errno
-      if hasFollowing { _ = rename(here, there) }
-      // Somebody else was faster.
-      throw reason == ENOTEMPTY || reason == EEXIST ? .storeExists(place.path) : Self.problem(reason, place.path, "it cannot be created")
+      guard reason == ENOTEMPTY || reason == EEXIST else { throw Self.problem(reason, place.path, "it cannot be created") }
+      // Of two that come to one folder, one waits and finds the other's home.
+      let hold = Hold(place.path)
+      defer { withExtendedLifetime(hold) {} }
+      try checkNothing(place)
+      if hold != nil || turn == Self.tries, try exchange() { return HomeFolder.syncFolder(of: place.path) }
+      fm_pause_ms(Self.pauseBetweenTries)
     }
-    HomeFolder.syncFolder(of: place.path)
+    throw .unreadable(place.path, "it cannot be created")
+  }
+
+  private func checkNothing(_ folder: HomeFolder) throws(StorageError) {
+    switch folder.content {
+    case .nothing: return
+    // Somebody else was faster.
+    case .store, .incomplete: throw .storeExists(place.path)
+    case .foreign: throw .notEmpty(place.path)
+    }
+  }
+
+  /// Takes the place of a folder that holds only whom this machine follows: the new home has a copy before it stands there.
+  ///
+  /// - Returns: Whether it stands there; else the place has changed meanwhile, and is to be looked at again.
+  private func exchange() throws(StorageError) -> Bool {
+    try copyFollowing()
+    let outcome = fm_exchange(folder.path, place.path)
+    let reason = errno
+    if outcome == 0 { return try settleInTwoSteps() }
+    guard outcome == 1 else {
+      if reason == ENOENT { return false }
+      throw Self.problem(reason, place.path, "it cannot be created")
+    }
+    do throws(StorageError) { try checkNothing(folder) } catch {
+      // A home that came in between gets its place back.
+      guard fm_exchange(folder.path, place.path) != 1 else { throw error }
+      let aside = Self.freeAside(place)
+      guard rename(folder.path, aside) == 0 else { throw error }
+      throw .movedAside(place.path, to: aside)
+    }
+    Self.remove(folder, beside: place)
+    return true
+  }
+
+  /// The same where the file system exchanges no names. Cut in between, what was followed lies in two folders that are
+  /// looked for: see ``bringBackFollowing(to:)``.
+  private func settleInTwoSteps() throws(StorageError) -> Bool {
+    let former = Self.fresh(place)
+    guard rename(place.path, former.path) == 0 else {
+      if errno == ENOENT { return false }
+      throw Self.problem(errno, place.path, "it cannot be created")
+    }
+    do throws(StorageError) { try checkNothing(former) } catch {
+      // A home that came in between gets its place back.
+      guard rename(former.path, place.path) != 0 else { throw error }
+      let aside = Self.freeAside(place)
+      guard rename(former.path, aside) == 0 else { throw error }
+      throw .movedAside(place.path, to: aside)
+    }
+    let isOver = rename(folder.path, place.path) == 0
+    let reason = errno
+    if !isOver, reason != ENOTEMPTY, reason != EEXIST {
+      if rename(former.path, place.path) != 0 { Self.remove(former, beside: place) }
+      throw Self.problem(reason, place.path, "it cannot be created")
+    }
+    Self.remove(former, beside: place)
+    return isOver
   }
 
   // MARK: Replacing
@@ -95,8 +172,7 @@ package struct HomeDraft: Sendable {
   ///
   /// - Returns: Where the old one lies.
   private func replace() throws(StorageError) -> String {
-    var aside = "\(place.path).replaced-\(Int(Date().timeIntervalSince1970))"
-    while access(aside, F_OK) == 0 { aside += "x" }
+    let aside = Self.freeAside(place)
     try copyFollowing()
     try HomeFolder.writePrivate(Array("\(HomeFolder.name(aside))\n\(HomeFolder.name(folder.path))".utf8), to: folder.naming)
     guard rename(folder.path, aside) == 0 else { throw Self.problem(errno, place.path, "it cannot be moved aside") }
@@ -109,6 +185,13 @@ package struct HomeDraft: Sendable {
     }
     HomeFolder.syncFolder(of: place.path)
     unlink(place.naming)
+    return aside
+  }
+
+  /// A name for what is moved aside that nothing has.
+  private static func freeAside(_ place: HomeFolder) -> String {
+    var aside = "\(place.path)\(HomeFolder.asideName)\(Int(Date().timeIntervalSince1970))"
+    while access(aside, F_OK) == 0 { aside += "x" }
     return aside
   }
 
@@ -127,19 +210,71 @@ package struct HomeDraft: Sendable {
   }
 
   /// Whom this machine follows as a contact is in the new home as in the old one.
+  ///
+  /// - Throws: ``StorageError``: something of it cannot be copied, and nothing was moved.
   private func copyFollowing() throws(StorageError) {
     guard access(place.following, F_OK) == 0 else { return }
-    try? FileManager.default.removeItem(atPath: folder.following)
-    do { try FileManager.default.copyItem(atPath: place.following, toPath: folder.following) } catch {
-      throw (error as? CocoaError)?.code == .fileWriteOutOfSpace ? .diskFull(place.following) : .unreadable(place.following, "it cannot be copied")
+    guard let names = try? FileManager.default.contentsOfDirectory(atPath: place.following) else { throw .unreadable(place.following, "it cannot be read") }
+    mkdir(folder.following, 0o700)
+    for name in names {
+      let (from, to) = (place.following + "/" + name, folder.following + "/" + name)
+      // Looked at before it is read: of two versions the later one stays, and a copy is as old as what it was made of.
+      guard let modified = HomeFolder.lastChange(from) else { continue }
+      do throws(StorageError) { try HomeFolder.writePrivate(try HomeFolder.readFile(from), to: to, modified: modified) } catch {
+        // Whoever follows replaces its file, and has finished with it: the next look finds the other one.
+        if access(from, F_OK) != 0 { continue }
+        throw error
+      }
     }
-    chmod(folder.following, 0o700)
   }
 
   // MARK: What was left
 
-  /// Removes it; nothing of it counts.
-  package func discard() { try? FileManager.default.removeItem(atPath: folder.path) }
+  /// Removes it; nothing of it counts, but whom this machine follows.
+  package func discard() { Self.remove(folder, beside: place) }
+
+  /// Begins it anew, in the same folder: another run cannot come in between.
+  ///
+  /// - Throws: ``StorageError/unreadable(_:_:)``.
+  package func restart() throws(StorageError) {
+    _ = Self.empty(folder, beside: place)
+    try folder.create()
+  }
+
+  private static func remove(_ folder: HomeFolder, beside place: HomeFolder) {
+    if empty(folder, beside: place) { try? FileManager.default.removeItem(atPath: folder.path) }
+  }
+
+  /// Empties a folder that was, or was to be, a home. What it alone says stays: whom this machine follows goes to the place,
+  /// and as long as nothing lies there, where an old home was moved.
+  ///
+  /// - Returns: Whether nothing stays in it.
+  private static func empty(_ folder: HomeFolder, beside place: HomeFolder) -> Bool {
+    let isGiven = folder.giveFollowing(to: place)
+    let kept: [String] = [isGiven ? nil : folder.following, folder.movedAway(from: place) == nil ? nil : folder.naming].compactMap { $0 }
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? [] {
+      let path = folder.path + "/" + name
+      if !kept.contains(path) { try? FileManager.default.removeItem(atPath: path) }
+    }
+    return kept.isEmpty
+  }
+
+  /// What runs that were killed have left beside a home of whom this machine follows is there again. Needs no store.
+  package static func bringBackFollowing(to place: HomeFolder) {
+    for path in place.besides(newName) {
+      guard let process = maker(of: path, place), !isRunning(process) else { continue }
+      HomeFolder(path: path).giveFollowing(to: place)
+    }
+    let joining = Self.joining(place)
+    // Whoever joins at the moment sees to it.
+    guard access(joining.following, F_OK) == 0, let hold = Hold(joining.path) else { return }
+    withExtendedLifetime(hold) { _ = joining.giveFollowing(to: place) }
+  }
+
+  private static func clear(around place: HomeFolder) {
+    giveNamesBack(around: place)
+    removeLeftovers(of: place)
+  }
 
   /// A finished home that got the name of an old one, and was killed before the two were exchanged, is called again what it
   /// was called: another run goes on with it, and nobody takes it for the old one.
@@ -150,7 +285,7 @@ package struct HomeDraft: Sendable {
     }
   }
 
-  private static let newName = ".new-"
+  fileprivate static let newName = ".new-"
 
   /// The process that makes, or made, a home of this name; `nil` for a folder of any other name.
   private static func maker(of path: String, _ place: HomeFolder) -> Int32? {
@@ -168,13 +303,7 @@ package struct HomeDraft: Sendable {
   private static func removeLeftovers(of place: HomeFolder) {
     for path in place.besides(newName) {
       guard let process = maker(of: path, place), !isRunning(process) else { continue }
-      let leftover = HomeFolder(path: path)
-      // Whom this machine follows was on its way into the new home.
-      if access(leftover.following, F_OK) == 0, access(place.following, F_OK) != 0 {
-        mkdir(place.path, 0o700)
-        guard rename(leftover.following, place.following) == 0 else { continue }
-      }
-      try? FileManager.default.removeItem(atPath: path)
+      remove(HomeFolder(path: path), beside: place)
     }
   }
 }
@@ -203,11 +332,54 @@ extension HomeFolder {
     return (path as NSString).deletingLastPathComponent + "/" + names[1]
   }
 
-  /// The home that was moved aside last, if one was.
+  /// Where the home of a place was moved by the run that made this one and was cut short; `nil` where anything lies in the
+  /// place: then it was not, or it is over.
+  fileprivate func movedAway(from place: HomeFolder) -> String? {
+    guard place.content == .nothing, let bytes = FileManager.default.contents(atPath: naming),
+      let name = String(decoding: bytes, as: UTF8.self).split(separator: "\n").first.map(String.init),
+      name.hasPrefix(Self.name(place.path) + Self.asideName), !name.contains("/")
+    else { return nil }
+    let aside = HomeFolder(path: (place.path as NSString).deletingLastPathComponent + "/" + name)
+    return aside.hasStore && aside.formerPath == nil ? aside.path : nil
+  }
+
+  /// The home that was moved aside by a run that was cut short before another one was in its place: what it left says so.
+  /// One that was replaced earlier, and whose successor is gone, is not what was here.
   package var movedAside: String? {
-    besides(Self.asideName).last(where: { path in
-      let folder = HomeFolder(path: path)
-      return folder.hasStore && folder.formerPath == nil
-    })
+    (besides(HomeDraft.newName) + [HomeDraft.joining(self).path]).lazy.compactMap { HomeFolder(path: $0).movedAway(from: self) }.max()
+  }
+
+  /// Moves whom this machine follows to another folder, file by file; of two versions the later one stays. Killed at any
+  /// moment, each is in one of the two.
+  ///
+  /// - Returns: Whether nothing is left here.
+  @discardableResult
+  fileprivate func giveFollowing(to place: HomeFolder) -> Bool {
+    guard access(following, F_OK) == 0 else { return true }
+    guard let names = try? FileManager.default.contentsOfDirectory(atPath: following) else { return false }
+    // Files of somebody else get nothing put beside them.
+    if access(place.following, F_OK) != 0, place.content == .foreign { return names.isEmpty }
+    if !names.isEmpty {
+      mkdir(place.path, 0o700)
+      mkdir(place.following, 0o700)
+    }
+    var isGiven = true
+    for name in names {
+      let (from, to) = (following + "/" + name, place.following + "/" + name)
+      if let there = Self.lastChange(to), let here = Self.lastChange(from), there >= here {
+        unlink(from)
+      } else if rename(from, to) != 0 {
+        isGiven = false
+      }
+    }
+    if isGiven { rmdir(following) }
+    return isGiven
+  }
+
+  /// When the content of a file was changed last, in nanoseconds; `nil` where there is no file.
+  fileprivate static func lastChange(_ path: String) -> UInt64? {
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+    return Continuity.times(status).modified
   }
 }

@@ -88,12 +88,15 @@ package struct HomeFolder: Sendable, Hashable {
   }
 
   /// Writes a file that nobody else can read, completely or not at all.
-  package static func writePrivate(_ bytes: [UInt8], to path: String) throws(StorageError) {
+  ///
+  /// - Parameter modified: When its content is to count as changed, in nanoseconds since 1970; `nil` for now.
+  package static func writePrivate(_ bytes: [UInt8], to path: String, modified: UInt64? = nil) throws(StorageError) {
     let temporary = "\(path).\(getpid())-\(UInt32.random(in: 0 ... .max)).new"
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard descriptor >= 0 else { throw errno == ENOSPC ? .diskFull(path) : .unreadable(path, "it cannot be written") }
     let isWritten = writeAll(bytes, to: descriptor) && fsync(descriptor) == 0
     let problem = errno
+    if let modified { date(descriptor, modified) }
     close(descriptor)
     guard isWritten, rename(temporary, path) == 0 else {
       let reason = isWritten ? errno : problem
@@ -101,6 +104,14 @@ package struct HomeFolder: Sendable, Hashable {
       throw reason == ENOSPC ? .diskFull(path) : .unreadable(path, "it cannot be written")
     }
     syncFolder(of: path)
+  }
+
+  private static func date(_ descriptor: Int32, _ modified: UInt64) {
+    var time = timespec()
+    time.tv_sec = numericCast(modified / 1_000_000_000)
+    time.tv_nsec = numericCast(modified % 1_000_000_000)
+    let times = [time, time]
+    _ = futimens(descriptor, times)
   }
 
   /// Writes all bytes, whatever interrupts; `errno` says why not.

@@ -5,7 +5,8 @@ import Replica
 import Sealing
 import Storage
 
-/// The links that somebody follows on this machine, each in a file of its own. Needs no account.
+/// The links that somebody follows on this machine, each in a file of its own. Needs no account. What a run that was killed
+/// while it made a home has left of them beside it is there again before they are looked for.
 ///
 /// A file holds lines: the link, the person's name, the relay, the last number read, the beginning of
 /// what lay there, `open` or `closed`, and the marks of everything that was told, in hexadecimal; `-` before one that is over.
@@ -25,6 +26,7 @@ package struct AlertFollowing: Sendable {
   /// - Parameter relay: Where the person's devices meet; `nil` for where it was read before.
   /// - Returns: `nil` for a link that was never read here, when it is not said where.
   package init?(_ link: SecretLink, relay: RelayLocation?, home: HomeFolder) {
+    HomeDraft.bringBackFollowing(to: home)
     let path = Self.folder(home) + "/" + NoticeBoard(link).name
     if var known = Self(path: path) {
       if let relay { known.relay = relay }
@@ -56,6 +58,7 @@ package struct AlertFollowing: Sendable {
 
   /// Every link that is followed here, and the files that cannot be read any more.
   package static func all(in home: HomeFolder) -> (followed: [AlertFollowing], unreadable: [String]) {
+    HomeDraft.bringBackFollowing(to: home)
     let names = ((try? FileManager.default.contentsOfDirectory(atPath: folder(home))) ?? []).filter { !$0.contains(".") }.sorted()
     let found = names.map { (name: $0, following: AlertFollowing(path: folder(home) + "/" + $0)) }
     return (found.compactMap(\.following), found.filter { $0.following == nil }.map { folder(home) + "/" + $0.name })

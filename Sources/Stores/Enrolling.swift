@@ -224,8 +224,7 @@ package struct Joining {
       default: throw error
       }
       // Another run's, with another passphrase: it cannot be gone on with.
-      draft.discard()
-      let draft = try HomeDraft(joiningAt: home)
+      try draft.restart()
       return (draft, try Store.dataKey(of: draft, passphrase: choices.passphrase))
     }
   }

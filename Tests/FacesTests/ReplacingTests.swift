@@ -116,6 +116,16 @@ struct ReplacingTests {
     #expect(try meeting.titles(name) == ["old"])
   }
 
+  @Test("where nothing was there, nobody is told that it lies aside")
+  func nothing() throws {
+    #expect(try replace("").status == 0)
+    try FileManager.default.removeItem(atPath: meeting.home("w"))
+    let missing = try meeting.run("w", "status")
+    #expect(missing.status == 66 && missing.err.contains("storage.no-store"), "\(missing.err)")
+    let again = try replace("")
+    #expect(again.status == 0 && !again.err.contains("What was there"), "\(again.err)")
+  }
+
   @Test("a home that could not be put in its place says that the words shown are void, and leaves no key behind")
   func refused() throws {
     let said = try replace("refused")
