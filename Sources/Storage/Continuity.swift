@@ -52,14 +52,55 @@ package final class Continuity: Sendable {
   /// - Parameters:
   ///   - life: The life that the store says it is in; `nil` when it has none.
   ///   - operations: What this device wrote in all its lives, as the store has it.
+  /// - Throws: ``StorageError/unreadable(_:_:)``: it cannot be looked at now, which says nothing of the mark.
+  static func look(_ path: String, life: Incarnation?, operations: UInt64) throws(StorageError) -> Verdict {
+    for turn in 0..<tries {
+      if turn > 0 { fm_pause_ms(pauseBetweenTries) }
+      switch glance(path, life: life, operations: operations) {
+      case .found(let verdict): return verdict
+      case .failed(EIO) where turn == tries - 1: return .unusable
+      case .failed: continue
+      }
+    }
+    throw .unreadable(path, "it cannot be looked at now, since this machine has no files or no memory to spare")
+  }
+
+  /// As ``look(_:life:operations:)``, for who takes what cannot be looked at for what cannot be used.
   static func verdict(_ path: String, life: Incarnation?, operations: UInt64) -> Verdict {
+    (try? look(path, life: life, operations: operations)) ?? .unusable
+  }
+
+  private static let tries = 5
+  private static let pauseBetweenTries: Int32 = 5
+
+  private enum Glance {
+    case found(Verdict)
+    /// Why it could not be looked at, which may pass.
+    case failed(Int32)
+
+    /// The machine has no file or no memory to spare, or the disk failed for a moment; anything else is the mark's.
+    init(_ reason: Int32) {
+      self = [EMFILE, ENFILE, ENOMEM, EINTR, EAGAIN, EIO].contains(reason) ? .failed(reason) : .found(.unusable)
+    }
+  }
+
+  private static func glance(_ path: String, life: Incarnation?, operations: UInt64) -> Glance {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
-    guard descriptor >= 0 else { return errno != ENOENT ? .unusable : operations == 0 ? .noMark : .copied }
+    guard descriptor >= 0 else {
+      let reason = errno
+      return reason == ENOENT ? .found(operations == 0 ? .noMark : .copied) : Glance(reason)
+    }
     defer { close(descriptor) }
-    var status = stat()
-    var bytes = [UInt8](repeating: 0, count: size)
-    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return .unusable }
-    guard pread(descriptor, &bytes, size, 0) == size, Array(bytes[..<8]) == magic else { return operations == 0 ? .noMark : .copied }
+    var (status, bytes) = (stat(), [UInt8](repeating: 0, count: size))
+    guard fstat(descriptor, &status) == 0 else { return Glance(errno) }
+    guard status.st_mode & S_IFMT == S_IFREG else { return .found(.unusable) }
+    let count = pread(descriptor, &bytes, size, 0)
+    guard count >= 0 else { return Glance(errno) }
+    return .found(compare(Array(bytes[..<count]), status, life: life, operations: operations))
+  }
+
+  private static func compare(_ bytes: [UInt8], _ status: stat, life: Incarnation?, operations: UInt64) -> Verdict {
+    guard bytes.count == size, Array(bytes[..<8]) == magic else { return operations == 0 ? .noMark : .copied }
     let written = UInt64(bigEndianBytes: bytes[16..<24])
     guard let life, UInt64(bigEndianBytes: bytes[8..<16]) == life.rawValue else { return .copied }
     guard written <= operations else { return .behind }

@@ -1,3 +1,4 @@
+import CSystem
 import Foundation
 import GRDB
 import GRDBSQLite
@@ -7,7 +8,8 @@ import Synchronization
 ///
 /// SQLite makes two files beside a database before it reads a first row of it, and a full disk or a folder that this user
 /// may not write lets it make none. Where no log holds anything, the database says all there is: it is then read as a file
-/// that nobody changes. Whether somebody did is looked at around each read, so that an answer is never made of two states.
+/// that nobody changes. Where a log is left, of a program that was killed for instance, the two are read from a copy in
+/// memory. Whether somebody changed them is looked at around each read, so that an answer is never made of two states.
 final class StoreConnection: Sendable {
   private struct State: Sendable {
     var queue: DatabaseQueue
@@ -70,10 +72,40 @@ final class StoreConnection: Sendable {
 
   private static func opened(_ home: HomeFolder, _ patience: TimeInterval) throws -> (DatabaseQueue, Look?) {
     do { return (try current(home, patience), nil) } catch let problem as DatabaseError {
-      guard mayReadAlone(problem), let look = Look(home.database), look.isAll, let queue = try? readable(home), Look(home.database) == look
-      else { throw problem }
-      return (queue, look)
+      guard mayReadAlone(problem), let look = Look(home.database) else { throw problem }
+      if look.isAll, let queue = try? readable(home), Look(home.database) == look { return (queue, look) }
+      guard let found = copied(home) else { throw problem }
+      return found
     }
+  }
+
+  private static let copies = 4
+  private static let pauseBetweenCopies: Int32 = 25
+
+  /// A copy of the database and its log, as they were at one moment; nothing is made beside them, and what the copy lies in
+  /// is gone as soon as it is open.
+  ///
+  /// - Returns: `nil` where there is no log that says anything, where they are written all the time, or where nothing has
+  ///   room for a copy.
+  private static func copied(_ home: HomeFolder) -> (DatabaseQueue, Look?)? {
+    for turn in 0..<copies {
+      if turn > 0 { fm_pause_ms(pauseBetweenCopies) }
+      guard let look = Look(home.database), look.hasLogAlone, StoreCopy.isLog(home.database + "-wal") else { return nil }
+      // The clock of a file system has coarse ticks: of two changes in one of them only the first shows.
+      guard look.isSettled(at: fm_file_time_ns()) else { continue }
+      for folder in StoreCopy.places {
+        guard let copy = StoreCopy(of: home.database, in: folder) else { continue }
+        guard Look(home.database) == look else { break }
+        if let queue = try? readable(copy, home) { return (queue, look) }
+      }
+    }
+    return nil
+  }
+
+  /// SQLite reads on from what it has opened, so that nothing of the copy is left when this process ends, however it does.
+  private static func readable(_ copy: StoreCopy, _ home: HomeFolder) throws -> DatabaseQueue {
+    defer { copy.remove() }
+    return try readable(copy.database, home)
   }
 
   /// Whether what is in the way is in the way of writing only.
@@ -89,11 +121,15 @@ final class StoreConnection: Sendable {
     guard let path = home.database.addingPercentEncoding(withAllowedCharacters: .urlPathAllowed) else {
       throw StorageError.unreadable(home.database, "it cannot be opened")
     }
+    return try readable("file://\(path)?mode=ro&immutable=1", home)
+  }
+
+  private static func readable(_ path: String, _ home: HomeFolder) throws -> DatabaseQueue {
     var configuration = Configuration()
     configuration.readonly = true
     configuration.maximumReaderCount = 1
     configuration.label = "store"
-    let queue = try DatabaseQueue(path: "file://\(path)?mode=ro&immutable=1", configuration: configuration)
+    let queue = try DatabaseQueue(path: path, configuration: configuration)
     try queue.unsafeRead { database in
       try database.execute(sql: "PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY")
       // One of an older version cannot be made into one of this: that writes.
@@ -152,6 +188,8 @@ final class StoreConnection: Sendable {
 private struct Look: Equatable, Sendable {
   private let device, node, modified: UInt64
   private let size, log: Int64
+  /// Of the log, where it holds anything.
+  private let logNode, logModified: UInt64
   private let hasJournal: Bool
 
   /// - Returns: `nil` where there is no file.
@@ -162,11 +200,23 @@ private struct Look: Equatable, Sendable {
     modified = Continuity.times(status).modified
     var beside = stat()
     log = stat(path + "-wal", &beside) == 0 ? Int64(beside.st_size) : 0
+    (logNode, logModified) = log > 0 ? (UInt64(beside.st_ino), Continuity.times(beside).modified) : (0, 0)
     hasJournal = access(path + "-journal", F_OK) == 0
   }
 
   /// Whether the database alone says everything.
   var isAll: Bool { log == 0 && !hasJournal }
+  /// Whether the database and its log together say everything.
+  var hasLogAlone: Bool { log > 0 && !hasJournal }
+
+  private static let tick: UInt64 = 20_000_000
+
+  /// Whether a change after this look would show, by the clock of the file system in nanoseconds.
+  func isSettled(at now: UInt64) -> Bool {
+    let last = max(modified, logModified)
+    return last > now || now - last > Self.tick
+  }
+
   func isSameFile(_ other: Look) -> Bool { (device, node) == (other.device, other.node) }
   func isChanged(_ now: Look) -> Bool { isSameFile(now) && self != now }
 }

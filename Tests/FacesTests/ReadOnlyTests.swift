@@ -88,6 +88,37 @@ struct ReadOnlyTests {
     #expect(try store.dataVersion() != before)
   }
 
+  @Test("where a killed program has left a log and nothing can be written, both are read, and no copy stays")
+  func copied() throws {
+    let meeting = try Meeting.pair()
+    let agent = try meeting.agent("b").process
+    #expect(try eventually { try meeting.sync("b")["state"] as? String == "upToDate" })
+    _ = try meeting.write("b", "in the log")
+    kill(agent.processIdentifier, SIGKILL)
+    #expect(eventuallyEnded(agent))
+    let home = HomeFolder(path: meeting.home("b"))
+    let log = try Data(contentsOf: URL(fileURLWithPath: home.database + "-wal"))
+    #expect(!log.isEmpty)
+    unlink(home.database + "-shm")
+    symlink("/nowhere", home.database + "-shm")
+    let memory = meeting.home("memory")
+    try FileManager.default.createDirectory(atPath: memory, withIntermediateDirectories: false)
+    let environment = ["XDG_RUNTIME_DIR": memory]
+    let listed = try meeting.run("b", "record", "list", "journal", "--json", environment: environment)
+    #expect(listed.status == 0 && listed.out.contains("in the log"), "\(listed.err)")
+    let added = try meeting.run("b", "record", "add", "journal", "title=lost", environment: environment)
+    #expect(added.status != 0 && added.err.contains("storage."), "\(added.err)")
+    let store = try Store.open(at: home) { nil }
+    #expect(store.isReadOnly)
+    store.close()
+    #expect(try FileManager.default.contentsOfDirectory(atPath: memory).isEmpty)
+    #expect(try Data(contentsOf: URL(fileURLWithPath: home.database + "-wal")) == log)
+
+    unlink(home.database + "-shm")
+    _ = try meeting.write("b", "later")
+    #expect(try meeting.titles("b") == ["in the log", "later"])
+  }
+
   @Test("where a log holds what the database does not, it is not read without it")
   func log() throws {
     let folder = try Folder()
