@@ -2,8 +2,10 @@ import ArgumentParser
 import CSystem
 import Causality
 import Foundation
+import Replica
 import Storage
 import Stores
+import Synchronization
 import Therapy
 
 /// `fullmind practice`: a guided practice in lines of text; the dashboard has it as a picture.
@@ -126,19 +128,107 @@ struct HandoffCommand: ParsableCommand {
         throw InputError.invalid("The session is to go to this very device. Nothing was changed.", remedy: "Name another device.")
       }
       let id = try actions.record(beginningWith: session).id
+      // Before anything is offered: an answer may be here at once.
+      let news = StoreNews(store.home)
       try actions.offer(id, to: target, elapsed: nil)
-      let deadline = SystemClock.now.uptime + UInt64(max(0, wait)) * 1_000_000_000
-      repeat {
-        if try actions.session(id)?.owner == target { return Output.line("“\(to)” has the session.") }
-        // Where no other program of this device exchanges the receipt is fetched from here.
-        let left = (Double(deadline) - Double(SystemClock.now.uptime)) / 1e9
-        if left > 0, !store.home.isExchanged {
-          try? ExchangeOnce(store: store, relay: try location.openRelay(store), relayName: "").run(timeout: min(left, 5))
-        }
-        Thread.sleep(forTimeInterval: 0.01)
-      } while SystemClock.now.uptime < deadline
+      let deadline = SystemClock.now.uptime + UInt64(max(0, min(wait, 120))) * 1_000_000_000
+      guard try !hasReceipt(in: store, by: deadline, news, isThere: { try actions.session(id)?.owner == target }) else { return }
       throw HandoffPending(clocks: try SnapshotBuilder.fromStore(store, relay: "").sync.status.clocks)
     }
+  }
+
+  /// Waits for the receipt, and says that it is there. Where no other program of this device exchanges, one driver does it
+  /// from here for the whole wait.
+  private func hasReceipt(in store: Store, by deadline: UInt64, _ news: StoreNews, isThere: () throws -> Bool) throws -> Bool {
+    var driver: ReplicaDriver?
+    // Who is out of time takes no more of it.
+    defer { driver?.stop(waitingAtMost: SystemClock.now.uptime >= deadline ? 200 : 2_000) }
+    while true {
+      if try isThere() {
+        Output.line("“\(to)” has the session.")
+        return true
+      }
+      let now = SystemClock.now.uptime
+      guard now < deadline else { return false }
+      // Where the devices meet elsewhere it goes on there.
+      if news.takeMoved() {
+        driver?.stop(waitingAtMost: 200)
+        driver = nil
+      }
+      if driver == nil, !store.home.isExchanged { driver = try? exchange(store, news) }
+      news.wait(nanoseconds: deadline - now)
+    }
+  }
+
+  private func exchange(_ store: Store, _ news: StoreNews) throws -> ReplicaDriver {
+    var observer = ReplicaDriver.Observer()
+    observer.report = { report, _ in
+      switch report {
+      case .applied, .released: news.tell()
+      default: break
+      }
+    }
+    if location.relay == nil { observer.moved = { news.noteMoved() } }
+    let driver = try ReplicaDriver(
+      store: store, relay: try location.openRelay(store), relayName: try location.relayLocation(store).description, tier: .selfHosted,
+      observer: observer)
+    driver.start()
+    return driver
+  }
+}
+
+/// Wakes whoever waits for something to come into the store: this process may take it in, or another one that pings.
+private final class StoreNews: Sendable {
+  private let wake = fm_wake_open()
+  /// -1 where nobody can ping.
+  private let ping: Int32
+  private let path: String
+  private let hasMoved = Mutex(false)
+
+  init(_ home: HomeFolder) {
+    mkdir(home.sockets, 0o700)
+    path = home.sockets + "/\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    ping = fm_ping_open(path)
+  }
+
+  deinit {
+    if wake >= 0 { close(wake) }
+    guard ping >= 0 else { return }
+    close(ping)
+    unlink(path)
+  }
+
+  /// Something has come.
+  func tell() { fm_wake_signal(wake) }
+
+  /// The devices meet elsewhere now.
+  func noteMoved() {
+    hasMoved.withLock { $0 = true }
+    tell()
+  }
+
+  /// Whether they do since this was asked last.
+  func takeMoved() -> Bool {
+    hasMoved.withLock { hasMoved in
+      defer { hasMoved = false }
+      return hasMoved
+    }
+  }
+
+  /// Milliseconds after which it is looked all the same: a ping may get lost.
+  private static let gap: UInt64 = 500
+  /// Milliseconds between two looks where nobody can ping.
+  private static let blindGap: UInt64 = 50
+
+  /// Waits for news, at most so long; what came since the last wait ends it at once.
+  func wait(nanoseconds: UInt64) {
+    let descriptors = [wake, ping].filter { $0 >= 0 }
+    let gap = descriptors.count < 2 ? Self.blindGap : Self.gap
+    var ready = [UInt8](repeating: 0, count: 2)
+    _ = fm_wait(descriptors, &ready, Int32(descriptors.count), Int32(min(nanoseconds / 1_000_000 + 1, gap)))
+    if wake >= 0 { fm_wake_clear(wake) }
+    var message = [UInt8](repeating: 0, count: 64)
+    while ping >= 0, fm_ping_next(ping, &message, message.count) >= 0 {}
   }
 }
 

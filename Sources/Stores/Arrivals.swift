@@ -5,61 +5,148 @@ import Therapy
 
 /// What this device does by itself with changes that have just arrived: takes up a session that was handed
 /// to it, merges texts whose edits do not touch each other, and lets the assistant decide where it may.
+///
+/// What is to be done is noted in ``PendingOffers`` and ``PendingLooks`` before it is tried, and stays there until it was
+/// done or is not to be done any more: what the store refuses is tried again.
 enum Arrivals {
-  /// - Returns: Whether something was written here.
-  static func settle(_ changes: [AppliedChange], _ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState) throws -> Bool {
-    let actions = Actions(store, patience: DriverLoop.patience)
-    let sessions = Set(changes.filter { $0.kind == RecordCatalogue.session.kind }.map(\.record))
-    var hasWritten = try takeOffers(of: sessions, store, pingPath: pingPath, clocks, &live)
-    // Merging texts is a feature of a tier; keeping both versions is not.
-    // And almost nothing that arrives meets other writes: a long catch-up must not look at every text.
-    guard live.hasMetOthers, live.tier.conflictResolution != .basic else { return hasWritten }
-    for text in Set(changes.filter(isText).map(Place.init)).sorted() {
-      let began = SystemClock.now.uptime
-      guard try isOurs(text, store), try actions.mergeTexts(text.record, field: text.field) else { continue }
-      live.measurements.record(.settledByMerge, .normal, nanoseconds: SystemClock.now.uptime - began)
-      hasWritten = true
-    }
-    guard live.tier.conflictResolution == .assisted else { return hasWritten }
-    for place in Set(changes.filter { ConflictRule.isForAssistant(kind: $0.kind, field: $0.field) }.map(Place.init)).sorted() {
-      let began = SystemClock.now.uptime
-      guard try isOurs(place, store), try actions.assist(place.record, field: place.field) else { continue }
-      live.measurements.record(.settledByAssistant, .normal, nanoseconds: SystemClock.now.uptime - began)
-      hasWritten = true
-    }
-    return hasWritten
-  }
-
-  /// Takes up sessions that were handed to this device. One that looks too old is looked at again with everything that is
-  /// heard: the clock that stamped it may not be known yet.
-  ///
-  /// - Returns: Whether something was written here.
-  static func takeOffers(
-    of sessions: Set<RecordID>, _ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState
-  ) throws -> Bool {
-    let (actions, own) = (Actions(store, patience: DriverLoop.patience), store.ring.device)
-    var hasWritten = false
-    for id in sessions.sorted() {
-      live.lateOffers.remove(id)
-      guard let session = try actions.session(id) else { continue }
-      live.sessionChanged(session, own: own)
-      // The age of an offer is counted by the clock that stamped it.
-      let wall = clocks.wall(of: session.offer?.writer, SystemClock.now.wall)
-      guard session.isOffered(to: own, wall: wall) else {
-        if session.offer?.device == own, session.owner != own, session.isOpen { live.lateOffers.insert(id) }
-        continue
-      }
-      hasWritten = try actions.take(id, wall: wall, pinging: pingPath) || hasWritten
-    }
-    return hasWritten
-  }
-
-  private struct Place: Hashable, Comparable {
+  /// Something to do by itself about a field that other writes have met.
+  struct FieldDuty: Hashable, Comparable, Sendable {
+    /// Texts are merged before the assistant looks at what is left.
+    enum Act: Int, Sendable { case merge, assist }
+    var act: Act
     var record: RecordID
     var field: String
 
-    init(_ change: AppliedChange) { (record, field) = (change.record, change.field) }
-    static func < (one: Self, other: Self) -> Bool { (one.record, one.field) < (other.record, other.field) }
+    init(_ act: Act, _ change: AppliedChange) { (self.act, record, field) = (act, change.record, change.field) }
+    static func < (one: Self, other: Self) -> Bool {
+      (one.act.rawValue, one.record, one.field) < (other.act.rawValue, other.record, other.field)
+    }
+  }
+
+  /// How many fields wait at most for a store that refuses: a conflict beyond them stays open for the person to decide.
+  static let waitingFields = 256
+
+  /// What came of a round.
+  struct Outcome {
+    /// Whether something was written here.
+    var hasWritten = false
+    /// What was refused; that the store takes nothing at the moment counts before anything else. It is tried again.
+    var refusal: (any Error)?
+
+    /// Whether the store takes nothing at the moment, so that whatever follows would be refused as well.
+    var isStoreHeld: Bool { (refusal as? StorageError)?.obstacle != nil }
+
+    mutating func refuse(_ error: any Error) { if !isStoreHeld { refusal = error } }
+  }
+
+  /// Notes what is to be done about these changes, and does it.
+  static func settle(_ changes: [AppliedChange], _ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState) -> Outcome {
+    let now = SystemClock.now.uptime
+    let sessions = Set(changes.filter { $0.kind == RecordCatalogue.session.kind }.map(\.record))
+    if !sessions.isEmpty {
+      live.offers.insert(sessions, now: now)
+      // Whoever waits in another process for the receipt of a session that it has handed over sees it at once.
+      store.pingOthers(except: pingPath)
+    }
+    // Merging texts is a feature of a tier; keeping both versions is not.
+    // And almost nothing that arrives meets other writes: a long catch-up must not look at every text.
+    if live.hasMetOthers, live.tier.conflictResolution != .basic {
+      live.fieldDuties.insert(Set(changes.filter(isText).map { FieldDuty(.merge, $0) }).sorted(), now: now)
+      if live.tier.conflictResolution == .assisted {
+        let decidable = changes.filter { ConflictRule.isForAssistant(kind: $0.kind, field: $0.field) }
+        live.fieldDuties.insert(Set(decidable.map { FieldDuty(.assist, $0) }).sorted(), now: now)
+      }
+    }
+    return resume(store, pingPath: pingPath, clocks, &live)
+  }
+
+  /// Does what is due.
+  static func resume(_ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState) -> Outcome {
+    var outcome = Outcome()
+    let now = SystemClock.now.uptime
+    if live.offers.isDue(now) {
+      takeOffers(store, pingPath: pingPath, clocks, &live, &outcome)
+      live.offers.endRound(now: SystemClock.now.uptime)
+    }
+    if live.fieldDuties.isDue(now) {
+      if !outcome.isStoreHeld { settleFields(store, &live, &outcome) }
+      live.fieldDuties.endRound(now: SystemClock.now.uptime)
+    }
+    return outcome
+  }
+
+  // MARK: Sessions
+
+  private static func takeOffers(
+    _ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState, _ outcome: inout Outcome
+  ) {
+    if live.offers.mustSearch {
+      do { live.offers.didSearch(try openOffers(store), now: SystemClock.now.uptime) } catch { outcome.refuse(error) }
+    }
+    // One that cannot be read or taken keeps none of the others.
+    for id in live.offers.sessions where !outcome.isStoreHeld {
+      do {
+        let (finding, hasTaken) = try takeOffer(id, store, pingPath: pingPath, clocks, &live)
+        live.offers.note(id, finding)
+        outcome.hasWritten = hasTaken || outcome.hasWritten
+      } catch { outcome.refuse(error) }
+    }
+  }
+
+  /// Takes up a session where it is handed to this device.
+  private static func takeOffer(
+    _ id: RecordID, _ store: Store, pingPath: String, _ clocks: HouseholdClocks, _ live: inout LiveState
+  ) throws -> (PendingOffers.Finding, hasTaken: Bool) {
+    let (actions, own) = (Actions(store, patience: DriverLoop.patience), store.ring.device)
+    guard let session = try actions.session(id) else { return (.ended, hasTaken: false) }
+    live.sessionChanged(session, own: own)
+    guard let offer = session.openOffer(to: own) else { return (.ended, hasTaken: false) }
+    // The age of an offer is counted by the clock that stamped it.
+    let wall = clocks.wall(of: offer.writer, SystemClock.now.wall)
+    guard session.isOffered(to: own, wall: wall) else {
+      let late = PendingOffers.Offer(writer: offer.writer, timestamp: offer.timestamp, offset: clocks.offsets[offer.writer])
+      return (.late(late), hasTaken: false)
+    }
+    return (.ended, hasTaken: try actions.take(id, wall: wall, pinging: pingPath))
+  }
+
+  /// The sessions that the store offers to this device, and when each was.
+  private static func openOffers(_ store: Store) throws -> [RecordID: Timestamp] {
+    let own = store.ring.device
+    let sessions = try store.read { try $0.readableRecords(kind: RecordCatalogue.session.kind) }.compactMap(SessionState.init)
+    return Dictionary(uniqueKeysWithValues: sessions.compactMap { session in
+      session.openOffer(to: own).map { (session.id, $0.timestamp) }
+    })
+  }
+
+  // MARK: Fields
+
+  private static func settleFields(_ store: Store, _ live: inout LiveState, _ outcome: inout Outcome) {
+    let actions = Actions(store, patience: DriverLoop.patience)
+    for duty in live.fieldDuties.items.sorted() where !outcome.isStoreHeld {
+      do {
+        outcome.hasWritten = try perform(duty, actions, &live) || outcome.hasWritten
+        live.fieldDuties.end(duty)
+      } catch is InputError {
+        // Something arrived meanwhile: then its author decides.
+        live.fieldDuties.end(duty)
+      } catch { outcome.refuse(error) }
+    }
+  }
+
+  /// - Returns: Whether something was written here.
+  private static func perform(_ duty: FieldDuty, _ actions: Actions, _ live: inout LiveState) throws -> Bool {
+    let began = SystemClock.now.uptime
+    guard try isOurs(duty, actions.store) else { return false }
+    switch duty.act {
+    case .merge:
+      guard try actions.mergeTexts(duty.record, field: duty.field) else { return false }
+      live.measurements.record(.settledByMerge, .normal, nanoseconds: SystemClock.now.uptime - began)
+    case .assist:
+      guard try actions.assist(duty.record, field: duty.field) else { return false }
+      live.measurements.record(.settledByAssistant, .normal, nanoseconds: SystemClock.now.uptime - began)
+    }
+    return true
   }
 
   private static func isText(_ change: AppliedChange) -> Bool {
@@ -67,8 +154,16 @@ enum Arrivals {
   }
 
   /// One of the two authors settles it, always the same one, so that the two do not answer each other.
-  private static func isOurs(_ place: Place, _ store: Store) throws -> Bool {
-    let dots = try store.read { try $0.record(place.record) }?[place.field]?.dots ?? []
+  private static func isOurs(_ duty: FieldDuty, _ store: Store) throws -> Bool {
+    let dots = try store.read { try $0.record(duty.record) }?[duty.field]?.dots ?? []
     return dots.count == 2 && dots.map(\.id.stream.device).min() == store.ring.device
+  }
+}
+
+extension SessionState {
+  /// What offers it to a device that could take it up; however old it is.
+  fileprivate func openOffer(to device: DeviceID) -> Offer? {
+    guard let offer, offer.device == device, owner != device, isOpen else { return nil }
+    return offer
   }
 }

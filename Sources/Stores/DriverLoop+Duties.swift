@@ -19,14 +19,21 @@ extension DriverLoop {
     tellShown()
   }
 
-  private func tellShown() {
+  func tellShown() {
     guard let activation = live.unshown else { return }
+    guard !isLeader else {
+      live.unshown = nil
+      return events.insert(.shown(activation), at: 0)
+    }
     do {
       try store.write(within: 50) { try $0.setCrisisShown(activation) }
       live.unshown = nil
       accepted()
       store.pingOthers(except: peers.path)
-    } catch { refused(error) }
+    } catch {
+      refused(error)
+      live.probeAt = SystemClock.now.uptime + 1_000_000_000
+    }
   }
 
   /// What the store could not take in about a crisis is shown all the same.
@@ -137,6 +144,7 @@ extension DriverLoop {
         ? live.doCrisisDuty(store, replica, around, now)
         : driver.watched(generation, keeping: live) { try live.doCrisisDuty(store, replica, around, now) }
       guard let result else { return }
+      if result.wantsLook { events.append(.listingChanged) }
       if let refusal = result.refusal { refused(refusal) }
       if result.hasNoted { accepted() }
       // Whom it has told, and how long the others have, is decided here.
@@ -153,19 +161,26 @@ extension DriverLoop {
   private func probe(_ now: Moment) {
     guard let due = live.probeAt, due <= now.uptime else { return }
     live.probeAt = now.uptime + 1_000_000_000
-    guard refusal != nil else { return live.probeAt = nil }
+    guard refusal != nil || live.unshown != nil else { return live.probeAt = nil }
     // What is there is written once more: an empty transaction would find room on a full disk.
     guard (try? store.write(within: 0, { try $0.setClock(try $0.clock()) })) != nil else { return }
     tellShown()
     accepted()
   }
 
-  /// A clock may be known by now that was not when a session was offered.
-  func takeLateOffers() {
-    do {
-      let clocks = replica.peers.clocks
-      if try Arrivals.takeOffers(of: live.lateOffers, store, pingPath: peers.path, clocks, &live) { committed(SystemClock.now) }
-    } catch { refused(error) }
+  /// Looks again at what has come and waits: the store may have refused it, or a clock was not known.
+  func resumeArrivals() {
+    guard let due = live.arrivalsDue, due <= SystemClock.now.uptime else { return }
+    conclude(Arrivals.resume(store, pingPath: peers.path, replica.peers.clocks, &live))
+  }
+
+  /// What came of it is noticed here; what was refused is said, and has its time at which it is tried again.
+  func conclude(_ outcome: Arrivals.Outcome) {
+    if outcome.hasWritten {
+      accepted()
+      committed(SystemClock.now)
+    }
+    if let refusal = outcome.refusal { refused(refusal) }
   }
 
   /// Looks for answers of those who were asked about a conflict.
@@ -203,6 +218,9 @@ extension DriverLoop {
         admissions.didEnd(admission.device)
         if outcome == .refused {
           live.add(.alarm, "\(names[admission.device] ?? "the new device") has refused, or its digits were not the same: it was not added. Let it in again, and compare the digits on both screens", now)
+        }
+        if outcome == .refusedAndStays {
+          live.add(.alarm, "\(names[admission.device] ?? "the new device") has refused, or its digits were not the same; another device of yours has let it in too, so that it still belongs. If that was not you, look at `fullmind devices list`", now)
         }
         learnMembers()
         committed(now)

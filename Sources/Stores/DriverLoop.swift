@@ -148,6 +148,7 @@ final class DriverLoop {
       doAdmissions(now)
       // One that was left behind in one of these changes nothing, and takes no news from the one that goes on.
       guard driver.isCurrent(generation) else { return }
+      resumeArrivals()
       completeRequests(now)
       // What was just written leaves at once.
       if isLeader, !events.isEmpty { continue }
@@ -181,10 +182,12 @@ final class DriverLoop {
     let now = SystemClock.now
     store.renewEmergencyPlace()
     guard generation == 0 else { return }
-    if (try? store.mendEmergencyKey()) ?? false {
-      live.add(.notable, "the key for emergencies was lost: there is a new one, and your other devices are told of it", now)
-      committed(now)
-    }
+    do {
+      if try store.mendEmergencyKey() {
+        live.add(.notable, "the key for emergencies was lost: there is a new one, and your other devices are told of it", now)
+        committed(now)
+      }
+    } catch { live.add(.alarm, Store.emergencyKeyProblem(error), now) }
     if !performer.members.devices.contains(store.ring.device) {
       live.add(.alarm, "this device does not belong to the account: its admission was taken back. What it has stays here; join again to share it", now)
     }
@@ -266,7 +269,7 @@ final class DriverLoop {
     let effects = replica.handle(event, now: now, using: &random)
     if case .heard(_, let presence?) = event {
       live.heard(presence, replica, now: now)
-      if !live.lateOffers.isEmpty { takeLateOffers() }
+      if live.offers.learn(replica.peers.clocks, now: now.uptime) { resumeArrivals() }
     }
     for effect in effects {
       switch effect {
@@ -371,10 +374,7 @@ final class DriverLoop {
   }
 
   func arrived(_ changes: [AppliedChange], _ now: Moment) {
-    do {
-      let clocks = replica.peers.clocks
-      if try Arrivals.settle(changes, store, pingPath: peers.path, clocks, &live) { committed(SystemClock.now) }
-    } catch { refused(error) }
+    conclude(Arrivals.settle(changes, store, pingPath: peers.path, replica.peers.clocks, &live))
     if changes.contains(where: { $0.kind == RecordCatalogue.review.kind }) { live.reviews.change(now) }
     if changes.contains(where: { $0.id.stream.lane == .crisis }) { crisisChanged(changes) }
     if changes.contains(where: { $0.kind == RecordCatalogue.device.kind }) { knownNames = nil }

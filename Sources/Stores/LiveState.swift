@@ -10,7 +10,8 @@ import Therapy
 struct LiveState: Sendable {
   var tier: Tier
   var measurements: Measurements
-  var isExchanging = false
+  /// What another process of this device has left undone is found in the store.
+  var isExchanging = false { didSet { if isExchanging, !oldValue { offers.search(now: 0) } } }
   var hasProgress = false
   var batchesUp: UInt64 = 0
   var batchesDown: UInt64 = 0
@@ -131,6 +132,8 @@ struct LiveState: Sendable {
       batchesUp += UInt64(sent.count)
       bytesUp += UInt64(sent.bytes)
       hasProgress = true
+    // What was refused may lie in the store all the same, and is no news when it comes again.
+    case .storeFailed: offers.search(now: 0)
     default: break
     }
   }
@@ -195,8 +198,10 @@ struct LiveState: Sendable {
     }
   }
 
-  /// Sessions that were handed to this device and looked too old when that was looked at last.
-  var lateOffers: Set<RecordID> = []
+  /// Sessions that may be offered to this device and were not taken yet.
+  var offers = PendingOffers()
+  /// What is to be done by itself about fields that other writes have met.
+  var fieldDuties = PendingLooks<Arrivals.FieldDuty>(limit: Arrivals.waitingFields)
 
   /// Times a handoff from the offer made here to the moment that the other device's receipt is seen.
   mutating func sessionChanged(_ session: SessionState, own: DeviceID) {
@@ -209,7 +214,10 @@ struct LiveState: Sendable {
   // MARK: Duties
 
   /// Uptime at which there is something to do although nothing changes; `nil` while there is not.
-  var due: UInt64? { [duty.due, probeAt, isCrisisActive ? nil : reviews.due].compactMap { $0 }.min() }
+  var due: UInt64? { [duty.due, probeAt, isCrisisActive ? nil : reviews.due, arrivalsDue].compactMap { $0 }.min() }
+
+  /// Uptime at which something that has come is looked at again; `nil` where nothing waits, or another process exchanges.
+  var arrivalsDue: UInt64? { isExchanging ? [offers.due, fieldDuties.due].compactMap { $0 }.min() : nil }
 
   /// Something was written: a crisis, or a question, perhaps.
   mutating func changed(_ now: Moment) {
