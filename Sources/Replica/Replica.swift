@@ -271,6 +271,20 @@ package struct Replica: Sendable {
   /// Everything that somebody signed for, as far as this device has heard, is here.
   package var isComplete: Bool { missing.isEmpty && !inbox.isBehind && unheard.isEmpty && !inbox.isUnexplained }
 
+  /// Whether everything about crises that lies on the relay was read by a look that ended after a moment of uptime: who was
+  /// asleep may have missed that one is over.
+  package func hasReadCrises(since uptime: UInt64) -> Bool {
+    if isBusy {
+      switch awaited {
+      case .survey?: return false
+      case .read(let stream, _)?, .apply(let stream, _, _, _)?: if stream.channel == Channel(.crisis) { return false }
+      default: break
+      }
+    }
+    return relay.isReachable && relay.surveyed >= uptime && !wantsSurvey
+      && inbox.readings.allSatisfy { $0.key.channel != Channel(.crisis) || !$0.value.isDirty || $0.value.isWaiting || $0.value.retryAt != nil }
+  }
+
   /// The time by which it is decided what is from the future: the one that most clocks of the household have.
   package func limit(_ now: Moment) -> UInt64 { peers.clocks.limit(wall: now.wall) }
 }

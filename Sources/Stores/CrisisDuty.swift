@@ -34,6 +34,8 @@ struct CrisisDuty: Sendable {
   private var isSaidNow = false
   /// What was raised past the store, and was put on the relay or read there.
   private var atRelay: Set<OperationID> = []
+  /// Uptime at which something fell due about which the relay is looked at once more, and since which the look counts.
+  private var awaited: (first: UInt64, since: UInt64)?
   /// Whether this process puts up what is due; uptime of the last look, and of the alerts that it found to be due later.
   private var isTrying = false
   private var lookedAt: UInt64 = 0
@@ -110,6 +112,8 @@ struct CrisisDuty: Sendable {
     var hasWritten = false
     /// Whether the store took something, also what leaves this device never.
     var hasNoted = false
+    /// Whether the relay has to be looked at before anybody is told.
+    var wantsLook = false
     /// Why the store did not take what was done.
     var refusal: (any Error)?
     var news: [String] = []
@@ -151,7 +155,9 @@ struct CrisisDuty: Sendable {
       ring: store.ring, relay: relay, isPublished: isSaidNow || isPublished(crisis, beside, replica), isPatient: watch.isPatient
     ) { id in try beside.contains(id) || store.read { try $0.hasArrived(id) } }
     isTrying = true
+    let isLookedAt = mayTell(duties, crisis, replica, now, &result)
     for duty in duties where around.isLeader || duty.isTelling {
+      guard isLookedAt || !isNews(duty, crisis) else { continue }
       do { try perform(duty, outreach, crisis, contacts, actions.crisisRecord, now, &result) } catch is RelayError {
         isTrying = false
         watch.postpone(until: now.uptime + Self.retryGap)
@@ -167,6 +173,41 @@ struct CrisisDuty: Sendable {
       try close(contacts, relay, actions, around.pingPath, now, &result)
     }
     return result
+  }
+
+  /// Whether it is known that what is due is still meant: by a look at the relay that ended after it fell due, for a
+  /// process may have been asleep when it was taken back elsewhere. What the person says now at this screen waits for
+  /// nothing, and a relay that does not answer keeps it waiting for a moment only.
+  private mutating func mayTell(
+    _ duties: [CrisisWatch.Duty], _ crisis: CrisisState, _ replica: Replica, _ now: Moment, _ result: inout Result
+  ) -> Bool {
+    guard duties.contains(where: { isNews($0, crisis) }), !isSaidNow else {
+      awaited = nil
+      return true
+    }
+    // One that was away may have forgotten, or learned, anything meanwhile.
+    let (isReachable, before) = (replica.relay.isReachable, awaited)
+    let (first, since) = (before?.first ?? now.uptime, isReachable ? before?.since ?? now.uptime : now.uptime)
+    let patience = isReachable ? Self.lookPatience : Self.awayPatience
+    if replica.hasReadCrises(since: since) || now.uptime >= first + patience { return true }
+    result.wantsLook = isReachable && before?.since != since
+    awaited = (first, since)
+    watch.postpone(until: now.uptime + Self.lookGap)
+    return false
+  }
+
+  /// Nanoseconds.
+  private static let lookPatience: UInt64 = 3_000_000_000
+  private static let awayPatience: UInt64 = 30_000_000_000
+  private static let lookGap: UInt64 = 50_000_000
+
+  /// Whether it tells somebody something that is not known there.
+  private func isNews(_ duty: CrisisWatch.Duty, _ crisis: CrisisState) -> Bool {
+    switch duty {
+    case .tell(let contact): !crisis.told.contains(contact) && unsaved[contact] == nil
+    case .take: true
+    case .end: false
+    }
   }
 
   /// Whether a device can be expected to take its turn. Every process of this device goes by what the one that exchanges

@@ -26,9 +26,11 @@ extension DriverLoop {
   /// The store has taken a write: what was said of it before is so no more.
   func accepted() {
     live.probeAt = nil
-    guard refusal != nil else { return }
-    (refusal, needsPublishing) = (nil, true)
-    observer.accepts()
+    if refusal != nil {
+      (refusal, needsPublishing) = (nil, true)
+      observer.accepts()
+    }
+    tellShown()
   }
 }
 
