@@ -212,7 +212,7 @@ package struct Ledger<Transaction: StoreTransaction> {
       if !operation.replaces.isEmpty { set(head, of: batch.stream) }
       head.applied = operation.id.sequence
       if known.contains(operation.id) || early.contains(operation.id) { continue }
-      if try admit(operation, wall: wall) {
+      if try admit(operation, isOwn: isOwn, wall: wall) {
         accepted.changes.append(AppliedChange(operation))
       } else {
         accepted.quarantined += 1
@@ -268,10 +268,11 @@ package struct Ledger<Transaction: StoreTransaction> {
     return new.map(AppliedChange.init)
   }
 
-  private mutating func admit(_ operation: Operation, wall: UInt64) throws -> Bool {
+  private mutating func admit(_ operation: Operation, isOwn: Bool, wall: UInt64) throws -> Bool {
     clock.observe(operation.timestamp, wall: wall)
-    // A crisis waits for nobody's clock. It is not followed either: ours stays right.
-    if HybridClock.isFromTheFuture(operation.timestamp, wall: wall), operation.id.stream.lane != .crisis {
+    // A crisis waits for nobody's clock, and what was written here was here before it was lost. Neither is followed: the
+    // clock of this device stays right.
+    if HybridClock.isFromTheFuture(operation.timestamp, wall: wall), operation.id.stream.lane != .crisis, !isOwn {
       try transaction.quarantine(operation)
       return false
     }
