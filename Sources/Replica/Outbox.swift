@@ -21,6 +21,8 @@ package struct Outbox: Sendable {
     package var needed = Comparison.whole
     /// Uptime before which it is not tried again; only what goes forward ends the wait.
     package var retryAt: UInt64?
+    /// Whether the relay's copy was compared with the log in this run: what is known of it was seen there.
+    package internal(set) var isCompared = false
     /// Why it could not be sent the last time.
     package var problem: RelayError?
     var backoff = RetryBackoff()
@@ -77,9 +79,13 @@ package struct Outbox: Sendable {
 
   /// The relay has everything up to a place in the log.
   package mutating func didSend(_ channel: Channel, _ sent: SentThrough) {
+    let hasGrown = sent.position > self[channel].sent
     self[channel].sent = sent.position
     self[channel].accepted = sent.operations
     self[channel].end = sent.end
+    self[channel].isCompared = true
+    // A comparison that finds no more than before is no progress.
+    guard hasGrown || !self[channel].hasUnsent else { return }
     self[channel].retryAt = nil
     self[channel].problem = nil
     self[channel].backoff.succeed()
