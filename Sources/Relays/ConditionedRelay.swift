@@ -60,6 +60,9 @@ package final class ConditionedRelay: Relay {
   package func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]] {
     try request { () throws(RelayError) in try inner.frames(in: stream) }
   }
+  package func contents(of stream: RelayStream) throws(RelayError) -> RelayContents {
+    try request { () throws(RelayError) in try inner.contents(of: stream) }
+  }
   package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {
     try request { () throws(RelayError) in try inner.salvage(stream) }
   }

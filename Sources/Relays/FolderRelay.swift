@@ -230,15 +230,13 @@ package final class FolderRelay: Relay {
     return chunk
   }
 
-  package func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]] {
+  package func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]] { try contents(of: stream).frames }
+
+  package func contents(of stream: RelayStream) throws(RelayError) -> RelayContents {
     try check()
-    var (position, frames) = (RelayPosition.start, [[UInt8]]())
-    while true {
-      let chunk = try log(stream).read(from: position, isOwn: false).0
-      frames += chunk.frames
-      position = chunk.positions[chunk.frames.count]
-      if chunk.isAtEnd || chunk.frames.isEmpty || position.offset > Limits.searchedBytes { return frames }
-    }
+    var (contents, next) = (RelayContents(), RelayPosition?.some(.start))
+    while let position = next { next = contents.add(try log(stream).read(from: position, isOwn: false).0) }
+    return contents
   }
 
   package func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]] {

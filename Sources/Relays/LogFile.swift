@@ -66,7 +66,7 @@ struct LogFile {
       // knows that none is coming.
       let size = Self.bytes(of: descriptor, at: 0, count: Self.headerSize)?.count ?? 0
       // In an empty one there is nothing that could be damaged; somebody is about to write into it.
-      return (RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: size > 0 && (isOwn || size >= Self.headerSize)), nil)
+      return (RelayChunk(frames: [], positions: [.start], isAtEnd: true, isDamaged: size > 0 && (isOwn || size >= Self.headerSize), isTorn: true), nil)
     }
     let isSame = position.generation == stamp.generation && position.offset <= stamp.size
     let start = isSame ? Int(position.offset) : Self.headerSize
@@ -94,7 +94,8 @@ struct LogFile {
     let isAtEnd = start + bytes.count >= stamp.size
     // What is left is a torn tail, a write under way, or the cut of this read.
     if isOwn, isAtEnd, offset < bytes.count { isDamaged = true }
-    return RelayChunk(frames: frames, positions: positions, isAtEnd: isAtEnd || isDamaged, isDamaged: isDamaged)
+    return RelayChunk(
+      frames: frames, positions: positions, isAtEnd: isAtEnd || isDamaged, isDamaged: isDamaged, isTorn: isAtEnd && offset < bytes.count)
   }
 
   /// Bytes of a file; fewer where it ends before, `nil` where it cannot be read.

@@ -94,6 +94,8 @@ package struct Inbox: Sendable {
     package var isWaiting = false
     /// It is of a device that has not introduced itself, or sealed with a key that has not come: what it says is not known.
     package var isUnexplained = false
+    /// It ends in the middle of something: whoever writes it, or carries it here, is not done.
+    package var isTorn = false
     /// Uptime since which a key is missing.
     package var lockedSince: UInt64?
     /// How far each stream was seen in this file: the end of each of its histories.
@@ -278,8 +280,21 @@ package struct Inbox: Sendable {
   /// When the next file that failed is tried again.
   var nextRetry: UInt64? { readings.values.filter(\.isDirty).compactMap(\.retryAt).min() }
 
-  /// Whether something lies there of which nobody here knows who wrote it.
-  var isUnexplained: Bool { readings.values.contains(where: \.isUnexplained) }
+  /// Notes whether a file of the crisis lane ends in the middle of something, where it was read last.
+  mutating func note(isTorn: Bool, _ stream: RelayStream) {
+    guard stream.channel == Channel(.crisis), (readings[stream]?.isTorn ?? false) != isTorn else { return }
+    readings[stream, default: Reading()].isTorn = isTorn
+  }
+
+  /// Whether something lies there of which nobody here knows who wrote it, or what is said about a crisis.
+  var isUnexplained: Bool { readings.values.contains { $0.isUnexplained || $0.isTorn } }
+
+  /// Whether a file of the crisis lane could not be read, or not to its end.
+  package var isCrisisUnread: Bool {
+    readings.contains { stream, reading in
+      stream.channel == Channel(.crisis) && (reading.isTorn || reading.isUnexplained || reading.isDamaged || reading.isDirty && reading.retryAt != nil && !reading.isHeldUp)
+    }
+  }
 
   package var damaged: [RelayStream] { readings.filter { $0.value.isDamaged }.keys.sorted() }
 

@@ -73,13 +73,35 @@ package struct RelayChunk: Sendable, Equatable {
   package var isAtEnd: Bool
   /// What follows cannot be a frame: the stream is damaged here.
   package var isDamaged: Bool
+  /// The stream ends in the middle of something: it is being written, was brought in part, or was cut off. What was read
+  /// is not all of it.
+  package var isTorn: Bool
 
-  package init(frames: [[UInt8]], positions: [RelayPosition], isAtEnd: Bool, isDamaged: Bool) {
+  package init(frames: [[UInt8]], positions: [RelayPosition], isAtEnd: Bool, isDamaged: Bool, isTorn: Bool = false) {
     precondition(positions.count == frames.count + 1, "one position per frame, and where it began")
     self.frames = frames
     self.positions = positions
     self.isAtEnd = isAtEnd
     self.isDamaged = isDamaged
+    self.isTorn = isTorn
+  }
+}
+
+/// Everything that can be read of a file.
+package struct RelayContents: Sendable, Equatable {
+  package var frames: [[UInt8]] = []
+  /// Whether nothing lies behind them, or between them, that is none.
+  package var isWhole = true
+
+  package init() {}
+
+  /// - Returns: Where the next read goes on; `nil` at the end.
+  package mutating func add(_ chunk: RelayChunk) -> RelayPosition? {
+    frames += chunk.frames
+    let next = chunk.positions[chunk.frames.count]
+    let isOver = chunk.isAtEnd || chunk.frames.isEmpty || next.offset > Limits.searchedBytes
+    if chunk.isDamaged || chunk.isTorn || (isOver && !chunk.isAtEnd) { isWhole = false }
+    return isOver ? nil : next
   }
 }
 
@@ -227,6 +249,9 @@ package protocol Relay: AnyObject, Sendable {
   /// Every frame of a file that others can read; waits for nobody's lock.
   func frames(in stream: RelayStream) throws(RelayError) -> [[UInt8]]
 
+  /// The same, and whether that is the whole file.
+  func contents(of stream: RelayStream) throws(RelayError) -> RelayContents
+
   /// Every frame of an own file that can be made out, also behind damage.
   func salvage(_ stream: RelayStream) throws(RelayError) -> [[UInt8]]
 
@@ -275,6 +300,12 @@ package protocol Relay: AnyObject, Sendable {
 }
 
 extension Relay {
+  package func contents(of stream: RelayStream) throws(RelayError) -> RelayContents {
+    var (contents, next) = (RelayContents(), RelayPosition?.some(.start))
+    while let position = next { next = contents.add(try read(stream, from: position)) }
+    return contents
+  }
+
   /// Puts frames into an own file that do not lie there, and makes sure that others can read them.
   package func deliver(_ frames: [[UInt8]], to stream: RelayStream) throws(RelayError) {
     let there = Set(try self.frames(in: stream))

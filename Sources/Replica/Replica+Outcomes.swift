@@ -208,6 +208,7 @@ extension Replica {
   mutating func read(_ stream: RelayStream, _ from: RelayPosition, _ chunk: RelayChunk, _ now: Moment) -> [ReplicaEffect] {
     // An answer to an old question: the network repeated or delayed it.
     guard awaited == .read(stream, from: from) else { return [] }
+    inbox.note(isTorn: chunk.isTorn, stream)
     var chunk = chunk
     let isAnew = from == .start || chunk.positions[0] != from
     if !isAnew, let tail = inbox[stream]?.tail {
