@@ -71,6 +71,8 @@ struct CrisisCommand: ParsableCommand {
       }
       if !output.json { CrisisReport.printCard() }
       try Output.reporting(asJSON: output.json) {
+        // Where it goes is known before anything is raised.
+        _ = try location.namedRelay()
         let home = location.homeFolder
         // Neither a passphrase, a lock nor a damaged file stands between a person and this.
         let hasJournal = EmergencyJournal(home) != nil
@@ -85,21 +87,30 @@ struct CrisisCommand: ParsableCommand {
           (report.savedAt_us, report.atRelay, report.word) = (raiser.savedAt, delivery.isAtRelay, delivery.word.rawValue)
           try Output.json(report)
         }
-        guard let opened = store ?? (try? location.openToRead()) else {
-          if !output.json, level >= .severe { Output.hint("Your contacts are told by a program that can open the store: `fullmind` or an agent, here or on another device of yours.") }
+        let readable = store ?? (try? location.openToRead())
+        // Known also when the relay is away later. Who is to be told at once waits for nothing.
+        func keepSeen() { if let readable, delivery.relay.isDone { CrisisReport.keepSeen(location, readable) } }
+        if !now { keepSeen() }
+        defer { if now { keepSeen() } }
+        guard level >= .severe else {
+          if now { say("Nobody outside your devices is told of a \(level.name) crisis, also with --now: contacts are told from severe upward. If it is more than that: `fullmind crisis activate severe`, or please call.") }
           return
         }
-        guard level >= .severe else { return }
+        guard let opened = readable else {
+          return say("This command tells none of your contacts: the store cannot be opened here. Please call them. A dashboard or an agent that can open it tells them; whether one runs is not known.")
+        }
         // It is raised, whatever becomes of telling: that is no error of this command.
         do {
           try AlertTelling(location: location, output: output, store: opened, timeout: timeout)
             .tell(now: now, raised: raiser.operation, delivery, budget)
         } catch {
-          let words = "Whether your contacts are told is not known: \(Output.actionable(error).summary) Please call."
-          if output.json { Output.note(words) } else { Output.line(words) }
+          say("Whether your contacts are told is not known: \(Output.actionable(error).summary) Please call.")
         }
       }
     }
+
+    /// Where one JSON object is printed, on standard error.
+    private func say(_ words: String) { if output.json { Output.note(words) } else { Output.hint(words) } }
 
     /// Milliseconds within which it is durable or sent, or something is said.
     private static let first = 1_000
@@ -108,13 +119,16 @@ struct CrisisCommand: ParsableCommand {
     private func follow(_ raiser: CrisisRaiser, _ budget: TimeBudget) throws -> CrisisDelivery {
       var delivery = raiser.outcome(within: Self.first)
       // A program that reads JSON gets one object, in the end; whoever sees the terminal knows at once.
-      if !output.json { Output.line(delivery.text) } else if !delivery.disk.isDone, !delivery.relay.isDone { Output.note(delivery.text) }
+      // That something still tries is said only where it does.
+      let isTold = delivery.disk.isDone || delivery.relay.isDone || !budget.isSpent
+      if !output.json { if isTold { Output.line(delivery.text) } } else if !delivery.disk.isDone, !delivery.relay.isDone, isTold { Output.note(delivery.text) }
       while !delivery.disk.isDone, !delivery.relay.isDone {
         guard !budget.isSpent else {
           guard output.json else { throw CrisisNotSaved() }
           var report = CrisisReport()
           (report.level, report.active, report.atRelay, report.word) = (level, true, false, delivery.word.rawValue)
           try Output.json(report)
+          Output.note("\(CrisisNotSaved().summary) \(CrisisNotSaved.called) `fullmind crisis card` has the numbers.")
           throw ExitCode(CrisisNotSaved().exitStatus.rawValue)
         }
         let before = delivery.word
@@ -137,9 +151,9 @@ struct CrisisCommand: ParsableCommand {
           let others = change.isAtRelay ? "your other devices see that as soon as they look" : "your other devices learn of it once it is at the relay, which takes fullmind running here"
           return Output.line("Acknowledged on this device; \(others).")
         }
-        let (known, sawRelay) = try CrisisReport.known(location, store)
-        guard known.acknowledgement(by: store.ring.device, record: Actions(store).crisisRecord) == nil else { throw CrisisNotTakenIn(store) }
-        Output.line(known.isActive || sawRelay ? "There is nothing to acknowledge." : Status.unknown)
+        let known = try CrisisReport.known(location, store)
+        guard known.state.acknowledgement(by: store.ring.device, record: Actions(store).crisisRecord) == nil else { throw CrisisNotTakenIn(store) }
+        Output.line(known.state.isActive || known.sawAll ? "There is nothing to acknowledge." : known.look.unknown)
       }
     }
   }
@@ -174,13 +188,13 @@ struct CrisisCommand: ParsableCommand {
           // Nothing of this device is left to be taken back, and the store refuses: what is active can be read all the same.
           guard let store, let known = try? CrisisReport.known(location, store) else { throw error }
           if known.state.isActive { throw CrisisNotTakenIn(store) }
-          resolution = known.sawRelay ? .nothing : .nothingHere
+          resolution = known.sawAll ? .nothing : .nothingHere
         }
         // What other devices raised is known where all of the relay could be looked at.
-        var sawAll = false
+        var (sawAll, unknown) = (false, Status.unknown)
         if resolution.hasSeenRelay, let store {
           let known = try CrisisReport.known(location, store)
-          sawAll = known.sawRelay
+          (sawAll, unknown) = (known.sawAll, known.look.unknown)
           if known.state.isActive {
             // Another device has raised it, and no program has brought it here yet.
             CrisisReport.takeIn(location, store)
@@ -189,9 +203,14 @@ struct CrisisCommand: ParsableCommand {
           }
         }
         switch resolution {
-        case .nothing, .nothingHere: try report(store, nil, sawAll ? "No crisis is active." : Status.unknown, isComplete: sawAll)
+        case .nothing, .nothingHere: try report(store, nil, sawAll ? "No crisis is active." : unknown, isComplete: sawAll)
         case .resolved(let change):
-          defer { if change.isAtRelay { endAlerts(store) } }
+          defer {
+            if change.isAtRelay {
+              endAlerts(store)
+              if let store { CrisisReport.keepSeen(location, store) }
+            }
+          }
           try report(
             store, change,
             change.isAtRelay ? "Resolved. Be kind to yourself today." : "Resolved here. It is not known to be at the relay yet; your other devices learn of it once it is, which takes fullmind running here. Be kind to yourself today.",
@@ -214,7 +233,7 @@ struct CrisisCommand: ParsableCommand {
       // What was raised here is taken back, also where that could not be read again.
       if let store, let state = known?.state, state.isActive, state.activations.allSatisfy({ $0.id.stream.device == store.ring.device }) { known = nil }
       if output.json {
-        var report = CrisisReport(known?.state, isComplete: known?.sawRelay ?? false)
+        var report = CrisisReport(known?.state, isComplete: known?.sawAll ?? false)
         (report.savedAt_us, report.atRelay) = (raiser.savedAt, isSent)
         try Output.json(report)
       }
@@ -227,7 +246,7 @@ struct CrisisCommand: ParsableCommand {
       }
       guard !output.json else { return }
       let others = if let known {
-        !known.sawRelay ? "The relay cannot be looked at, so what other devices raised is not known."
+        !known.sawAll ? "Not everything at the relay could be looked at, so what other devices raised is not known."
           : isSent ? "No crisis is active." : "No other crisis is known."
       } else { isSent ? "The store cannot be used now, so what other devices raised is not known." : "What other devices raised is not known." }
       Output.line("What was raised on this device is taken back\(isSent ? "" : " here; your other devices learn of it when the relay can be reached"). \(others)")
@@ -251,16 +270,15 @@ struct CrisisCommand: ParsableCommand {
   struct Status: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "status", abstract: "Say whether a crisis is active.")
     static let unknown = "No crisis is known on this device. The relay cannot be reached, so what other devices raised is not known."
+    /// Behind one that is active.
+    private static let doubt = " That is what this device knows: not everything at the relay could be looked at, so whether it is over elsewhere is not known."
     @OptionGroup var location: Location
     @OptionGroup var output: OutputOptions
 
     func run() throws {
       try Output.reporting(asJSON: output.json) {
-        var (state, sawRelay): (CrisisState, Bool)
-        do {
-          let store = try location.openStore(tellsPutBack: false)
-          (state, sawRelay) = try CrisisReport.known(location, store)
-        } catch {
+        let known: CrisisReport.Known
+        do { known = try CrisisReport.known(location, try location.openStore(tellsPutBack: false)) } catch {
           // The store cannot be opened: what was raised on this device is known all the same.
           guard let journal = EmergencyJournal(location.homeFolder), journal.isActive,
             journal.isActive(with: CrisisReport.raiser(location, nil).sent() ?? [])
@@ -277,14 +295,16 @@ struct CrisisCommand: ParsableCommand {
           Output.line("A crisis was raised on this device. The store cannot be opened, so whether it is over is not known.")
           return
         }
+        let state = known.state
         if output.json {
-          var report = CrisisReport(state, isComplete: sawRelay)
+          var report = CrisisReport(state, isComplete: known.sawAll)
           (report.acknowledgedBy, report.stages) = (state.acknowledgements.map(\.device.description), state.stages.map(\.rawValue).sorted())
           try Output.json(report)
         } else {
           Output.line(
-            state.isActive ? "A crisis is active: \(state.level.name), acknowledged on \(state.acknowledgements.count) devices."
-              : sawRelay ? "No crisis is active." : Self.unknown)
+            state.isActive
+              ? "A crisis is active: \(state.level.name), acknowledged on \(state.acknowledgements.count) devices.\(known.sawAll ? "" : Self.doubt)"
+              : known.sawAll ? "No crisis is active." : known.look.unknown)
         }
       }
     }
@@ -304,7 +324,7 @@ struct CrisisCommand: ParsableCommand {
           // What lies beside the store counts, whoever holds the store.
           if try CrisisReport.isBeside(look, store) { Output.note("Not all of it is saved in the store of this device yet; this list has what lies beside it and at the relay.") }
         }
-        if !look.isAll { Output.note("The relay cannot be reached: what other devices raised may not be in this list.") }
+        if !look.isAll { Output.note("\(look.isReached ? "Not everything about crises could be read at the relay" : "The relay cannot be reached"): what other devices raised may not be in this list.") }
         let (history, names) = try CrisisReport.history(of: store, beside: look)
         if output.json { return try Output.json(Rows(crises: history.entries.map { Row($0, names) }, complete: look.isAll)) }
         for line in CrisisReport.lines(history, names) { Output.line(line) }
@@ -313,7 +333,7 @@ struct CrisisCommand: ParsableCommand {
 
     private struct Rows: Encodable {
       var crises: [Row]
-      /// Whether what other devices raised could be looked at.
+      /// Whether everything that other devices raised could be looked at.
       var complete: Bool
     }
 
@@ -346,7 +366,9 @@ struct CrisisCommand: ParsableCommand {
 /// Neither this disk nor the relay took what was to be said.
 struct CrisisNotSaved: ActionableError {
   var code: String { "crisis.only-this-screen" }
-  var summary: String { "Only this screen knows: neither this disk nor the relay could be written." }
+  var summary: String { "Only this screen knows: neither this disk nor the relay could be written, and it is not tried any more." }
   var remedy: String { "Please do not wait for it: call one of the numbers above, or somebody near you. Then try again." }
+  /// Where no numbers stand above.
+  static let called = "Please call somebody near you; then try again."
   var exitStatus: ExitStatus { .temporary }
 }

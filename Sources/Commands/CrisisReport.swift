@@ -28,10 +28,12 @@ struct CrisisReport: Encodable {
 
   init() {}
 
-  /// - Parameter isComplete: Whether everything was looked at: that nothing is active is said only then.
+  /// - Parameter isComplete: Whether everything was looked at: how it stands is said only then. What is known here to be
+  ///   active is active all the same; elsewhere it may be over, or worse.
   init(_ state: CrisisState?, isComplete: Bool) {
-    guard let state, state.isActive || isComplete else { return }
-    (level, active, since) = (state.level.name, state.isActive, state.since)
+    guard let state else { return }
+    (active, since) = (state.isActive, state.since)
+    if isComplete { level = state.level.name }
   }
 
   /// Says what answers call for, to whoever has just given them.
@@ -74,49 +76,54 @@ struct CrisisReport: Encodable {
   struct Look: Sendable {
     /// Of any device: nothing here may be able to take it in.
     var operations: [Causality.Operation] = []
-    /// Whether all of it could be read.
+    /// Whether everything that anybody has signed for was read to its end, and nothing has gone that was there: only then
+    /// is nothing active that is not known here.
     var isAll = false
-    /// How much of what was written here lies there without a gap.
+    /// Whether the relay could be looked at.
+    var isReached = false
+    /// How much of what was written here lies there without a gap, in the channels that were looked at.
     var sent: [Channel: UInt64] = [:]
+    /// Places that others have signed for, and that are not here. In the crisis lane: nor at the relay.
+    var missing = Set<CrisisLook.Place>()
+    /// Whose crisis file could not be read to its end.
+    var unread = Set<DeviceID>()
+
+    /// What is missing about crises, as it is shown.
+    var missingAboutCrises: [ExchangeStatus.Missing] { missing.filter(\.isCrisis).sorted { ($0.stream, $0.saidBy) < ($1.stream, $1.saidBy) }.map { ExchangeStatus.Missing($0) } }
+
+    /// What is said where none is known here and this is not all.
+    var unknown: String {
+      isReached ? "No crisis is known on this device. Not everything about crises could be read at the relay, so what other devices raised is not known." : CrisisCommand.Status.unknown
+    }
   }
 
-  static func look(_ location: Location, _ store: Store) -> Look {
+  static func look(_ location: Location, _ store: Store) -> Look { look(store) { try location.openRelay(store) } }
+
+  /// - Parameter relay: Asked for on a thread that may be left behind: a folder may hang.
+  static func look(_ store: Store, _ relay: @escaping @Sendable () throws -> any Relay) -> Look {
     let attempt = Attempt<Look> {
-      guard let relay = try? location.openRelay(store), let performer = try? EffectPerformer(store: store, relay: relay, ring: store.ring, run: 0)
-      else { return Look() }
-      let survey = try? relay.survey()
-      let (known, isUnderstood) = look(performer, store, survey)
-      guard let survey, !isUnderstood else { return known }
-      // Introductions are read only where somebody is not understood.
-      let acquainted = performer.acquainted(with: survey)
-      var (look, isAll) = look(acquainted, store, survey)
-      look.isAll = look.isAll && isAll
-      return look
+      do {
+        // What was known before the look is compared with it: a program that exchanges may send something meanwhile.
+        let before = try store.read { try ExchangeStatus.progress($0) }
+        var performer = try EffectPerformer(store: store, relay: try relay(), ring: store.ring, run: 0)
+        guard let survey = try? performer.relay.survey() else {
+          // Who is alone misses nobody's word.
+          return Look(isAll: performer.tags.count == 1)
+        }
+        var found = try performer.lookAtCrisis(in: survey)
+        if !found.isUnderstood {
+          // Introductions are read only where somebody is not understood.
+          performer = performer.acquainted(with: survey)
+          found = try performer.lookAtCrisis(in: survey)
+        }
+        return try Look(found, survey, performer, store, before)
+      } catch { return Look() }
     }
     return attempt.answer(within: 1_000) ?? Look()
   }
 
-  /// - Returns: Also whether everything that may be about a crisis could be read by who is known.
-  private static func look(_ performer: EffectPerformer<Store>, _ store: Store, _ survey: RelaySurvey?) -> (Look, isUnderstood: Bool) {
-    var (look, isUnderstood) = (Look(isAll: survey != nil), !(survey.map(performer.hasStrangers) ?? false))
-    for tag in performer.tags.keys {
-      for isCarried in [false, true] {
-        let file = RelayStream(tag: tag, channel: Channel(.crisis), isCarried: isCarried)
-        do {
-          let frames = try performer.relay.frames(in: file)
-          look.operations += performer.glance(frames, from: file)
-          if performer.isUnreadable(frames, in: file) { isUnderstood = false }
-          if tag == performer.ownTag, !isCarried { look.sent = [file.channel: try sent(frames, of: store, file.channel)] }
-        } catch { look.isAll = false }
-      }
-    }
-    // Who is alone misses nobody's word.
-    look.isAll = look.isAll || performer.tags.count == 1
-    return (look, isUnderstood)
-  }
-
   /// Operations in the batches with which the log of a channel begins and that lie there.
-  private static func sent(_ frames: [[UInt8]], of store: Store, _ channel: Channel) throws -> UInt64 {
+  fileprivate static func sent(_ frames: [[UInt8]], of store: Store, _ channel: Channel) throws -> UInt64 {
     let there = Set(frames)
     var (position, operations) = (UInt64(0), UInt64(0))
     while true {
@@ -180,19 +187,32 @@ struct CrisisReport: Encodable {
 
   /// Why nothing can be saved in a store now; `nil` where something can.
   static func obstacle(to store: Store) -> String? {
-    do { try store.write(within: 200) { _ in } } catch {
-      return (error as? StorageError)?.obstacle ?? Output.actionable(error).summary
+    store.obstacle(within: 200).map { error in
+      let words = (error as? StorageError)?.obstacle ?? Output.actionable(error).summary
+      // In the middle of a sentence.
+      return words.hasSuffix(".") ? String(words.dropLast()) : words
     }
-    return nil
+  }
+
+  /// How the crisis stands, and with what look at the relay that is known.
+  struct Known {
+    var state: CrisisState
+    var look: Look
+    /// Whether everything was looked at: where not, another device may have raised one, or ended this one.
+    var sawAll: Bool { look.isAll }
   }
 
   /// How the crisis stands, with what lies beside the store.
-  ///
-  /// - Returns: Also whether the relay could be looked at: where not, another device may have raised one.
-  static func known(_ location: Location, _ store: Store) throws -> (state: CrisisState, sawRelay: Bool) {
+  static func known(_ location: Location, _ store: Store) throws -> Known {
     let (id, look) = (Actions(store).crisisRecord, look(location, store))
     let glimpse = beside(look, store)
-    return (try store.read { CrisisState(try glimpse.over($0.record(id), hasArrived: $0.hasArrived)) }, look.isAll)
+    return Known(state: try store.read { CrisisState(try glimpse.over($0.record(id), hasArrived: $0.hasArrived)) }, look: look)
+  }
+
+  /// Keeps that what was just raised or ended here was seen at the relay; without waiting for a program that holds the store.
+  static func keepSeen(_ location: Location, _ store: Store) {
+    let seen = look(location, store).sent
+    if !seen.isEmpty { try? store.keepSeen(seen, within: 100) }
   }
 
   /// Sends what was raised, or taken back, past a store that cannot be opened: no other program may come to it.
@@ -244,9 +264,12 @@ struct CrisisReport: Encodable {
     let formatter = DateFormatter()
     formatter.dateFormat = "yyyy-MM-dd HH:mm"
     return history.entries.map { entry in
-      let raised = formatter.string(from: Date(timeIntervalSince1970: Double(entry.raised) / 1_000))
-      let minutes = entry.resolved.map { ($0.at > entry.raised ? $0.at - entry.raised : 0) / 60_000 }
-      let end = minutes.map { $0 == 0 ? "resolved within a minute" : "resolved after \($0) min" } ?? "not resolved"
+      let at = formatter.string(from: Date(timeIntervalSince1970: Double(entry.raised) / 1_000))
+      let raised = entry.isDated ? at : "\(at) by a clock that was wrong"
+      let end =
+        if entry.resolved == nil { "not resolved" }
+        else if let minutes = entry.minutes { minutes == 0 ? "resolved within a minute" : "resolved after \(minutes) min" }
+        else { "resolved; after how long is not known, because a clock was wrong" }
       let told = entry.told.isEmpty ? "" : ", an alert for \(entry.told.count)"
       return "\(raised)  \(entry.level.name) (\(entry.source)) on \(names[entry.activation.stream.device] ?? "a device"), acknowledged on \(entry.acknowledged.count), \(end)\(told)"
     }
@@ -277,5 +300,19 @@ struct CrisisReport: Encodable {
   private static func region(named region: String? = nil) -> HelpRegion? {
     let locale = Environment["LC_ALL"] ?? Environment["LC_MESSAGES"] ?? Environment["LANG"] ?? ""
     return HelpLines.region(named: region ?? Environment["FULLMIND_REGION"] ?? "") ?? HelpLines.region(ofLocale: locale)
+  }
+}
+
+extension CrisisReport.Look {
+  /// - Parameter before: How much was known to lie there before it was looked at.
+  fileprivate init(_ found: CrisisLook, _ survey: RelaySurvey, _ performer: EffectPerformer<Store>, _ store: Store, _ before: [Channel: UInt64]) throws {
+    (operations, isReached, missing, unread) = (found.operations, true, found.missing, found.unread)
+    let own = Set(survey.streams.filter { $0.tag == performer.ownTag && !$0.isCarried }.map(\.channel))
+    for channel in Channel.all where !own.contains(channel) { sent[channel] = 0 }
+    let crisis = Channel(.crisis)
+    if let frames = found.own { sent[crisis] = try CrisisReport.sent(frames, of: store, crisis) }
+    // Where what this device has put there is gone, what others have put there may be gone as well.
+    let hasLostOwn = sent[crisis].map { $0 < before[crisis] ?? 0 } ?? false
+    isAll = performer.tags.count == 1 || (found.isAll && !hasLostOwn)
   }
 }

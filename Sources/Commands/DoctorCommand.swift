@@ -317,6 +317,7 @@ struct Examination {
     if found.missing > 0 { words.append("\(found.missing) places that others have signed for are not here: `fullmind sync`, and if that does not help, start fullmind on a device that has them") }
     if found.unexplained > 0 { words.append("\(found.unexplained) \(found.unexplained == 1 ? "folder holds" : "folders hold") what a device wrote that nobody here knows: `fullmind sync` on that device makes it known; if there is none, somebody else has put it there") }
     if found.damaged > 0 { words.append("\(found.damaged) hold damaged bytes: nothing is taken from them; “fullmind sync” on the device that wrote them heals them") }
+    if found.torn > 0 { words.append("\(found.torn) \(found.torn == 1 ? "ends" : "end") in the middle of something: what comes there is not read yet. “fullmind sync” here once it has arrived; if it stays so, on the device that wrote it") }
     if found.unread > 0 { words.append("\(found.unread) batches were not read yet: `fullmind sync` reads them") }
     if found.unsent > 0, try !isAlone(store) { words.append("\(found.unsent) changes of this device are not there: `fullmind sync` sends them") }
     if found.lacking > 0 { words.append("it lacks a part of \(found.lacking) \(found.lacking == 1 ? "stream" : "streams") of other devices that this one has: `fullmind sync` puts it there") }

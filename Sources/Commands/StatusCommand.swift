@@ -146,7 +146,7 @@ struct StatusReport: Encodable {
     devices = snapshot.devices.map(Device.init)
     sync = Sync(snapshot.sync)
     crisis = Crisis(
-      level: snapshot.isCrisisUnknown ? "unknown" : snapshot.crisis.level.name, active: snapshot.crisis.isActive, since: snapshot.crisis.since)
+      level: snapshot.isCrisisUnknown || snapshot.hasLookedAtCrisis == false ? "unknown" : snapshot.crisis.level.name, active: snapshot.crisis.isActive, since: snapshot.crisis.since)
     conflicts = Conflicts(snapshot)
     quota = Quota(
       tier: snapshot.quota.tier.name, used: snapshot.quota.used, limit: snapshot.quota.tier.operationsPerDay,
@@ -161,6 +161,7 @@ struct StatusReport: Encodable {
     let look = CrisisReport.look(location, store)
     var snapshot = try SnapshotBuilder.fromStore(store, relay: relay, beside: CrisisReport.beside(look, store), sent: look.sent)
     snapshot.hasLookedAtCrisis = look.isAll
+    snapshot.sync.status.note(look.missingAboutCrises)
     return snapshot
   }
 
@@ -193,7 +194,7 @@ enum StatusText {
     lines += attention(snapshot).map { "  \(Invocation.here($0))" }
     lines += ["  relay \(sync.relay)", "Devices:"]
     lines += devices(snapshot).map { "  " + $0 }
-    lines.append("Crisis: \(snapshot.crisis.level.name)\(snapshot.isCrisisUnknown ? " known here; what other devices raised is not known" : "")")
+    lines.append("Crisis: \(snapshot.crisis.level.name)\(doubt(snapshot))")
     lines.append("Conflicts open: \(snapshot.conflictCount)")
     lines.append("Quota: \(QuotaCommand.text(snapshot.quota))")
     let running = snapshot.sessions.filter { $0.phase == "running" || $0.phase == "paused" }
@@ -207,14 +208,22 @@ enum StatusText {
   static func devices(_ snapshot: Snapshot) -> [String] {
     snapshot.devices.map { device in
       let trip = device.roundTrip.map { ", round trip \(milliseconds(Double($0) / 1e6)) ms" } ?? ""
-      let behind = progress(device)
+      let behind = progress(device, snapshot.sync.status.missing)
       return "\(device.name) (\(device.kind)) \(device.presence.rawValue), \(behind)\(trip)   \(device.id)"
     }
   }
 
-  private static func progress(_ device: Snapshot.Device) -> String {
+  /// What is not known of the crisis.
+  private static func doubt(_ snapshot: Snapshot) -> String {
+    if snapshot.isCrisisUnknown { return " known here; what other devices raised is not known" }
+    return snapshot.hasLookedAtCrisis == false ? ", as far as this device knows; whether it is over elsewhere is not known" : ""
+  }
+
+  private static func progress(_ device: Snapshot.Device, _ missing: [ExchangeStatus.Missing]) -> String {
     if device.isThisOne { return "this device" }
     guard device.isHeardOf else { return "not heard of yet" }
+    let lacking = missing.filter { $0.device == device.id.description }
+    if !lacking.isEmpty { return "\(lacking.reduce(0) { $0 + max(1, $1.count) }) of it missing here" }
     guard let behind = device.behind else { return "has said nothing yet" }
     if behind > 0 { return "\(behind) behind" }
     return device.heldBack > 0 ? "has everything, and keeps some until it is due" : "up to date"

@@ -162,8 +162,7 @@ extension DriverLoop {
     guard let due = live.probeAt, due <= now.uptime else { return }
     live.probeAt = now.uptime + 1_000_000_000
     guard refusal != nil || live.unshown != nil else { return live.probeAt = nil }
-    // What is there is written once more: an empty transaction would find room on a full disk.
-    guard (try? store.write(within: 0, { try $0.setClock(try $0.clock()) })) != nil else { return }
+    guard store.obstacle(within: 0) == nil else { return }
     tellShown()
     accepted()
   }

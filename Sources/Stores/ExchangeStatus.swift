@@ -31,12 +31,23 @@ package struct ExchangeStatus: Codable, Sendable, Hashable {
     package var count: UInt64
     package var saidBy: String
     package var isCrisis: Bool
+
+    package init(_ place: CrisisLook.Place) {
+      self.init(place.stream, count: place.count, saidBy: place.saidBy, isCrisis: place.isCrisis)
+    }
+
+    init(_ stream: StreamKey, count: UInt64, saidBy: DeviceID, isCrisis: Bool) {
+      (device, lane) = (stream.device.description, stream.channel.lane?.name ?? "membership")
+      (self.count, self.saidBy, self.isCrisis) = (count, saidBy.description, isCrisis)
+    }
   }
   package var state: State
   /// The code of what holds it up; empty where nothing does.
   package var code = ""
   package var reason = ""
   package var missing: [Missing] = []
+  /// Whether not everything about crises could be read that lies on the relay, or that others have signed for.
+  package var isCrisisUnread = false
   package var damagedStreams = 0
   package var failingStreams = 0
   /// Sending alone fails.
@@ -75,6 +86,15 @@ package struct ExchangeStatus: Codable, Sendable, Hashable {
     }
   }
 
+  /// Takes over what a look has just found to be missing, beside what the program that exchanges has kept of it.
+  package mutating func note(_ found: [Missing]) {
+    let new = found.filter { one in !missing.contains { $0.device == one.device && $0.lane == one.lane } }
+    guard !new.isEmpty else { return }
+    missing += new
+    if state == .upToDate || state == .exchanging { state = .incomplete }
+    if reason.isEmpty { reason = "something that other devices have signed for is not here, and not at the relay" }
+  }
+
   /// Whether there is something else to show; when something was exchanged last is told with the next of it.
   func isOtherThan(_ kept: ExchangeStatus?) -> Bool {
     guard var kept else { return true }
@@ -99,7 +119,7 @@ extension ExchangeStatus {
   /// How much of what was written here lay on the relay when it was last seen, also by a program that is over.
   ///
   /// - Throws: What the store throws.
-  static func progress(_ transaction: SQLiteTransaction) throws -> [Channel: UInt64] {
+  package static func progress(_ transaction: SQLiteTransaction) throws -> [Channel: UInt64] {
     guard let accepted = kept(transaction)?.accepted else { return try transaction.relayProgress() }
     return accepted.reduce(into: [:]) { progress, entry in
       guard let number = UInt8(exactly: entry.key), let channel = Channel(rawValue: number) else { return }
@@ -107,13 +127,12 @@ extension ExchangeStatus {
     }
   }
 
-  /// The same, with what a replica has seen in this run: what it has not compared yet, it knows nothing about.
+  /// The same, with what a replica has seen in this run. What it has compared once is what it found then, also where that
+  /// is nothing; of what it has not compared yet it knows nothing.
   static func progress(_ replica: Replica, remembered: [Channel: UInt64]) -> [Channel: UInt64] {
     replica.outbox.queues.reduce(into: remembered) { progress, entry in
       let (channel, queue) = entry
-      // A comparison that is under way has not found anything so far.
-      let hasFound = queue.accepted > 0 || queue.end != .start || queue.position == 0
-      let isSeen = replica.relay.identity != nil && queue.isReconciled && hasFound
+      let isSeen = replica.relay.identity != nil && queue.isCompared
       progress[channel] = isSeen ? queue.accepted : max(queue.accepted, progress[channel] ?? 0)
     }
   }
@@ -126,7 +145,7 @@ extension ExchangeStatus {
     try transaction.setLeaderStatus(status.bytes)
   }
 
-  private static func kept(_ transaction: SQLiteTransaction) -> Self? {
+  fileprivate static func kept(_ transaction: SQLiteTransaction) -> Self? {
     (try? transaction.leaderStatus()).flatMap { try? JSONDecoder().decode(Self.self, from: Data($0)) }
   }
 }
@@ -152,10 +171,9 @@ extension ExchangeStatus {
     (lastExchange, relayIdentity, livingCopies) = (replica.relay.lastExchange, replica.relay.identity, replica.livingCopies)
     (damagedStreams, failingStreams) = (replica.inbox.damaged.count, replica.inbox.failing.count)
     missing = replica.missing.overdue(now: now.uptime).map { entry in
-      Missing(
-        device: entry.stream.device.description, lane: entry.stream.channel.lane?.name ?? "membership", count: entry.count,
-        saidBy: entry.saidBy.description, isCrisis: entry.isCrisis)
+      Missing(entry.stream, count: entry.count, saidBy: entry.saidBy, isCrisis: entry.isCrisis)
     }
+    isCrisisUnread = replica.inbox.isCrisisUnread || missing.contains(where: \.isCrisis)
     let failing = replica.outbox.queues.sorted { $0.key < $1.key }.compactMap { $0.value.hasUnsent || !$0.value.isReconciled ? $0.value.problem : nil }.first
     if let failing, failing != .changed { (sendingProblem, code) = (failing.summary, failing.code) }
     clocks = Self.words(replica.peers.clocks.verdict, names)
@@ -192,6 +210,24 @@ extension ExchangeStatus {
     case .ours(let wrong): return "the clock of this device is \(minutes(wrong)) \(wrong > 0 ? "ahead of" : "behind") the others: please set it"
     case .theirs(let device, let wrong): return "the clock of \(name(device)) is \(minutes(wrong)) \(wrong > 0 ? "ahead of" : "behind") the others: please set it"
     case .apart(let device, let apart): return "the clock of \(name(device)) is \(minutes(apart)) \(apart > 0 ? "ahead of" : "behind") this one's: please look which is right"
+    }
+  }
+}
+
+extension Store {
+  /// Keeps what a look has just seen to lie on the relay: when the relay is away, it is still known.
+  ///
+  /// - Parameters:
+  ///   - seen: How much of each channel that was looked at lies there.
+  ///   - milliseconds: How long a lock of another program is waited for.
+  package func keepSeen(_ seen: [Channel: UInt64], within milliseconds: Int) throws {
+    let known = try read { try ExchangeStatus.progress($0) }
+    guard seen.contains(where: { known[$0.key] ?? 0 != $0.value }) else { return }
+    try write(within: milliseconds) { transaction in
+      let progress = try ExchangeStatus.progress(transaction).merging(seen) { $1 }
+      var status = ExchangeStatus.kept(transaction) ?? ExchangeStatus(state: .starting)
+      status.keep(progress)
+      try transaction.setLeaderStatus(status.bytes)
     }
   }
 }

@@ -203,7 +203,7 @@ package struct Snapshot: Sendable, Hashable {
   package var sync: Sync
   /// Whether another device may have raised a crisis that could not be heard of.
   package var isCrisisUnknown: Bool {
-    !crisis.isActive && devices.count > 1 && !(hasLookedAtCrisis ?? ![.offline, .strange].contains(sync.state))
+    !crisis.isActive && devices.count > 1 && !(hasLookedAtCrisis ?? (![.offline, .strange].contains(sync.state) && !sync.status.isCrisisUnread))
   }
   /// Whether a command could look at what others have put on the relay; `nil` where none looked.
   package var hasLookedAtCrisis: Bool?

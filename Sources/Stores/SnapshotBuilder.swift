@@ -222,7 +222,7 @@ package struct SnapshotBuilder {
   ) throws -> Snapshot.Sync {
     let replica = exchange.replica
     let remembered = try ExchangeStatus.progress(transaction)
-    let progress = (replica.map { ExchangeStatus.progress($0, remembered: remembered) } ?? remembered).merging(sent, uniquingKeysWith: max)
+    let progress = (replica.map { ExchangeStatus.progress($0, remembered: remembered) } ?? remembered).merging(sent, uniquingKeysWith: { $1 })
     let (saved, accepted) = Self.ownCounts(held.report, progress)
     let others = members.devices.filter { $0 != ring.device && isHeardOf($0, held, peers) }
     let confirmed = others.filter { device in peers[device].map { held.isConfirmed(by: $0.presence, own: ring.device) } ?? false }
