@@ -14,6 +14,10 @@ struct TimeBudget {
   private let end: UInt64
 
   init(seconds: Int) { end = SystemClock.now.uptime + UInt64(seconds) * 1_000_000_000 }
+  private init(end: UInt64) { self.end = end }
+
+  /// With time that is spent waiting for a person, and not for a disk or a relay.
+  func extended(milliseconds: UInt64) -> Self { Self(end: end + milliseconds * 1_000_000) }
 
   var isSpent: Bool { SystemClock.now.uptime >= end }
 
@@ -39,9 +43,7 @@ struct AlertTelling {
   /// - Parameter raised: What this command has written.
   func tell(now: Bool, raised: OperationID?, _ delivery: CrisisDelivery, _ whole: TimeBudget) throws {
     var budget = whole
-    let relay = PatientRelay(
-      try location.openRelay(store), named: try location.relayLocation(store).description,
-      patience: budget.milliseconds(atMost: PatientRelay.patience))
+    var relay = try patient(budget)
     if (try? store.read { try $0.allRecords(kind: RecordCatalogue.contact.kind) }) == nil {
       Output.note("One of your contacts cannot be read on this device, and may not be told: please call.")
     }
@@ -54,7 +56,8 @@ struct AlertTelling {
       let condition = delivery.relay.isDone ? "" : ", if the relay can be reached by then"
       Output.hint("\(names): an alert goes out in 10 s\(condition). `fullmind crisis resolve`, here or on any device, takes it back.")
       Thread.sleep(forTimeInterval: Double(CrisisAlert.undoMilliseconds) / 1_000)
-      budget = TimeBudget(seconds: timeout)
+      budget = whole.extended(milliseconds: CrisisAlert.undoMilliseconds)
+      relay = try patient(budget)
       // It may have been taken back on another device, or the link: then nobody is told.
       exchange(within: budget.milliseconds(atMost: 5_000))
       contacts = try meant(contacts, relay, delivery, budget)
@@ -64,23 +67,35 @@ struct AlertTelling {
     let actions = Actions(store, courier: Courier { [location, store] in try location.openRelay(store) }, patience: Self.notePatience)
     // A share that hangs holds up nobody who waits for this command.
     let glimpse = try beside(raised)
-    let telling = Attempt<Result<Actions.Told, any Error>> { Result { try actions.tellNow(relay, beside: glimpse) } }
+    let telling = Attempt<Result<Actions.Told, any Error>> { [relay] in Result { try actions.tellNow(relay, beside: glimpse) } }
       .answer(within: budget.milliseconds(atMost: 6_000))
     let put = try? telling?.get()
     if put?.contacts.isEmpty == false, put?.isNoted == true { send(actions, budget) }
     let state = try store.read { CrisisState(try glimpse.over($0.record(actions.crisisRecord), hasArrived: $0.hasArrived)) }
-    let told = state.told.union(put?.contacts.map(\.record) ?? [])
-    let untold = contacts.filter { state.isActive && !told.contains($0.record) }
-    guard !output.json else {
-      if !untold.isEmpty { Output.note("\(Self.list(untold)): \(Self.words(telling))") }
-      return
+    // What is noted of somebody is no evidence of what lies there: only what was read in this run is.
+    let lying = Set((put?.contacts ?? []).map(\.record))
+    if state.isActive {
+      for wasTold in [false, true] {
+        let unread = contacts.filter { !lying.contains($0.record) && state.told.contains($0.record) == wasTold }
+        guard !unread.isEmpty else { continue }
+        let words = "\(Self.list(unread)): \(wasTold ? Self.wordsAgain(telling) : Self.words(telling))"
+        if output.json { Output.note(words) } else { Output.hint(words) }
+      }
     }
-    guard state.isActive else { return try sayOver(contacts, raised, glimpse) }
-    if !untold.isEmpty { Output.hint("\(Self.list(untold)): \(Self.words(telling))") }
+    guard !output.json else { return }
+    guard state.isActive else { return try sayOver(contacts, raised, lying, glimpse) }
     let end = SystemClock.now.uptime + UInt64(budget.milliseconds(atMost: Self.answered)) * 1_000_000
-    for contact in contacts where told.contains(contact.record) {
-      Output.line("\(contact.name): \(Self.arrival(contact, state, relay, until: end))")
+    let asked = try patient(budget, atMost: Self.answered, isAskedOnce: true)
+    for contact in contacts where lying.contains(contact.record) {
+      Output.line("\(contact.name): \(Self.arrival(contact, state, asked, until: end))")
     }
+  }
+
+  /// The relay, with an end to every call; after one that hung nothing waits for it again.
+  private func patient(_ budget: TimeBudget, atMost most: Int = PatientRelay.patience, isAskedOnce: Bool = false) throws -> PatientRelay {
+    PatientRelay(
+      try location.openRelay(store), named: try location.relayLocation(store).description,
+      patience: budget.milliseconds(atMost: most), isAskedOnce: isAskedOnce)
   }
 
   /// What is written about the crisis and not in the store. Where no disk took what was raised, it is looked for at the relay:
@@ -129,12 +144,17 @@ struct AlertTelling {
     Output.note("Your other devices may not know yet that somebody was told: that is saved here, and `fullmind sync` sends it.")
   }
 
-  private func sayOver(_ contacts: [SafetyPlan.Contact], _ raised: OperationID?, _ glimpse: CrisisGlimpse) throws {
+  /// - Parameter lying: At whose link this run has read an alert.
+  private func sayOver(_ contacts: [SafetyPlan.Contact], _ raised: OperationID?, _ lying: Set<RecordID>, _ glimpse: CrisisGlimpse) throws {
     // What neither a disk nor the relay is known to have is not known to be over.
     guard let raised, try glimpse.operations.contains(where: { $0.id == raised }) || store.read({ try $0.hasArrived(raised) }) else {
       return Output.line("\(Self.list(contacts)): not told, because the crisis is not known to lie on this device or at the relay. Please call.")
     }
-    let told = try CrisisReport.history(of: store).0.entries.first?.told ?? []
+    // What ended with it was one event, and the alert may have been put up for the other.
+    let entries = try CrisisReport.history(of: store).0.entries
+    let end = entries.first { $0.activation == raised }?.resolved?.at
+    let event = entries.filter { $0.activation == raised || end != nil && $0.resolved?.at == end }
+    let told = event.reduce(into: lying) { $0.formUnion($1.informed) }
     let names = Self.list(contacts.filter { told.contains($0.record) })
     Output.line(names.isEmpty ? "Taken back. Nobody was told." : "Taken back. An alert had been put up for \(names).")
   }
@@ -152,6 +172,16 @@ struct AlertTelling {
     case .failure?: "not told yet. Please call; `fullmind sync` tells them once the relay can be reached, and a dashboard or an agent does it by itself."
     case .success?: "not told yet: something of another device has to arrive here first. Please call; `fullmind sync` fetches it and tells them."
     }
+  }
+
+  /// Why it is not known what lies at the link of somebody who was told before.
+  private static func wordsAgain(_ telling: Result<Actions.Told, any Error>?) -> String {
+    let why = switch telling {
+    case nil: ", because the relay does not answer"
+    case .failure?: ", because it could not be looked at"
+    case .success?: ": something of another device has to arrive here first"
+    }
+    return "an alert was put up at the link before; whether it lies there now is not known\(why). Please call; `fullmind sync` looks again, and puts it up where it is lost."
   }
 
   /// Milliseconds for which a lock is waited for.

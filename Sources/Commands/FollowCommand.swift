@@ -1,5 +1,6 @@
 import ArgumentParser
 import CSystem
+import Causality
 import Crisis
 import Foundation
 import Relays
@@ -39,28 +40,32 @@ extension FamilyCommand {
       /// Whether what was read is kept on this machine, and why it is not.
       var isKept = true
       var obstacle: StorageError?
+      /// What the last look lacked.
+      var lack: AlertReader.Lack?
       var name: String { FamilyCommand.name(following.reader) }
       var place: String { following.relay.description }
 
       var failure: (any Error)? {
         if let problem { return FollowingError.unheard(problem, at: place) }
+        if let lack { return LinkNotWhole(lack: lack, name: name, place: place) }
         if let unsaid { return FollowingError.unsaid(unsaid, at: place) }
         return obstacle
       }
     }
 
-    /// What was said on this screen. Somebody who was given two links finds the same words at both, put there at the same
-    /// millisecond, as the same person: they are one event.
+    /// What was said on this screen. Somebody who was given two links finds the same sealed bytes at both for one event; no
+    /// other event has them, whatever the clocks say. A notice without them is an event of its own.
     private final class Events {
       private struct Event: Hashable {
         var kind: Notice.Kind
-        var wall: UInt64
-        var name: String
+        var about: [UInt8]
+        /// Where nothing else tells events apart: marks are others at every link.
+        var marks: Set<[UInt8]>
       }
       private var said: Set<Event> = []
 
-      func isNew(_ notice: Notice, _ name: String) -> Bool {
-        said.insert(Event(kind: notice.kind, wall: notice.wall, name: name)).inserted
+      func isNew(_ notice: Notice) -> Bool {
+        said.insert(Event(kind: notice.kind, about: notice.about, marks: notice.about.isEmpty ? notice.marks : [])).inserted
       }
     }
 
@@ -110,6 +115,9 @@ extension FamilyCommand {
       if one.following.reader.person == nil {
         let news: [AlertReader.News]
         do throws(RelayError) { news = try one.following.read() } catch { throw FollowingError.unheard(error, at: one.place) }
+        if one.following.reader.person == nil, let lack = one.following.reader.lack {
+          throw LinkNotWhole(lack: lack, name: one.name, place: one.place)
+        }
         guard one.following.reader.person != nil else {
           throw InputError.invalid(
             "Nobody is found under this link at \(one.following.relay). Nothing was changed.",
@@ -132,6 +140,9 @@ extension FamilyCommand {
       }
       if one.problem != nil { Output.note("\(one.place) can be reached again.") }
       one.problem = nil
+      let lack = one.following.reader.lack
+      if let lack, one.lack != lack, !once { Output.note(LinkNotWhole(lack: lack, name: one.name, place: one.place).meanwhile) }
+      one.lack = lack
       do throws(RelayError) {
         try answer(&one)
         one.unsaid = nil
@@ -170,7 +181,7 @@ extension FamilyCommand {
     private func recall(_ one: inout Followed, _ events: Events) throws(RelayError) {
       for alert in try one.following.unanswered() where !one.open.contains(alert) {
         one.open.append(alert)
-        guard !output.json, !once, events.isNew(alert, one.name) else { continue }
+        guard !output.json, !once, events.isNew(alert) else { continue }
         Output.line("\(Self.clock(alert.wall))  Still open: \(CrisisAlert.text(person: one.name))")
         if isatty(STDIN_FILENO) == 1 { Output.line("         Enter says that you have seen this.") }
       }
@@ -191,14 +202,14 @@ extension FamilyCommand {
       for item in news {
         switch item {
         case .alert(let alert):
-          if events.isNew(alert, one.name) {
+          if events.isNew(alert) {
             try tell("alert", alert, CrisisAlert.text(person: one.name))
             if !output.json, !once, isatty(STDIN_FILENO) == 1 { Output.line("         Enter says that you have seen this.") }
           }
           one.open.append(alert)
           if Output.failure == 0 { one.shown.append(alert) }
         case .ended(let notice):
-          if events.isNew(notice, one.name) { try tell("ended", notice, CrisisAlert.endedText(person: one.name)) }
+          if events.isNew(notice) { try tell("ended", notice, CrisisAlert.endedText(person: one.name)) }
           one.open.removeAll { $0.marks.isSubset(of: one.following.reader.over) }
         case .closed(let notice):
           try tell("closed", notice, CrisisAlert.closedText(person: one.name))
@@ -220,7 +231,7 @@ extension FamilyCommand {
       guard !output.json else { return }
       for name in names { Output.line("         Said. \(name)'s devices show it when they look.") }
       guard names.isEmpty else { return }
-      if followed.allSatisfy({ $0.problem == nil && $0.open.isEmpty }) {
+      if followed.allSatisfy({ $0.problem == nil && $0.lack == nil && $0.open.isEmpty }) {
         Output.line("         Nothing has come that was not answered.")
       } else if !once {
         Output.line("         Nothing could be answered now: press Enter again later.")
@@ -250,4 +261,28 @@ extension FamilyCommand {
       return day(wall) + (isToday ? "" : " by their clock")
     }
   }
+}
+
+/// What lies at a link is not all that was, or can be, put there: whether support was asked for is not known.
+struct LinkNotWhole: ActionableError {
+  var lack: AlertReader.Lack
+  var name: String
+  var place: String
+
+  private var what: String {
+    switch lack {
+    case .torn: "something lies there that cannot be read, perhaps because only a part of it has come"
+    case .gone: "what was read there before is not there any more"
+    }
+  }
+
+  /// What is said while it is followed on.
+  var meanwhile: String {
+    "NOT EVERYTHING FROM \(name) COULD BE LOOKED AT: in \(place), \(what). It is looked again every second. If you are in doubt, get in touch with them."
+  }
+
+  var code: String { "follow.not-whole" }
+  var summary: String { "Not everything from \(name) could be looked at: in \(place), \(what). Whether support was asked for is not known." }
+  var remedy: String { "Look again in a minute: fullmind family follow. If you are in doubt, or it stays so, get in touch with the person who invited you." }
+  var exitStatus: ExitStatus { .temporary }
 }

@@ -21,6 +21,28 @@ package struct CrisisOutreach {
     case closed
   }
 
+  /// What is so at the links of a contact.
+  package struct Telling: Sendable, Hashable {
+    package fileprivate(set) var outcome: Outcome
+    /// Whether an alert of what is active was read at one of them in this very call.
+    package fileprivate(set) var lies: Bool
+    /// Whether this call put one up.
+    package fileprivate(set) var isNew: Bool
+  }
+
+  /// What is so on one board.
+  private enum Found {
+    /// It stands there that nobody reads it any more.
+    case closed
+    case early
+    /// It was told there, and that it is over.
+    case over
+    /// Told there, by this device or by another one.
+    case own, others
+    /// Put up by this call, and read back.
+    case new
+  }
+
   private let ring: KeyRing
   private let relay: any Relay
   /// Whether a write is known here.
@@ -42,25 +64,41 @@ package struct CrisisOutreach {
   package func tell(
     _ contact: SafetyPlan.Contact, of crisis: CrisisState, wall: UInt64, using random: inout some RandomNumberGenerator
   ) throws -> Outcome {
-    let links = contact.links.compactMap { SecretLink($0) }
+    try alert(contact, of: crisis, wall: wall, using: &random).outcome
+  }
+
+  /// As ``tell(_:of:wall:using:)``, with what was read there.
+  package func alert(
+    _ contact: SafetyPlan.Contact, of crisis: CrisisState, wall: UInt64, using random: inout some RandomNumberGenerator
+  ) throws -> Telling {
     var notice = Notice(kind: .alert, wall: wall)
     notice.person = String(contact.person.prefix(Limits.personCharacters))
-    var outcome = Outcome.doneElsewhere
+    notice.about = subject(crisis.activations.map(\.id), using: &random)
+    var found = [Found]()
     var problem: (any Error)?
-    var closed = 0
-    // Whoever was given a link twice may follow either: one that fails keeps nobody from the other.
-    for link in links {
-      do {
-        switch try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random) {
-        case .closed?, nil: closed += 1
-        case .early?: return .early
-        case .done?: outcome = .done
-        case .doneElsewhere?: break
-        }
-      } catch { problem = error }
+    // Whoever was given a link twice may follow either: one that fails, or has to wait, keeps nobody from the other.
+    for link in contact.links.compactMap({ SecretLink($0) }) {
+      do { found.append(try putUp(notice, about: crisis, on: NoticeBoard(link), using: &random)) } catch { problem = error }
     }
     if let problem { throw problem }
-    return closed > 0 && closed == links.count ? .closed : outcome
+    let isNew = found.contains(.new)
+    let lies = isNew || found.contains(.own) || found.contains(.others)
+    let outcome: Outcome =
+      if isNew || found.contains(.own) {
+        .done
+      } else if found.contains(.others) {
+        .doneElsewhere
+      } else if found.contains(.early) {
+        .early
+      } else {
+        !found.isEmpty && found.allSatisfy { $0 == .closed } ? .closed : .doneElsewhere
+      }
+    return Telling(outcome: outcome, lies: lies, isNew: isNew)
+  }
+
+  /// Sealed once for all links of a contact: no other event has the same bytes, so that whoever follows two of them knows it.
+  private func subject(_ activations: [OperationID], using random: inout some RandomNumberGenerator) -> [UInt8] {
+    NoticeSubject(device: ring.device, activations: activations).sealed(ring.account, using: &random)
   }
 
   /// Takes a stage for the whole account.
@@ -69,23 +107,26 @@ package struct CrisisOutreach {
   ) throws -> Outcome {
     var notice = Notice(kind: .stage, wall: wall)
     notice.stage = UInt32(stage.rawValue)
-    return try putUp(notice, about: crisis, on: NoticeBoard(ring.account), using: &random) ?? .early
+    notice.about = subject(crisis.activations.map(\.id), using: &random)
+    return switch try putUp(notice, about: crisis, on: NoticeBoard(ring.account), using: &random) {
+    case .new, .own: .done
+    case .others, .over: .doneElsewhere
+    case .early, .closed: .early
+    }
   }
 
-  /// - Returns: `nil` where it stands there that nobody reads it any more.
   private func putUp(
     _ notice: Notice, about crisis: CrisisState, on board: NoticeBoard, using random: inout some RandomNumberGenerator
-  ) throws -> Outcome? {
+  ) throws -> Found {
     let activations = crisis.activations.map(\.id)
     let isOwn = activations.contains { $0.stream.device == ring.device }
     if isOwn, !isPublished, isPatient { return .early }
     var notice = notice
     notice.marks = Set(activations.prefix(Limits.noticeActivations).map(board.mark))
-    notice.about = NoticeSubject(device: ring.device, activations: activations).sealed(ring.account, using: &random)
     for _ in 0..<Limits.noticeAttempts {
       var list = try NoticeList(board, on: relay)
       // The board of the account is closed by nobody.
-      if notice.kind == .alert, list.isClosed { return nil }
+      if notice.kind == .alert, list.isClosed { return .closed }
       var told: [(device: DeviceID, marks: Set<[UInt8]>)] = []
       let ended = list.notices.filter { $0.notice.kind == .ended }.reduce(into: Set<[UInt8]>()) { $0.formUnion($1.notice.marks) }
       for (_, other) in list.notices {
@@ -100,10 +141,10 @@ package struct CrisisOutreach {
       }
       // What was told there as over, by a device that knows more, is not what is told now.
       told.removeAll { $0.marks.isSubset(of: ended) }
-      if let found = told.first { return found.device == ring.device ? .done : .doneElsewhere }
+      if let found = told.first { return found.device == ring.device ? .own : .others }
       notice.marks.subtract(ended)
-      if notice.marks.isEmpty, !ended.isEmpty { return .doneElsewhere }
-      if try list.put(notice, on: board, relay, using: &random) { return .done }
+      if notice.marks.isEmpty, !ended.isEmpty { return .over }
+      if try list.put(notice, on: board, relay, using: &random) { return .new }
     }
     throw RelayError.changed
   }
@@ -148,6 +189,7 @@ package struct CrisisOutreach {
     // An event goes on as long as anything is active.
     guard !crisis.isActive else { return false }
     var hasEnded = false
+    let about = subject([], using: &random)
     for board in contact.links.compactMap({ SecretLink($0).map { NoticeBoard($0) } }) {
       var open = Set<[UInt8]>()
       var list = try NoticeList(board, on: relay)
@@ -159,6 +201,7 @@ package struct CrisisOutreach {
       }
       while !open.isEmpty {
         var notice = Notice(kind: .ended, wall: wall)
+        notice.about = about
         notice.marks = Set(open.sorted { $0.lexicographicallyPrecedes($1) }.prefix(Limits.noticeActivations))
         // Another device was faster: it is looked again.
         guard try list.put(notice, on: board, relay, using: &random) else { throw RelayError.changed }
@@ -236,6 +279,14 @@ package struct AlertReader: Sendable, Hashable {
     case closed(Notice)
   }
 
+  /// Why a look may not have seen everything that was put up.
+  package enum Lack: Sendable, Hashable {
+    /// Behind what the person's devices have put up last lies something that cannot be read: a part of a notice, perhaps.
+    case torn
+    /// What was read there is there no more, and nothing new is: the relay was rolled back, or what lay there was damaged.
+    case gone
+  }
+
   package let link: SecretLink
   /// The highest number that was read, and the beginning of what lay there, by which it is known again.
   package private(set) var last: UInt64
@@ -247,6 +298,8 @@ package struct AlertReader: Sendable, Hashable {
   package private(set) var isClosed: Bool
   /// Whether the last look found anything of the board.
   package private(set) var hasFound = true
+  /// What the last look lacked; `nil` where it saw all that was to be seen.
+  package private(set) var lack: Lack?
   /// The name the contact knows the person by; `nil` until the board was found.
   package private(set) var person: String?
 
@@ -266,13 +319,16 @@ package struct AlertReader: Sendable, Hashable {
   /// The same crisis is never news twice, also when the relay was wiped, rolled back or copied.
   private mutating func take(_ notices: some Sequence<RelayNotice>) -> [News] {
     let board = NoticeBoard(link)
-    var (news, isWhole) = ([News](), true)
+    var (news, isWhole, isTorn, behind) = ([News](), true, false, last)
     for found in notices {
       guard let notice = board.open(found.sealed, number: found.number) else {
         // A service may have brought a part of it: it is read again, and what follows is not news twice.
         isWhole = false
+        // A number that nobody would count up to is no notice.
+        if found.number <= behind + UInt64(Limits.noticeAttempts) { (isTorn, behind) = (true, found.number) }
         continue
       }
+      behind = found.number
       hasFound = true
       if isWhole { (last, lastBytes) = (found.number, Self.beginning(found.sealed)) }
       if !notice.person.isEmpty { person = notice.person } else if person == nil { person = "" }
@@ -291,7 +347,13 @@ package struct AlertReader: Sendable, Hashable {
         isClosed = true
       case .opened, .stage, .seen, .following, .shown: break
       }
+      switch notice.kind {
+      // Whoever puts something up looks at what lies there, and puts up again what cannot be read.
+      case .opened, .alert, .stage, .ended, .closed: isTorn = false
+      case .seen, .following, .shown: break
+      }
     }
+    lack = isTorn ? .torn : nil
     return news
   }
 
@@ -307,8 +369,11 @@ package struct AlertReader: Sendable, Hashable {
     }
     // Something else lies where we were: the relay was wiped or rolled back, and numbers are given away
     // anew. What was told stays told.
+    let all = try relay.notices(on: name, after: 0)
     last = 0
-    return take(try relay.notices(on: name, after: 0))
+    let news = take(all)
+    if lack == nil, news.isEmpty { lack = .gone }
+    return news
   }
 
   /// Alerts that were told here, are not over, and that nobody has said to have seen.

@@ -31,7 +31,8 @@ package struct Notice: Sendable, Hashable {
   package var person = ""
   /// Blinded activations, 8 bytes each.
   package var marks: Set<[UInt8]> = []
-  /// Sealed for the account; see ``NoticeBoard/about(_:)``.
+  /// Sealed for the account; see ``NoticeSubject``. The same bytes at two links are the same event, whatever the clocks say:
+  /// they begin with chance.
   package var about: [UInt8] = []
   package var stage: UInt32 = 0
 

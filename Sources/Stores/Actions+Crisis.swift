@@ -58,34 +58,46 @@ extension Actions {
     }
   }
 
-  /// Contacts at whose link an alert lies now.
+  /// What a look at the links of contacts has found, and done.
   package struct Told: Sendable {
-    package private(set) var contacts: [SafetyPlan.Contact] = []
+    /// Those at whose link an alert of what is active was read in this very look.
+    package fileprivate(set) var contacts: [SafetyPlan.Contact] = []
+    /// Those of them of whom nobody knew that they were told, or at whose link it had been lost: it was put up again.
+    package fileprivate(set) var news: [SafetyPlan.Contact] = []
     /// Whether the store knows of all of them; who exchanges looks at a link before it tells again.
-    package private(set) var isNoted = true
+    package fileprivate(set) var isNoted = true
 
-    package var names: [String] { contacts.map(\.name) }
-
-    fileprivate mutating func add(_ contact: SafetyPlan.Contact, isNoted noted: Bool) {
-      contacts.append(contact)
-      isNoted = isNoted && noted
-    }
+    /// Of those for whom something was done.
+    package var names: [String] { news.map(\.name) }
   }
 
   /// Tells whom the person agreed on, without waiting until it can no longer be taken back.
   ///
   /// - Parameter glimpse: What lies beside a store that can be read and cannot be written.
-  /// - Returns: Those who were told now; who was not reached is told later by the exchanging process. That they
-  ///   were is a write like any other: it is sent by the courier, or by the next exchange.
-  /// - Throws: ``StorageError``, ``RelayError`` where nobody could be told.
+  /// - Returns: Those who were told, as their links show it now; who was not reached is told later by the exchanging process.
+  ///   That they were is a write like any other: it is sent by the courier, or by the next exchange.
+  /// - Throws: ``StorageError``, ``RelayError`` where no link could be looked at.
   package func tellNow(_ relay: any Relay, beside glimpse: CrisisGlimpse = CrisisGlimpse()) throws -> Told {
+    try tell(relay, beside: glimpse, isDue: true)
+  }
+
+  /// Looks at the link of everybody who is to be told, and of everybody who was: a relay that was wiped, rolled back or damaged
+  /// has forgotten it, and what is written here about it is no evidence of what lies there.
+  ///
+  /// - Parameter isDue: Whether those are told who were not told yet.
+  private func tell(_ relay: any Relay, beside glimpse: CrisisGlimpse, isDue: Bool) throws -> Told {
     let (crisis, contacts) = try store.read {
       (CrisisState(try glimpse.over($0.record(crisisRecord), hasArrived: $0.hasArrived)), try SafetyPlan.contacts($0))
     }
     let beside = Set(glimpse.operations.map(\.id))
     let decision = CrisisAlert.decide(
-      level: crisis.level, elapsed: 0, saidNow: true, rank: 0, isUnanswered: crisis.stages.contains(.family),
+      level: crisis.level, elapsed: 0, saidNow: isDue, rank: 0, isUnanswered: crisis.stages.contains(.family),
       agreed: contacts.agreed, told: crisis.told)
+    let before = crisis.told
+    let meant = contacts.filter { contact in
+      if decision.now.contains(contact.record) { return true }
+      return crisis.level >= .severe && contact.isInvited && contact.consent != .never && before.contains(contact.record)
+    }
     let store = store
     let outreach = CrisisOutreach(ring: store.ring, relay: relay, isPublished: true, isPatient: true) { id in
       try beside.contains(id) || store.read { try $0.hasArrived(id) }
@@ -93,16 +105,22 @@ extension Actions {
     var random = SystemRandomNumberGenerator()
     var told = Told()
     var problem: (any Error)?
-    for contact in contacts where decision.now.contains(contact.record) {
+    for contact in meant where !contact.links.isEmpty {
       // One who cannot be told, or of whom that cannot be noted, keeps nobody else from it.
-      do {
-        let outcome = try outreach.tell(contact, of: crisis, wall: SystemClock.now.wall, using: &random)
-        guard outcome != .early, outcome != .closed, !contact.links.isEmpty else { continue }
-      } catch {
+      let telling: CrisisOutreach.Telling
+      do { telling = try outreach.alert(contact, of: crisis, wall: SystemClock.now.wall, using: &random) } catch {
         problem = error
         continue
       }
-      told.add(contact, isNoted: (try? noteTold(contact.record, pinging: nil)) ?? false)
+      guard telling.outcome != .early, telling.outcome != .closed else { continue }
+      // Where it is known no lock is waited for.
+      if !crisis.telling(contact.record, record: crisisRecord).isEmpty, (try? noteTold(contact.record, pinging: nil)) != true {
+        told.isNoted = false
+      }
+      // It may have been told there as over, which has not arrived here.
+      guard telling.lies else { continue }
+      told.contacts.append(contact)
+      if telling.isNew || !before.contains(contact.record) { told.news.append(contact) }
     }
     if told.contacts.isEmpty, let problem { throw problem }
     return told
@@ -124,12 +142,13 @@ extension Actions {
 
   /// Tells the contacts of whom it is time, as a program that exchanges does: by a command that ends.
   ///
+  /// Whoever was told of it before is told again where that was lost.
+  ///
   /// - Returns: The names of those who were told now.
   package func tellDue(_ relay: any Relay) throws -> [String] {
-    guard let crisis = try crisisState().leading, crisis.level >= .severe,
-      SystemClock.now.wall > crisis.timestamp.milliseconds + UInt64(CrisisAlert.undoMilliseconds)
-    else { return [] }
-    return try tellNow(relay).names
+    guard let crisis = try crisisState().leading, crisis.level >= .severe else { return [] }
+    let isDue = SystemClock.now.wall > crisis.timestamp.milliseconds + CrisisAlert.undoMilliseconds
+    return try tell(relay, beside: CrisisGlimpse(), isDue: isDue).names
   }
 
   /// Takes back activations, and nothing else.
