@@ -39,7 +39,9 @@ struct DashboardCommand: ParsableCommand {
         (store, problem) = (nil, error)
       }
       let host = DashboardHost(location: location, themeName: theme, signals: signals)
-      do { try host.run(store: store, problem: problem, mouse: !noMouse) } catch is TerminalError {
+      do throws(TerminalError) { try host.run(store: store, problem: problem, mouse: !noMouse) } catch {
+        // Whoever sits at a terminal looks for the crisis key: a shell has none.
+        if case .unable(let term) = error { Output.note(Self.words(unable: term)) }
         if let problem {
           CrisisReport.printCard(home: location.homeFolder)
           throw problem
@@ -48,6 +50,11 @@ struct DashboardCommand: ParsableCommand {
         try StatusCommand.show(location, asJSON: false)
       }
     }
+  }
+
+  static func words(unable term: String) -> String {
+    let name = term.isEmpty ? "TERM is not set" : "TERM=\(CellText.clean(term))"
+    return "note: This terminal (\(name)) cannot show the dashboard, so its keys do nothing here. `fullmind crisis activate severe` tells your devices; `fullmind crisis card` shows help lines."
   }
 
   private func printOnce(_ size: CellSize) throws {

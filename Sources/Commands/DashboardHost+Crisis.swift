@@ -100,7 +100,8 @@ extension DashboardHost {
       guard isStillMeant else { return }
       for old in old { old.end() }
       let (raised, hasLanded) = (old.flatMap(\.frames), old.contains { $0.delivery.disk.isDone || $0.delivery.relay.isDone })
-      let asked = known.union(activeInStore() ?? [])
+      let there = activeInStore()
+      let asked = known.union(there ?? [])
       do {
         let resolution = try raiser.resolve(raised: raised)
         driver?.send(.noticeCommit)
@@ -114,23 +115,34 @@ extension DashboardHost {
           return goOn(rest, words, number, refusal(), after: isDone ? "What was raised here is taken back. " : "")
         }
         switch resolution {
-        case .nothing: notices.post(.resolved(nil, isOver: true))
-        case .nothingHere: notices.post(.resolved("No crisis was active here; what other devices raised is not known.", isOver: true))
+        case .nothing: notices.post(.resolved(nothingActive(raised), isOver: true))
+        case .nothingHere:
+          notices.post(.resolved(nothingActive(raised) ?? "No crisis was active here; what other devices raised is not known.", isOver: true))
         case .resolved(let change):
           let away = "Resolved here; your other devices learn of it once it lies at the relay. Be kind to yourself today."
           notices.post(.resolved(change.isAtRelay || state.withLock { $0.household != nil } ? words : away, isOver: true))
         case .takenBack:
-          let isStoreThere = state.withLock { $0.store != nil || $0.household != nil }
-          let done = isStoreThere
-            ? "What was raised on this device is taken back; no other crisis is known here. Be kind to yourself today."
-            : "What was raised on this device is taken back. The store cannot be used now, so what other devices raised is not known."
-          tellTakenBack(raiser, hasLanded, done, words)
+          tellTakenBack(raiser, hasLanded, "What was raised on this device is taken back\(others(isRead: there != nil))", words)
         }
       } catch {
         let rest = goingOn(among: asked)
         if rest.isEmpty { couldNotTakeBack(error) } else { goOn(rest, words, number, error) }
       }
     }
+  }
+
+  /// What is said where nothing was left to end. Without a store that is of what was raised here alone; `nil` with one.
+  private func nothingActive(_ raised: [[UInt8]]) -> String? {
+    guard watchedStore == nil else { return nil }
+    let wasRaised = !raised.isEmpty || state.withLock { !$0.seen.isEmpty }
+    return "\(wasRaised ? "What was raised here was over already" : "Nothing that was raised here was active"); whether others raised one is not known."
+  }
+
+  /// What is known of others, after the words that what was raised here is taken back.
+  private func others(isRead: Bool) -> String {
+    if isRead { return "; no other crisis is known here. Be kind to yourself today." }
+    let isLost = state.withLock { $0.problem != nil }
+    return isLost ? ". The store cannot be used now, so what other devices raised is not known." : ". What other devices raised is not known."
   }
 
   /// The store of the device that is looked at.
@@ -167,10 +179,7 @@ extension DashboardHost {
   /// Why the store takes nothing now; `nil` where it does.
   private func refusal() -> (any Error)? {
     guard let store = watchedStore else { return state.withLock { $0.problem } }
-    let attempt = Attempt { () -> (any Error)? in
-      do { try store.write(within: 100) { _ in } } catch { return error }
-      return nil
-    }
+    let attempt = Attempt { store.obstacle(within: 100) }
     guard let answer = attempt.answer(within: 300) else { return StorageError.locked(store.home.database) }
     return answer
   }
@@ -192,7 +201,7 @@ extension DashboardHost {
     return switch error as? StorageError {
     case .locked?: "It goes on: the store is held by another program; it is ended as soon as that is over."
     case .diskFull?: "It goes on: the disk is full; it is ended as soon as there is room."
-    default: "It goes on: the store cannot be used now; it is ended as soon as it can be."
+    default: "It goes on: it could not be saved yet; it is ended as soon as it can be."
     }
   }
 
@@ -247,8 +256,13 @@ extension DashboardHost {
       let hasLanded = recent.contains { $0.delivery.disk.isDone || $0.delivery.relay.isDone }
       do {
         guard try raiser.takeBack(recent) else {
-          let nothing = "Taken back: nothing of it had been saved or sent.\(another(besides: recent))"
-          return notices.post(.resolved(recent.isEmpty ? nil : nothing, isOver: true))
+          guard !recent.isEmpty else { return notices.post(.resolved(nothingActive([]), isOver: true)) }
+          // Raised in the store alone, and that is gone.
+          if hasLanded, watchedStore == nil, recent.allSatisfy(\.frames.isEmpty) {
+            return notices.post(.resolved("It could not be taken back: the store in which it was raised cannot be used now.", isOver: false))
+          }
+          let nothing = hasLanded ? "It was over already." : "Taken back: nothing of it had been saved or sent."
+          return notices.post(.resolved(nothing + another(besides: recent), isOver: true))
         }
         tellTakenBack(raiser, hasLanded, words + another(besides: recent), words)
         driver?.send(.noticeCommit)

@@ -46,6 +46,14 @@ final class DashboardHost: Sendable {
     var journal: EmergencyJournal?
     /// Why there is no store.
     var problem: (any Error)?
+    /// What lies beside the store, as it was looked at last while there was none.
+    var beside: Beside?
+    /// What lay in the emergency journal when something of it went on: that it cannot be read any more ends nothing.
+    var seen: [[UInt8]] = []
+    /// A thread looks after the missing store.
+    var isLooking = false
+    /// The program ends.
+    var isEnding = false
   }
   enum InvitationAnswer: Sendable { case none, admit, cancel }
 
@@ -118,11 +126,18 @@ final class DashboardHost: Sendable {
       first.isInJournal = EmergencyJournal(location.homeFolder)?.isActive ?? false
     }
     if let latest = state.withLock({ $0.latest }) { first.update(latest) }
+    first.lookBeside = { [self] in state.withLock { $0.beside } }
     var loop = DashboardLoop(
       screen: screen, state: first, wake: wake, signals: signals, snapshots: snapshots, notices: notices,
       drawn: { [self] in drawn.open() }, perform: { [self] in perform($0) })
-    loop.run { if let begin { slowly(begin) } }
-    let (driver, household) = state.withLock { ($0.driver, $0.household) }
+    loop.run {
+      if let begin { slowly(begin) }
+      if problem != nil { lookAfterStore() }
+    }
+    let (driver, household) = state.withLock { state in
+      state.isEnding = true
+      return (state.driver, state.household)
+    }
     household?.end()
     // Says goodbye to the other devices; the terminal is given back already.
     driver?.stop(waitingAtMost: 1_000)
@@ -156,12 +171,12 @@ final class DashboardHost: Sendable {
       state.withLock { state in if state.household == nil || state.watched == index { state.followed = crisis } }
     }
     observer.ended = { [self] error in lose(error) }
-    if location.relay == nil { observer.moved = { [self] in slowly { try self.goOnElsewhere() } } }
+    if location.relay == nil { observer.moved = { [self] in goOnElsewhere() } }
     return observer
   }
 
   /// Nobody looks at the crisis yet: no alert is being put up.
-  private static func firstPicture(_ store: Store, _ relay: String) throws -> Snapshot {
+  static func firstPicture(_ store: Store, _ relay: String) throws -> Snapshot {
     var snapshot = try SnapshotBuilder.fromStore(store, relay: relay)
     for index in snapshot.crisis.tellings.indices where snapshot.crisis.tellings[index].state == .now {
       snapshot.crisis.tellings[index].state = .later(0)
@@ -169,60 +184,9 @@ final class DashboardHost: Sendable {
     return snapshot
   }
 
-  private static func lines(_ problem: any Error) -> [String] {
+  static func lines(_ problem: any Error) -> [String] {
     let actionable = Output.actionable(problem)
     return CellText.wrap("\(actionable.summary) \(actionable.remedy)", 60) + ["", actionable.code]
-  }
-
-  /// The store cannot be used any more: it is let go of, and that is shown instead of what was known of it.
-  private func lose(_ problem: any Error) {
-    let driver = state.withLock { state in
-      defer { (state.store, state.driver, state.courier, state.latest, state.problem) = (nil, nil, nil, nil, problem) }
-      return state.driver
-    }
-    // What it held of the home, its lock among it, is free for the next one.
-    driver?.stop(waitingAtMost: 0)
-    notices.post(.problem(Self.lines(problem)))
-  }
-
-  /// How often it is tried, a second apart, to go on in another place.
-  private static let drivingAttempts = 30
-
-  /// The devices meet elsewhere now: another driver goes on there, over the same store.
-  private func goOnElsewhere() throws {
-    try reopening.sync {
-      let (store, driver) = state.withLock { ($0.store, $0.driver) }
-      guard let store, let driver else { return }
-      driver.stop(waitingAtMost: 1_000)
-      for attempt in 1... {
-        do { try drive(store) } catch {
-          // Nobody else looks after this device while there is none.
-          guard attempt < Self.drivingAttempts else { throw error }
-          Thread.sleep(forTimeInterval: 1)
-          continue
-        }
-        break
-      }
-      notices.post(.tell("Your devices meet elsewhere now; this program goes on there."))
-    }
-  }
-
-  /// Opens the store again.
-  ///
-  /// - Parameter passphrase: As the person typed it; `nil` for a store that needs none, or whose file is named.
-  func reopen(with passphrase: String? = nil) {
-    // Asked twice it is opened once.
-    reopening.sync {
-      guard state.withLock({ $0.problem != nil }) else { return }
-      do {
-        let store = try location.openQuietly(with: passphrase)
-        let first = try Self.firstPicture(store, try location.relayLocation(store).description)
-        state.withLock { ($0.store, $0.latest, $0.problem) = (store, first, nil) }
-        notices.post(.found)
-        snapshots.put(first)
-        try drive(store)
-      } catch { lose(error) }
-    }
   }
 
   func drive(_ store: Store) throws {

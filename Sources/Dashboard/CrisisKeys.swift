@@ -12,6 +12,18 @@ struct Resolving: Sendable, Hashable {
   var beneath: [Dialog]
 }
 
+/// What lies beside the store about crises that were raised on this device, as a driver has looked last.
+package struct Beside: Sendable, Hashable {
+  /// Whether something was raised here that is not known to be over. That nothing is says nothing of other devices.
+  package var isRaised: Bool
+  /// What the person had decided when it was looked; see ``DashboardState/decisions``.
+  package var decisions: Int
+  /// Counts the looks: each is taken in once.
+  package var look: Int
+
+  package init(isRaised: Bool, decisions: Int, look: Int) { (self.isRaised, self.decisions, self.look) = (isRaised, decisions, look) }
+}
+
 /// Raising a crisis, ending it, and what the keys of its screen do.
 extension DashboardState {
   /// Whether a crisis was raised at this screen that nobody has ended, as far as is known: a store that is locked or full
@@ -39,6 +51,51 @@ extension DashboardState {
   /// Something became known of a crisis that was raised here.
   package mutating func note(_ delivery: CrisisDelivery) { if self.delivery != nil { self.delivery = delivery } }
 
+  /// Takes in what lies beside the store. One that was looked at before the person decided something says nothing of it.
+  package mutating func learn(_ beside: Beside) {
+    guard beside.look > lastLook, beside.decisions == decisions else { return }
+    lastLook = beside.look
+    let wasRaised = isInJournal || isRaisedHere
+    isInJournal = beside.isRaised && snapshot == nil
+    if beside.isRaised {
+      isOverHere = false
+      if message?.text == Self.overHere { message = nil }
+    }
+    guard wasRaised, !beside.isRaised else { return }
+    (delivery, crisisRaised) = (nil, nil)
+    guard snapshot == nil else { return }
+    isOverHere = true
+    if resolving == nil { tell(Self.overHere) }
+  }
+
+  /// Said where nothing is left of what was raised here, and no store says what others raised.
+  package static let overHere = "What was raised here is over; whether others raised one is not known."
+  /// The same words as `crisis status` has where the store cannot be opened.
+  package static let raisedHere = "A crisis was raised on this device; whether it is over is not known."
+
+  /// In few words, where nobody may know of what was raised at this screen; `nil` where somebody can.
+  var onlyHere: String? {
+    // What other devices show has reached them, whichever way.
+    if let crisis = snapshot?.crisis, crisis.isActive, crisis.receipts.contains(where: \.hasIt) { return nil }
+    return switch delivery?.word {
+    case .onlyThisScreen?: "only here"
+    case .noWay?: "not sent"
+    case .trying?, .savedAndSent?, .savedAlone?, .saved?, .sent?, nil: nil
+    }
+  }
+
+  /// What leaving would leave open of the crisis that was raised here; `nil` where nothing is.
+  var leavesCrisisOpen: String? {
+    guard let delivery, !delivery.isComplete, delivery.word != .noWay else { return nil }
+    return switch (delivery.disk.isDone, delivery.relay.isDone) {
+    case (true, _):
+      "The crisis is saved on this device, and is not known to be at the relay: other devices learn of it once it lies there, which takes fullmind running here."
+    case (false, true): "The crisis is at the relay, and not saved on this device yet; leaving ends the trying."
+    case (false, false):
+      "Leaving ends this crisis: as far as is known it is saved nowhere, neither here nor at the relay."
+    }
+  }
+
   /// First the screen, then everything else.
   mutating func raiseCrisis(_ level: CrisisLevel = .severe, source: String = "person") -> [Intent] {
     isBlank = false
@@ -46,6 +103,7 @@ extension DashboardState {
     untimed[.crisisScreen] = now.uptime
     // What was told before, of an earlier one perhaps, would stand where help does.
     (resolving, goesOn, isRaisedSince, message) = (nil, nil, true, nil)
+    (decisions, isOverHere) = (decisions + 1, false)
     showCrisis()
     delivery = CrisisDelivery()
     return [.activateCrisis(level: level, source: source)]
@@ -97,6 +155,7 @@ extension DashboardState {
     resolving = Resolving(
       activation: snapshot?.crisis.activation, latest: snapshot?.crisis.latest ?? "", beneath: dialogs.filter { $0 != .crisis })
     (isRaisedSince, goesOn) = (false, nil)
+    decisions += 1
     tell("Resolving…", atLeast: Self.resolvingMayTake)
     return [.resolveCrisis("Resolved. Be kind to yourself today.\(toldWords)")]
   }
@@ -107,6 +166,7 @@ extension DashboardState {
   mutating func takeBack() -> [Intent] {
     crisisRaised = nil
     (resolving, goesOn, isRaisedSince) = (nil, nil, false)
+    decisions += 1
     dialogs.removeAll { $0 == .crisis }
     tell("Taking it back…")
     return [.takeBackCrisis("Taken back.\(toldWords)")]
@@ -128,7 +188,8 @@ extension DashboardState {
   ///   - words: What came of it; `nil` where none was active.
   ///   - isOver: Whether it is; otherwise it is still being tried.
   package mutating func resolved(_ words: String?, isOver: Bool) {
-    tell(words ?? "No crisis was active here.")
+    // Without a store nothing is known of what other devices raised.
+    tell(words ?? (snapshot == nil ? "Nothing that was raised here was active; whether others raised one is not known." : "No crisis was active here."))
     goesOn = isOver || resolving == nil ? nil : words
     guard isOver else { return }
     if !isRaisedSince { (delivery, isInJournal, wasActive) = (nil, false, false) }

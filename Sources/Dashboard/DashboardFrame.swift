@@ -27,21 +27,28 @@ package enum DashboardFrame {
     var frame = frame
     var lines: [Line] = []
     if state.dialogs.contains(.crisis) || state.isCrisisKnown {
-      lines = [Line("CRISIS", .crisis)] + state.crisisLines.map { Line($0) }
+      lines = [Line("CRISIS\(state.onlyHere.map { ": \($0)" } ?? "")", .crisis)] + state.crisisLines.map { Line($0) }
     } else if let snapshot = state.shown {
       lines = [Line("fullmind \(snapshot.sync.state.word)")]
       if snapshot.conflictCount > 0 { lines.append(Line("\(snapshot.conflictCount) conflicts")) }
     } else {
       lines = [Line("fullmind")]
     }
+    if let message = state.message {
+      // Beneath the first help line, and never instead of it.
+      let words = CellText.wrap(CellText.clean(message.text), max(1, frame.size.columns)).prefix(max(1, frame.size.rows - 4))
+      lines.insert(contentsOf: words.map { Line($0, .accent) }, at: min(1 + CrisisScreen.afterFirstHelp, lines.count))
+    }
     if case .form(let form)? = state.dialogs.last, form.purpose == .unlock {
       lines.insert(Line("passphrase \(String(repeating: "*", count: form.fields[0].text.count))"), at: 0)
     }
+    if state.dialogs.last == .confirmResolve { lines.insert(Line("Is it over for now? y yes", .strong), at: 0) }
     for (row, line) in lines.prefix(max(1, frame.size.rows - 1)).enumerated() {
       frame.draw(line, row: row, column: 0, columns: frame.size.columns)
     }
     if frame.size.rows > 1 {
-      let keys = state.isTyping ? "^X crisis Esc back" : "! crisis q quit"
+      let ends = state.isCrisisKnown && frame.size.columns >= 22 ? "r over " : ""
+      let keys = state.isTyping ? "^X crisis Esc back" : "! crisis \(ends)q quit"
       frame.put(keys, row: frame.size.rows - 1, column: 0, columns: frame.size.columns, role: .key)
     }
     return frame
@@ -49,26 +56,33 @@ package enum DashboardFrame {
 
   private static func header(_ state: DashboardState, _ frame: inout Frame) {
     let columns = state.size.columns
-    let isShown = state.shown?.crisis.isActive ?? false
-    let isCrisis = isShown || state.pausedAt == nil && state.isCrisisKnown
-    let role: Role = isCrisis ? .crisis : .header
+    let crisis = crisisWords(state)
+    let role: Role = crisis == nil ? .header : .crisis
     frame.put(String(repeating: " ", count: columns), row: 0, column: 0, columns: columns, role: role)
-    var left = " fullmind"
+    // What matters most stands where nothing cuts it off.
+    var left = (crisis.map { " CRISIS: \($0) " } ?? "") + " fullmind"
     if let snapshot = state.shown {
       let name = snapshot.devices.first { $0.isThisOne }?.name ?? ""
       left += "  \(CellText.clean(name))  account \(snapshot.account)"
-      if isCrisis { left += "  CRISIS: \(isShown ? snapshot.crisis.level.name : "raised here")" }
-      if snapshot.conflictCount > 0, !isCrisis { left += "  \(snapshot.conflictCount) to decide" }
-    } else if isCrisis {
-      left += state.isRaisedHere ? "  CRISIS: raised here" : "  CRISIS: when the store was read last"
+      if snapshot.conflictCount > 0, crisis == nil { left += "  \(snapshot.conflictCount) to decide" }
     }
     var right = state.isDemo ? "demo \(state.network)" : ""
     if state.pausedAt != nil, let shown = state.shown {
       right = "HELD at \(Wording.timeOfDay(shown.moment.wall))  left/right walk, p goes on"
     }
     right += "  \(Wording.timeOfDay(state.now.wall)) "
-    frame.put(left, row: 0, column: 0, columns: columns - CellText.width(right) - 1, role: role)
+    let room = columns - CellText.width(right) - 1
+    if let crisis, CellText.width(left) > room, CellText.width(crisis) + 12 > room { left = " CRISIS: \(crisis)" }
+    frame.put(left, row: 0, column: 0, columns: room, role: role)
     frame.put(right, row: 0, column: columns - CellText.width(right), columns: CellText.width(right), role: role)
+  }
+
+  /// How it stands with a crisis, in few words; `nil` where none is known.
+  private static func crisisWords(_ state: DashboardState) -> String? {
+    if state.pausedAt == nil, let words = state.onlyHere, state.isCrisisKnown || state.dialogs.contains(.crisis) { return words }
+    if let crisis = state.shown?.crisis, crisis.isActive { return crisis.level.name }
+    guard state.pausedAt == nil, state.isCrisisKnown else { return nil }
+    return state.isRaisedHere ? "raised here" : "when the store was read last"
   }
 
   private static func panels(_ state: DashboardState, _ snapshot: Snapshot, _ frame: inout Frame) {
@@ -122,11 +136,27 @@ package enum DashboardFrame {
     var column = 1
     for (key, label) in keys(state) {
       let width = CellText.width(key) + 1 + CellText.width(label) + 2
-      guard column + width <= state.size.columns else { break }
+      // A shorter one may fit.
+      guard column + width <= state.size.columns else { continue }
       frame.put(key, row: row, column: column, columns: width, role: key == "!" ? .crisis : .key)
       frame.put(label, row: row, column: column + CellText.width(key) + 1, columns: width, role: .keyLabel)
       column += width
     }
+  }
+
+  /// The keys of the crisis screen, most important first.
+  ///
+  /// - Parameter isShort: In few words, for a bar in which not all of them fit otherwise.
+  private static func crisisKeys(_ state: DashboardState, isShort: Bool) -> [(String, String)] {
+    let isNew = state.snapshot.map { $0.crisis.isActive && !$0.crisis.isAcknowledgedHere } ?? false
+    var keys: [(String, String)] = []
+    if state.canUndoCrisis { keys.append(("u", isShort ? "undo \(state.undoSeconds) s" : "take back (\(state.undoSeconds) s)")) }
+    if state.isCrisisKnown { keys.append(("r", isShort ? "it is over" : "it is over for now")) }
+    if state.canTellNow { keys.append(("Enter", isShort ? "tell now" : "tell my contacts now")) }
+    keys += [("Esc", isNew ? isShort ? "seen" : "I have seen it" : "back"), ("↓", "more")]
+    if state.ownSession != nil { keys.append(("p", isShort ? "pause" : "pause my session")) }
+    if state.snapshot != nil, !state.isCrisisKnown { keys.append(("h", isShort ? "90 days" : "the last 90 days")) }
+    return keys
   }
 
   /// The keys that work now, most important first.
@@ -135,14 +165,9 @@ package enum DashboardFrame {
     switch state.dialogs.last {
     case nil: break
     case .crisis?:
-      let isNew = state.snapshot.map { $0.crisis.isActive && !$0.crisis.isAcknowledgedHere } ?? false
-      var keys = [("Esc", isNew ? "I have seen it" : "back"), ("↓", "more")]
-      if state.canUndoCrisis { keys.insert(("u", "take back (\(state.undoSeconds) s)"), at: 0) }
-      if state.canTellNow { keys.insert(("Enter", "tell my contacts now"), at: 0) }
-      if state.snapshot != nil, !state.isCrisisKnown { keys.append(("h", "the last 90 days")) }
-      if state.ownSession != nil { keys.append(("p", "pause my session")) }
-      if state.isCrisisKnown { keys.append(("r", "it is over for now")) }
-      return keys
+      let keys = crisisKeys(state, isShort: false)
+      let columns = keys.reduce(1) { $0 + CellText.width($1.0) + CellText.width($1.1) + 3 }
+      return columns <= state.size.columns ? keys : crisisKeys(state, isShort: true)
     case .confirmResolve?: return [crisis, ("y", "yes"), ("any other", "no")]
     case .form(let form)? where form.purpose == .unlock: return [state.isTyping ? ("^X", "crisis") : crisis, ("Enter", "open the store"), ("Esc", "back")]
     case .form?: return [("^X", "crisis"), ("Tab", "next"), ("Enter", "save at the end"), ("Esc", "back")]

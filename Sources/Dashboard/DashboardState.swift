@@ -38,6 +38,13 @@ package struct DashboardState: Sendable {
   package var isInJournal = false
   /// A crisis was active when the store could be read last.
   package internal(set) var wasActive = false
+  /// What was raised here is over, as was learnt while there was no store.
+  var isOverHere = false
+  /// How often the person raised a crisis, took one back or said that it is over.
+  package internal(set) var decisions = 0
+  /// Asked with every tick where there may be something to learn; waits for nobody.
+  package var lookBeside: (@Sendable () -> Beside?)?
+  var lastLook = 0
   /// What is being saved, in order: what was typed is kept until the store has it.
   private var saving: [(dialog: Dialog?, words: String)] = []
   /// What was left half-written, by what it is about.
@@ -201,15 +208,18 @@ package struct DashboardState: Sendable {
     if snapshot != nil, dialogs.contains(where: { $0 != .crisis }) { tell("Your store cannot be used now; what you type is still here, and saving it opens the store again if it can be. \(problem.last ?? "")") }
     wasActive = snapshot.map(\.crisis.isActive) ?? wasActive
     (snapshot, past, pausedAt, traffic) = (nil, [], nil, [])
-    if needsPassphrase { askForPassphrase() } else { dialogs.removeAll(where: \.isUnlock) }
+    if needsPassphrase { askForPassphrase() } else { closeUnlock() }
   }
 
   /// The store was opened (again).
   package mutating func found() {
-    (problem, isInJournal, wasActive) = ([], false, false)
-    dialogs.removeAll(where: \.isUnlock)
+    (problem, isInJournal, wasActive, isOverHere) = ([], false, false, false)
+    closeUnlock()
     if message?.text == Self.opening { message = nil }
   }
+
+  /// Closes the field for the passphrase, unless somebody types in it: the rest would be taken for commands.
+  private mutating func closeUnlock() { dialogs.removeAll { $0.isUnlock && !$0.hasWords } }
 
   /// Said until it is known what came of it.
   static let opening = "Trying to open it…"
@@ -217,6 +227,7 @@ package struct DashboardState: Sendable {
   /// Time has passed.
   package mutating func tick(_ moment: Moment) -> [Intent] {
     now = moment
+    if let beside = lookBeside?() { learn(beside) }
     if let message, message.until < moment.uptime { self.message = nil }
     return keepSession()
   }
@@ -272,7 +283,7 @@ package struct DashboardState: Sendable {
     let current = ownSession
     if let current, current.id != knownSession {
       lastSaved = now.uptime
-      if !dialogs.contains(.practice), !dialogs.contains(.crisis) { dialogs.append(.practice) }
+      if !dialogs.contains(.practice), !dialogs.contains(.crisis), !isTyping { dialogs.append(.practice) }
     }
     if current == nil, knownSession != nil {
       dialogs.removeAll { $0 == .practice }
@@ -345,7 +356,7 @@ package struct DashboardState: Sendable {
     let waiting = snapshot?.crisis.tellings.filter(\.state.isDue).map { CellText.clean($0.name) } ?? []
     if snapshot?.crisis.isActive ?? false, !waiting.isEmpty { return "\(waiting.joined(separator: ", ")) \(waiting.count == 1 ? "has" : "have") not been told yet\(canTellNow ? "; Enter on the crisis screen tells now" : "")." }
     if let goesOn { return goesOn }
-    if let delivery, !delivery.isComplete, delivery.word != .noWay { return "The crisis has not reached \(delivery.relay.isDone ? "the disk" : "the relay") yet; it is still being tried." }
+    if let leavesCrisisOpen { return leavesCrisisOpen }
     return unfinished.values.contains { !$0.isEmpty } ? "Something you began is not saved." : nil
   }
 

@@ -231,6 +231,11 @@ extension DashboardState {
     case .unlock:
       let passphrase = form.fields[0].text
       guard !passphrase.isEmpty else { return [] }
+      if problem.isEmpty {
+        dialogs.removeLast()
+        tell("Your store is open already.")
+        return []
+      }
       // It stays until the store is open, so that what is typed meanwhile has a place.
       (form.fields[0].text, form.problem) = ("", nil)
       tell(Self.opening)

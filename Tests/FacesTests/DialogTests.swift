@@ -522,7 +522,7 @@ struct DialogTests {
     #expect(!DashboardFrame.render(state).text.contains("Trying to open it"), "it was tried")
     #expect(state.press(.character("!")) == [.activateCrisis(level: .severe, source: "person")])
     _ = state.press(.escape)
-    #expect(DashboardFrame.render(state).text.contains("A crisis is active that was raised on this device."))
+    #expect(DashboardFrame.render(state).text.contains(DashboardState.raisedHere))
     #expect(state.press(.character("u")) == [.takeBackCrisis("Taken back.")])
     state.resolved("It could not be taken back yet.", isOver: false)
     _ = state.press(.character("r"))

@@ -26,6 +26,7 @@ enum CrisisScreen {
 
   private static func lines(_ state: DashboardState) -> [Line] {
     var lines = state.crisisLines.map { Line($0, $0.first?.isLetter ?? false ? .strong : .text) }
+    if let alone = alone(state) { lines.insert(alone, at: min(afterFirstHelp, lines.count)) }
     lines += [.empty] + told(state)
     if let session = state.ownSession {
       lines += [.empty, Line("Your \(CellText.clean(session.type)) session goes on. p pauses it; nothing of it is lost.", .dim)]
@@ -35,22 +36,33 @@ enum CrisisScreen {
     return lines.flatMap { wrapped($0, max(1, state.size.columns - 4)) }
   }
 
+  /// Lines of the heading and the first help line.
+  static let afterFirstHelp = 2
+
+  /// That nobody may know of what was raised here: where help is, for it is the only help there is.
+  private static func alone(_ state: DashboardState) -> Line? {
+    guard state.onlyHere != nil, let delivery = state.delivery else { return nil }
+    return Line(delivery.textWhileTrying, .waiting)
+  }
+
   /// How far it can be scrolled.
   static func lastOffset(_ state: DashboardState) -> Int {
     max(0, lines(state).count - max(0, state.size.rows - 4 - message(state).count))
   }
 
   private static func told(_ state: DashboardState) -> [Line] {
+    // What stands beneath the first help line is not said twice.
+    let isSaid = state.onlyHere != nil
     let delivery = state.delivery.map { Line($0.textWhileTrying, $0.word == .savedAndSent ? .good : .waiting) }
     guard let snapshot = state.snapshot else {
-      guard !state.problem.isEmpty else { return [delivery ?? Line("There is no store on this device, so nothing was sent to other devices.", .dim)] }
-      var lines = [delivery ?? Line(state.isInJournal ? "A crisis is active that was raised on this device." : state.wasActive ? "A crisis was active when your store could be read last." : "Whether a crisis is active is not known: the store cannot be used now.", state.isInJournal ? .strong : .dim)]
+      guard !state.problem.isEmpty else { return isSaid ? [] : [delivery ?? Line("There is no store on this device, so nothing was sent to other devices.", .dim)] }
+      var lines = isSaid ? [] : [delivery ?? standing(state)]
       if state.isCrisisKnown, state.delivery?.word != .noWay {
         lines.append(Line("Which devices have it is not known here. Contacts are told by another device of yours, or by this one once its store can be used.", .dim))
       }
       return lines
     }
-    guard snapshot.crisis.isActive else { return (delivery.map { [$0] + untold(state, snapshot) }) ?? [Line(snapshot.isCrisisUnknown ? "No crisis is known here; what other devices raised is not known." : "No crisis is active.", .dim)] }
+    guard snapshot.crisis.isActive else { return (delivery.map { (isSaid ? [] : [$0]) + untold(state, snapshot) }) ?? [Line(snapshot.isCrisisUnknown ? "No crisis is known here; what other devices raised is not known." : "No crisis is active.", .dim)] }
     let others = snapshot.crisis.receipts
     let have = others.filter(\.hasIt).count
     var lines = [
@@ -60,7 +72,7 @@ enum CrisisScreen {
     ]
     if !snapshot.crisis.isSaved { lines.append(Line(unsaved(state), .waiting)) }
     // What other devices show has reached them, whichever way.
-    if let delivery, state.delivery?.isComplete == false, have == 0 { lines.append(delivery) }
+    if let delivery, !isSaid, state.delivery?.isComplete == false, have == 0 { lines.append(delivery) }
     let isRelayAway = [.offline, .strange].contains(snapshot.sync.state)
     // What was raised here and is not known to lie where the others look is seen by none of them.
     let isUnsent = state.delivery.map { !$0.relay.isDone } ?? false
@@ -76,6 +88,13 @@ enum CrisisScreen {
       ]))
     }
     return lines + people(state, snapshot) + acknowledged(state, snapshot)
+  }
+
+  /// What is known of a crisis without a store. That one is active is not: others may have ended it.
+  private static func standing(_ state: DashboardState) -> Line {
+    if state.isInJournal { return Line(DashboardState.raisedHere, .strong) }
+    if state.isOverHere { return Line(DashboardState.overHere, .strong) }
+    return Line(state.wasActive ? "A crisis was active when your store could be read last." : "Whether a crisis is active is not known: the store cannot be used now.", .dim)
   }
 
   /// What was raised here has come no further than the relay: no program of this device knows of it that would tell anybody.

@@ -1,8 +1,8 @@
 /// What a newcomer sees: no store yet, and three ways to go on.
 enum Welcome {
   static func draw(_ state: DashboardState, _ frame: inout Frame) {
-    let lines = state.problem.isEmpty ? newcomer(state.place) : broken(state)
     let columns = min(76, state.size.columns - 4)
+    let lines = state.problem.isEmpty ? newcomer(state.place) : broken(state, columns - 4)
     let rows = min(lines.count + 2, state.size.rows - 2)
     let rect = CellRect(
       row: max(1, (state.size.rows - rows) / 2), column: (state.size.columns - columns) / 2, rows: rows, columns: columns)
@@ -10,14 +10,22 @@ enum Welcome {
     frame.draw(lines, in: CellRect(row: rect.row + 1, column: rect.column + 2, rows: rows - 2, columns: columns - 4))
   }
 
-  private static func broken(_ state: DashboardState) -> [Line] {
+  /// A line of one span as so many lines as it needs.
+  private static func wrapped(_ line: Line, _ columns: Int) -> [Line] {
+    guard line.left.count == 1, let span = line.left.first, !span.text.isEmpty else { return [line] }
+    return CellText.wrap(span.text, max(1, columns)).map { Line($0, span.role) }
+  }
+
+  private static func broken(_ state: DashboardState, _ columns: Int) -> [Line] {
     var lines = [Line("Your store cannot be used now.", .strong), Line("Help does not depend on it.", .strong), .empty]
     if state.isCrisisKnown {
       lines += [
-        Line("A crisis is active that was raised on this device.", .crisis),
+        Line(state.isRaisedHere ? DashboardState.raisedHere : "A crisis was active when your store could be read last.", .crisis),
         Line([Span("r", .key), Span("  it is over for now")]),
       ]
     }
+    if state.isOverHere { lines.append(Line(DashboardState.overHere)) }
+    lines = lines.flatMap { line in wrapped(line, columns) }
     return lines + [Line([Span("!", .key), Span("  help lines and what can be done right now")]), .empty] + state.problem.map { Line($0) }
       + [.empty, Line([Span("Enter", .key), Span(state.needsPassphrase ? "  type the passphrase" : "  try again to open it")])]
   }
