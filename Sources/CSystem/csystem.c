@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -348,3 +349,47 @@ int fm_signal_next(int fd) {
   return read(fd, &byte, 1) == 1 ? byte : 0;
 }
 #endif
+
+int fm_holds_file(const char *path) {
+  struct stat meant, held;
+  if (stat(path, &meant) != 0) return 0;
+  DIR *folder = opendir("/dev/fd");
+  if (folder == NULL) return -1;
+  int holds = 0;
+  for (struct dirent *entry; !holds && (entry = readdir(folder)) != NULL;) {
+    if (entry->d_name[0] < '0' || entry->d_name[0] > '9') continue;
+    holds = fstat(atoi(entry->d_name), &held) == 0 && held.st_dev == meant.st_dev && held.st_ino == meant.st_ino;
+  }
+  closedir(folder);
+  return holds;
+}
+
+// The index begins with its header, twice; whoever changes it writes the second one first. See "WAL-mode File Format"
+// in the documentation of SQLite.
+struct fm_log fm_store_log(struct sqlite3 *connection) {
+  struct fm_log log = {0, 0};
+  sqlite3_file *file = NULL;
+  if (connection == NULL || sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||
+      file == NULL || file->pMethods == NULL || file->pMethods->iVersion < 2)
+    return log;
+  void volatile *index = NULL;
+  (void)file->pMethods->xShmMap(file, 0, 32768, 0, &index);
+  if (index == NULL) return log;
+  for (int turn = 0; turn < 100; turn++) {
+    struct { uint32_t version, unused, changes; uint8_t is_ready, is_big_endian; uint16_t page; uint32_t pages, rest[7]; } first, second;
+    memcpy(&first, (const void *)index, sizeof first);
+    __sync_synchronize();
+    memcpy(&second, (const char *)index + sizeof first, sizeof second);
+    if (memcmp(&first, &second, sizeof first) != 0) continue;
+    if (!first.is_ready || first.pages == 0) return log;
+    int64_t page = (first.page & 0xfe00) + ((first.page & 1) << 16);
+    log.pages = first.pages;
+    log.bytes = 32 + (int64_t)first.pages * (24 + page);
+    return log;
+  }
+  return log;
+}
+
+void fm_store_fold_at_close(struct sqlite3 *connection, int folds) {
+  if (connection != NULL) (void)sqlite3_db_config(connection, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !folds, (int *)NULL);
+}

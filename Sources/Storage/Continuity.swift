@@ -65,11 +65,6 @@ package final class Continuity: Sendable {
     throw .unreadable(path, "it cannot be looked at now, since this machine has no files or no memory to spare")
   }
 
-  /// As ``look(_:life:operations:)``, for who takes what cannot be looked at for what cannot be used.
-  static func verdict(_ path: String, life: Incarnation?, operations: UInt64) -> Verdict {
-    (try? look(path, life: life, operations: operations)) ?? .unusable
-  }
-
   private static let tries = 5
   private static let pauseBetweenTries: Int32 = 5
 

@@ -70,7 +70,7 @@ extension StorageError: ActionableError {
     case .incomplete(let path, let missing): "There was a store in \(path), but \(missing) is gone, empty or no file. Nothing was changed."
     case .otherKey(let path): "In \(path) the key file and the database do not belong together. Nothing was changed."
     case .replaced(let path):
-      "The files in \(path) were deleted or replaced while this program ran. Nothing more is saved by it; what it had saved before is in the files that were there."
+      "The files in \(path) were deleted or replaced while this program ran. Nothing more is saved by it; what it had sent before comes back from the relay."
     case .olderVersion(let path, let found, let supported):
       "\(path) has format \(found), which was never released; this version reads from \(supported) on. It was not changed."
     case .unreadable(let path, let why): "\(path): \(why). Nothing was changed."

@@ -18,8 +18,8 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   package let ring: KeyRing
   let seals: Seals
   private let connection: StoreConnection
-  /// The file that was opened: another one may be put in its place meanwhile.
-  private let file: (device: UInt64, node: UInt64)
+  /// The files that were opened: others may be put in their place meanwhile.
+  private let files: StoreFiles
   /// The opening at which this process found that the store follows its mark: what is opened again may be another state.
   private let proved = Mutex<Int?>(nil)
   /// How long a lock of another program is waited for, in seconds.
@@ -145,8 +145,8 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     self.home = home
     self.connection = connection
     self.seals = seals
-    guard let file = Self.file(home.database) else { throw StorageError.unreadable(home.database, "it is gone") }
-    self.file = file
+    guard let files = StoreFiles(home) else { throw StorageError.unreadable(home.database, "it is gone") }
+    self.files = files
     ring = try Self.translating(home) {
       try connection.unsafeRead { database in
         guard let sealed = try database.value(.keyRing) else { throw StorageError.damaged(home.database) }
@@ -156,25 +156,32 @@ package final class Store: ReplicaStore, @unchecked Sendable {
         return try KeyRing(bytes: bytes)
       }
     }
+    try Self.translating(home) { try connection.unsafeRead { try files.follow($0) } }
   }
+
+  deinit { settle() }
 
   // MARK: Its files
 
-  private static func file(_ path: String) -> (device: UInt64, node: UInt64)? {
-    var status = stat()
-    guard stat(path, &status) == 0 else { return nil }
-    return (UInt64(status.st_dev), UInt64(status.st_ino))
+  /// Whether the files that were opened are still those of their names, and whole: what is written into deleted ones is
+  /// lost. Waits for no transaction, as long as the log has not become shorter.
+  package var isInPlace: Bool {
+    switch files.look() {
+    case .whole: true
+    case .replaced: false
+    case .shorter: (try? connection.unsafeRead { files.areInPlace($0) }) ?? false
+    }
   }
 
-  /// Whether the file that was opened is still the one of that name: what is written into a deleted one is lost.
-  package var isInPlace: Bool {
-    guard let now = Self.file(home.database) else { return false }
-    return now == file
+  /// Before the end: the log is folded into the database only where both are those that this connection wrote.
+  private func settle() {
+    guard files.areWritten else { return }
+    try? connection.unsafeRead { files.settle($0) }
   }
 
   /// Whether this store follows what it has said; see ``Continuity``.
   package func continuity() throws -> Continuity.Verdict {
-    try Self.translating(home) {
+    try answering {
       try connection.unsafeRead { try verdict($0, looks: Self.looks) }
     }
   }
@@ -186,7 +193,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     let transaction = SQLiteTransaction(database, seals, Continuity(mustBegin: false))
     var looks = looks
     while true {
-      let found = Continuity.verdict(home.mark, life: try transaction.incarnation(), operations: try transaction.ownOperations())
+      let found = try Continuity.look(home.mark, life: try transaction.incarnation(), operations: try transaction.ownOperations())
       looks -= 1
       guard looks > 0, found == .behind || found == .copied else { return found }
       fm_pause_ms(1)
@@ -213,27 +220,33 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
   /// One try, that waits for a lock of another program only for a moment.
   private func writeOnce<Result>(_ body: (inout SQLiteTransaction) throws -> Result) throws -> Result {
-    try Self.translating(home) {
+    try answering {
       // What lies in its place now is not opened instead.
       guard isInPlace else { throw StorageError.replaced(home.path) }
       return try connection.write { database in
-        guard isInPlace else { throw StorageError.replaced(home.path) }
+        try files.follow(database)
         Self.wait(Self.millisecondsOfOneTry, database)
         // IMMEDIATE: the write lock is taken before anything is read, so that sequence numbers are
         // drawn from what is really the end of the log, also with other processes at work.
         defer { Self.wait(Int(Self.patience * 1_000), database) }
         var written: (life: Incarnation, operations: UInt64)?
         let result = try database.transaction("BEGIN IMMEDIATE") {
+          // Nobody else changes the log now.
+          try files.mustBeInPlace(database)
           let continuity = try continuity(database, looks: Self.looks)
           var transaction = SQLiteTransaction(database, seals, continuity)
           let result = try body(&transaction)
           if continuity.hasWritten, let life = try transaction.incarnation() { written = (life, try transaction.ownOperations()) }
+          try files.mustBeInPlace(database)
           return result
         }
+        // What went into files that have no name any more is not saved, and nothing is said of it in the mark.
+        try files.mustBeInPlace(database)
         if let written {
           Continuity.write(home.mark, life: written.life, operations: written.operations)
           proved.withLock { $0 = connection.openings }
         }
+        files.fold(database)
         return result
       }
     }
@@ -257,7 +270,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
   /// As ``read(_:)``, for who cannot wait.
   package func read<Result>(within milliseconds: Int?, _ body: (SQLiteTransaction) throws -> Result) throws -> Result {
-    try Self.translating(home) {
+    try answering {
       try connection.unsafeRead { database in
         if let milliseconds { Self.wait(milliseconds, database) }
         defer { if milliseconds != nil { Self.wait(Int(Self.patience * 1_000), database) } }
@@ -270,7 +283,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
 
   /// A number that changes when another process has committed.
   package func dataVersion() throws -> Int {
-    try Self.translating(home) {
+    try answering {
       let version = try connection.unsafeRead { try Int.fetchOne($0.cachedStatement(sql: "PRAGMA data_version")) ?? 0 }
       // One that was opened again counts from the beginning.
       return version &+ connection.openings &* 1_000_000_007
@@ -283,11 +296,7 @@ package final class Store: ReplicaStore, @unchecked Sendable {
   }
 
   /// Folds the log into the database early, for a store in memory whose size counts more than its speed.
-  package func checkpointOften() throws {
-    try Self.translating(home) {
-      try connection.unsafeRead { try $0.execute(sql: "PRAGMA wal_autocheckpoint = 100") }
-    }
-  }
+  package func checkpointOften() throws { files.foldOften() }
 
   /// Checks the file as SQLite does. The sealed records are checked by opening each.
   package func integrityReport() throws -> [String] {
@@ -296,7 +305,17 @@ package final class Store: ReplicaStore, @unchecked Sendable {
     }
   }
 
-  package func close() { connection.close() }
+  package func close() {
+    settle()
+    connection.close()
+  }
+
+  /// As ``translating(_:_:)``; where the files are other ones by now, that is what is in the way.
+  private func answering<Result>(_ body: () throws -> Result) throws -> Result {
+    do { return try Self.translating(home, body) } catch let error as StorageError {
+      throw isInPlace ? error : StorageError.replaced(home.path)
+    }
+  }
 
   private static func translating<Result>(_ home: HomeFolder, _ body: () throws -> Result) throws -> Result {
     do { return try body() } catch let error as DatabaseError {

@@ -64,6 +64,8 @@ final class StoreConnection: Sendable {
   private static func current(_ home: HomeFolder, _ patience: TimeInterval) throws -> DatabaseQueue {
     let queue = try writable(home, patience: patience)
     try queue.writeWithoutTransaction { database in
+      // Until it is known that the files are those of this connection its log is folded by nobody.
+      fm_store_fold_at_close(database.sqliteConnection, 0)
       try Schema.migrate(database, home.database)
       sqlite3_busy_timeout(database.sqliteConnection, Int32(Store.patience * 1_000))
     }

@@ -1,3 +1,4 @@
+import CSystem
 import Causality
 import Foundation
 import Logging
@@ -8,6 +9,11 @@ import Storage
 extension DriverLoop {
   /// Says that the store refused: once, and again when it is something else, or still so after a while.
   func refused(_ error: any Error) {
+    if case StorageError.replaced = error {
+      // The files are looked at before the next sleep: that ends this run.
+      lookAt = 0
+      fm_wake_signal(driver.wake)
+    }
     let (now, code) = (SystemClock.now, (error as? any ActionableError)?.code ?? "unexpected")
     if let refusal, refusal.code == code, now.uptime < refusal.until { return }
     refusal = (code, now.uptime + Self.refusalGap)

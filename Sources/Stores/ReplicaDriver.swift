@@ -67,7 +67,7 @@ package final class ReplicaDriver: Sendable {
   package init(store: Store, relay: any Relay, relayName: String, tier: Tier, observer: Observer) throws {
     (self.store, self.relay, self.relayName, self.tier, self.observer) = (store, relay, relayName, tier, observer)
     peers = PeerProcesses(store)
-    let (watch, places) = (placeWatch, [store.home.path, store.home.database])
+    let (watch, places) = (placeWatch, [store.home.path, store.home.database, store.home.database + "-wal", store.home.database + "-shm"])
     placeWatches = places.map { (path: String) -> Int32 in fm_watch_place(watch, path) }
   }
 

@@ -30,6 +30,17 @@ void fm_ping_all(const char *folder, const char *except, const uint8_t *message,
 // The length of the next message that has come, cut to the capacity; -1 when none has.
 ssize_t fm_ping_next(int fd, uint8_t *message, size_t capacity);
 
+// Whether this process holds the file of that name open: 1 when it does, 0 when not, -1 when that cannot be told.
+int fm_holds_file(const char *path);
+
+// What the index in the memory of a connection says of its log, which it must have read before: how many pages are in
+// it, and how many bytes it has at least. Opens no file, since closing one would end the locks that SQLite has on it.
+struct sqlite3;
+struct fm_log { uint32_t pages; int64_t bytes; };
+struct fm_log fm_store_log(struct sqlite3 *connection);
+// Whether a connection, where it is the last one, folds the log into the database when it closes, and deletes it.
+void fm_store_fold_at_close(struct sqlite3 *connection, int folds);
+
 // Exchanges two names in one call: at no moment is either missing. 1 when that was done, 0 where the system or the file
 // system cannot do it, -1 with `errno`.
 int fm_exchange(const char *one, const char *other);
