@@ -216,7 +216,7 @@ package struct HomeDraft: Sendable {
     guard access(place.following, F_OK) == 0 else { return }
     guard let names = try? FileManager.default.contentsOfDirectory(atPath: place.following) else { throw .unreadable(place.following, "it cannot be read") }
     mkdir(folder.following, 0o700)
-    for name in names {
+    for name in names where !HomeFolder.isHalfWritten(name) {
       let (from, to) = (place.following + "/" + name, folder.following + "/" + name)
       // Looked at before it is read: of two versions the later one stays, and a copy is as old as what it was made of.
       guard let modified = HomeFolder.lastChange(from) else { continue }
@@ -366,7 +366,9 @@ extension HomeFolder {
     var isGiven = true
     for name in names {
       let (from, to) = (following + "/" + name, place.following + "/" + name)
-      if let there = Self.lastChange(to), let here = Self.lastChange(from), there >= here {
+      if Self.isHalfWritten(name) {
+        unlink(from)
+      } else if let there = Self.lastChange(to), let here = Self.lastChange(from), there >= here {
         unlink(from)
       } else if rename(from, to) != 0 {
         isGiven = false
@@ -375,6 +377,9 @@ extension HomeFolder {
     if isGiven { rmdir(following) }
     return isGiven
   }
+
+  /// What ``writePrivate(_:to:modified:)`` leaves where it is killed.
+  fileprivate static func isHalfWritten(_ name: String) -> Bool { name.hasSuffix(".new") }
 
   /// When the content of a file was changed last, in nanoseconds; `nil` where there is no file.
   fileprivate static func lastChange(_ path: String) -> UInt64? {

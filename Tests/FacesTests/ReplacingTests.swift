@@ -120,7 +120,7 @@ struct ReplacingTests {
   func nothing() throws {
     #expect(try replace("").status == 0)
     try FileManager.default.removeItem(atPath: meeting.home("w"))
-    let missing = try meeting.run("w", "status")
+    let missing = try meeting.run("w", "sync")
     #expect(missing.status == 66 && missing.err.contains("storage.no-store"), "\(missing.err)")
     let again = try replace("")
     #expect(again.status == 0 && !again.err.contains("What was there"), "\(again.err)")
