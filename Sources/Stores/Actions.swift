@@ -221,7 +221,7 @@ package struct Actions: Sendable {
           "This session does not run on this device. Nothing was changed.",
           remedy: "Hand it off from the device that `fullmind sessions list` names.")
       }
-      return session.offering(to: target, elapsed: elapsed ?? session.elapsed)
+      return session.offering(to: target, elapsed: elapsed ?? session.elapsed(at: SystemClock.now.wall))
     }
   }
 

@@ -59,6 +59,16 @@ package struct SessionState: Sendable, Hashable {
     practice.map { min(1, elapsed / $0.seconds) } ?? 0
   }
 
+  /// Seconds done by now, as far as that is known: between two writes a running session goes on, and after a minute
+  /// without one nobody knows.
+  ///
+  /// - Parameter wall: Milliseconds since 1970.
+  package func elapsed(at wall: UInt64) -> Double {
+    guard let total = practice?.seconds, phase == .running, wall > written.milliseconds else { return elapsed }
+    let since = wall - written.milliseconds
+    return since < 60_000 ? max(elapsed, min(total, elapsed + Double(since) / 1_000)) : elapsed
+  }
+
   // MARK: The writes that change it
 
   package static func start(_ type: String, owner: DeviceID, id: RecordID) -> [Draft] {

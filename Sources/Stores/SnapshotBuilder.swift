@@ -300,12 +300,7 @@ package struct SnapshotBuilder {
     try transaction.records(kind: RecordCatalogue.session.kind, limit: 20).compactMap(SessionState.init)
       .map { session in
         let isOwn = session.owner == ring.device
-        let isRunning = session.phase == .running
-        let since = now.wall > session.written.milliseconds ? now.wall - session.written.milliseconds : 0
-        // Between two writes a running session goes on; after a minute without one nobody knows.
-        let drift = isRunning && since < 60_000 ? Double(since) / 1_000 : 0
-        let total = session.practice?.seconds ?? 0
-        let elapsed = total > 0 ? min(total, session.elapsed + drift) : session.elapsed
+        let (total, elapsed) = (session.practice?.seconds ?? 0, session.elapsed(at: now.wall))
         let stage = session.practice.map { $0.stages[$0.stage(at: elapsed).index].name } ?? ""
         return Snapshot.Session(
           id: session.id, type: session.type, phase: session.phase.rawValue,
