@@ -59,6 +59,22 @@ package final class MemoryRelay: Sendable {
     }
   }
 
+  /// A frame that lies in a file; `nil` where none does.
+  package func frame(_ stream: RelayStream, _ number: Int) -> [UInt8]? {
+    contents.withLock { contents in
+      contents.logs[stream].flatMap { $0.frames.isEmpty ? nil : $0.frames[number % $0.frames.count] }
+    }
+  }
+
+  /// Puts frames into a file as anybody may who can write the relay.
+  package func slip(_ frames: [[UInt8]], into stream: RelayStream, atFront: Bool) {
+    contents.withLock { contents in
+      guard let log = contents.logs[stream] else { return }
+      contents.logs[stream]?.frames = atFront ? frames + log.frames : log.frames + frames
+      contents.notify(.stream(stream), except: nil)
+    }
+  }
+
   /// Puts bytes on a board as anybody may who can write the relay, a few numbers behind what lies there.
   ///
   /// - Parameter bytes: `nil` for a copy of the last notice, under the number that is not its own.

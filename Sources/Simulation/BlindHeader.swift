@@ -16,4 +16,15 @@ struct BlindHeader {
     else { return nil }
     (self.tag, self.channel, incarnation, first, previous) = (tag, channel, header.incarnation, header.first, header.previous)
   }
+
+  /// A frame as it would lie there if it were sealed with an emergency key that nobody has: it needs no key to be made.
+  ///
+  /// - Parameter key: 8 bytes that name the key.
+  static func underNoKey(_ frame: [UInt8], _ key: [UInt8]) -> [UInt8] {
+    var frame = frame
+    // The first bit of the incarnation, the epoch, and the name of the key.
+    frame[34] |= 0x80
+    frame.replaceSubrange(42..<54, with: [255, 255, 255, 255] + key)
+    return frame
+  }
 }

@@ -42,6 +42,8 @@ package struct Faults: Sendable, Hashable {
   package var enrolments = 2
   /// What somebody else puts on a board, where a notice could lie, per thousand steps.
   package var junk = 6
+  /// Frames under a key that nobody has, in files of the crisis lane, per thousand steps.
+  package var keyless = 5
   /// Rows of a device that cannot be read for a while, per thousand steps.
   package var unreadableRows = 6
   /// Commands that take in what others wrote about a crisis, beside the process that exchanges, per thousand steps.
@@ -60,7 +62,7 @@ package struct Faults: Sendable, Hashable {
 
   package static let names = [
     "loss", "repeat", "delay", "partition", "crash", "wipe", "rollback", "damage", "skew", "jump", "restore", "clone",
-    "unmount", "defer", "stop", "full", "enrol", "junk", "unreadable", "command", "idle",
+    "unmount", "defer", "stop", "full", "enrol", "junk", "keyless", "unreadable", "command", "idle",
   ]
 
   /// Only the named faults; `nil` when a name is unknown.
@@ -85,6 +87,7 @@ package struct Faults: Sendable, Hashable {
     if !names.contains("full") { fullDisks = 0 }
     if !names.contains("enrol") { enrolments = 0 }
     if !names.contains("junk") { junk = 0 }
+    if !names.contains("keyless") { keyless = 0 }
     if !names.contains("unreadable") { unreadableRows = 0 }
     if !names.contains("command") { takeIns = 0 }
     if !names.contains("idle") { idleWorlds = 0 }
@@ -148,6 +151,7 @@ package enum Probe: String, Sendable, CaseIterable {
   case takenOver = "crisis.taken-over-by-the-store"
   case takenIn = "crisis.taken-in-by-a-command"
   case junk = "relay.junk-on-a-board"
+  case keyless = "relay.frames-under-no-key"
   case unreadableRow = "disk.row-not-readable"
   case idle = "process.idle"
 }
@@ -194,6 +198,8 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case knowsNoStrangers
   /// Whatever lies on a board is a notice.
   case trustsJunk
+  /// What follows frames under a key that is not known waits for it.
+  case waitsForKeys
   /// What cannot be read is taken for absent.
   case passesOverDamage
   /// What was done in a whole life counts as a loop.

@@ -44,6 +44,15 @@ extension World {
       relay.litter(boards[random.number(0...boards.count - 1)].name, ahead: UInt64(random.number(1...3)), bytes)
       probes.count(.junk)
     }
+    if random.happens(permille: faults.keyless),
+      let stream = relay.streams.filter({ $0.channel == Channel(.crisis) && !$0.isCarried }).randomElement(using: &random),
+      let frame = relay.frame(stream, random.number(0...99))
+    {
+      let junk = (0..<random.number(1...20)).map { _ in BlindHeader.underNoKey(frame, random.bytes(8)) }
+      relay.slip(junk, into: stream, atFront: random.happens(permille: 500))
+      probes.count(.keyless)
+      notifyAll(.stream(stream))
+    }
     if random.happens(permille: faults.delayedFiles), let stream = relay.streams.randomElement(using: &random),
       let show = relay.hold(stream, back: random.number(1...3))
     {
