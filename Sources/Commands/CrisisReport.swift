@@ -313,6 +313,6 @@ extension CrisisReport.Look {
     if let frames = found.own { sent[crisis] = try CrisisReport.sent(frames, of: store, crisis) }
     // Where what this device has put there is gone, what others have put there may be gone as well.
     let hasLostOwn = sent[crisis].map { $0 < before[crisis] ?? 0 } ?? false
-    isAll = performer.tags.count == 1 || (found.isAll && !hasLostOwn)
+    isAll = found.isUnderstood && (performer.tags.count == 1 || (found.isAll && !hasLostOwn))
   }
 }
