@@ -112,6 +112,8 @@ enum MetaKey: String {
   case crisisSeen = "crisis-seen"
   case crisisShown = "crisis-shown"
   case syncRequests = "sync-requests"
+  /// Another value with every look whether something can be written.
+  case tried
   /// What the sync leader last said of itself.
   case leader
 }

@@ -58,6 +58,11 @@ extension SQLiteTransaction {
     return (UInt64(bigEndianBytes: bytes[..<8]), UInt64(bigEndianBytes: bytes[8...]))
   }
 
+  /// Writes something new, to find out whether that can be done.
+  package mutating func tryWriting() throws {
+    try database.put(.tried, UInt64.random(in: 0 ... .max).bigEndianBytes)
+  }
+
   /// - Returns: The number of the request.
   package mutating func requestSync() throws -> UInt64 {
     let (made, completed) = try syncRequests()

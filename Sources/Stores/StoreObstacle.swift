@@ -3,11 +3,11 @@ import Storage
 extension Store {
   /// Why nothing can be written now; `nil` where something can.
   ///
-  /// What is there is written once more: an empty transaction finds room on a full disk.
+  /// Something new is written: an empty transaction finds room on a full disk, and so does one that writes what is there.
   ///
   /// - Parameter milliseconds: How long a lock of another program is waited for.
   package func obstacle(within milliseconds: Int) -> (any Error)? {
-    do { try write(within: milliseconds) { try $0.setClock(try $0.clock()) } } catch { return error }
+    do { try write(within: milliseconds) { try $0.tryWriting() } } catch { return error }
     return nil
   }
 }
