@@ -153,7 +153,7 @@ package struct Inbox: Sendable {
   /// operations after a crash.
   ///
   /// - Returns: Whether the file proved to be damaged, which was not known.
-  mutating func note(_ outcome: ApplyOutcome, of stream: RelayStream, isAtEnd: Bool, now: UInt64) -> Bool {
+  package mutating func note(_ outcome: ApplyOutcome, of stream: RelayStream, isAtEnd: Bool, now: UInt64) -> Bool {
     // Taken out, for what was seen in a long file is not to be copied for one more frame.
     var reading = readings.removeValue(forKey: stream) ?? Reading()
     let wasDamaged = reading.isDamaged

@@ -198,8 +198,6 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case knowsNoStrangers
   /// Whatever lies on a board is a notice.
   case trustsJunk
-  /// What follows frames under a key that is not known waits for it.
-  case waitsForKeys
   /// What cannot be read is taken for absent.
   case passesOverDamage
   /// What was done in a whole life counts as a loop.

@@ -16,11 +16,6 @@ extension World {
       var outcome = ApplyOutcome(next: chunk.positions[0])
       outcome.end = .waiting
       return .applied(stream, isAtEnd: chunk.isAtEnd, outcome)
-    case (.waitsForKeys, .apply):
-      let answer = try perform(effect, moment, index)
-      guard case .applied(let stream, let isAtEnd, var outcome)? = answer, outcome.locked > 0 else { return answer }
-      outcome.end = .waiting
-      return .applied(stream, isAtEnd: isAtEnd, outcome)
     case (.neverTakesBack, _), (.waitsAtGaps, _), (.forgetsNewcomers, _):
       let before = devices[index].store.contents
       let answer = try perform(effect, moment, index)

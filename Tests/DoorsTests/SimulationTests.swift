@@ -10,7 +10,10 @@ struct SimulationTests {
 
   @Test("80 households under faults keep every promise and agree in the end")
   func sweep() {
-    let result = Sweep().run(seed: Self.seed, runs: 80)
+    var sweep = Sweep()
+    // One in eighty worlds may have none.
+    sweep.faults.idleWorlds = 60
+    let result = sweep.run(seed: Self.seed, runs: 80)
     for failure in result.failures {
       Issue.record("\(failure.violation.promise): \(failure.violation.detail) — replay: fullmind simulate --seed \(failure.seed) --runs 1")
     }
@@ -42,8 +45,14 @@ struct SimulationTests {
   func sabotage(bug: Sabotage) {
     var sweep = Sweep()
     sweep.sabotage = bug
-    // Two of them show rarely: they begin a little before the world in which they do, 96 and 149 from the first.
-    let seed: UInt64 = bug == .hastyAlert ? 90 : bug == .waitsAtGaps ? 140 : 1
+    // Some of them show rarely: they begin a little before the world in which they do.
+    let seed: UInt64 =
+      switch bug {
+      case .hastyAlert: 240
+      case .waitsAtGaps: 165
+      case .writesAnywhere: 425
+      default: 1
+      }
     var run: (Sweep) -> Sweep.Result = { $0.run(seed: seed, runs: 500, stopAtFirstFailure: true) }
     switch bug {
     case .hastyAlert:
