@@ -35,8 +35,6 @@ struct AlertTelling {
   let location: Location
   let output: OutputOptions
   let store: Store
-  /// Seconds.
-  let timeout: Int
 
   /// Tells them when the time to take it back is over; a dashboard or agent may be faster.
   ///

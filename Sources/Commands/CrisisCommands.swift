@@ -101,7 +101,7 @@ struct CrisisCommand: ParsableCommand {
         }
         // It is raised, whatever becomes of telling: that is no error of this command.
         do {
-          try AlertTelling(location: location, output: output, store: opened, timeout: timeout)
+          try AlertTelling(location: location, output: output, store: opened)
             .tell(now: now, raised: raiser.operation, delivery, budget)
         } catch {
           say("Whether your contacts are told is not known: \(Output.actionable(error).summary) Please call.")

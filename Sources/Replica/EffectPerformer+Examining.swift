@@ -114,7 +114,8 @@ extension EffectPerformer {
       (isDamaged, isTorn) = (isDamaged || chunk.isDamaged, isTorn || chunk.isTorn)
       if chunk.isAtEnd || chunk.frames.isEmpty { break }
     }
-    if isDamaged { findings.damaged += 1 } else if isTorn { findings.torn += 1 }
+    // What a full disk has left of this device's own file is nobody's word: it is compared with the log, and written anew.
+    if isDamaged { findings.damaged += 1 } else if isTorn, file.tag != ownTag || file.isCarried { findings.torn += 1 }
     return seen
   }
 
@@ -134,7 +135,7 @@ extension EffectPerformer {
           look.unread.insert(device)
           continue
         }
-        if !contents.isWhole { look.unread.insert(device) }
+        if !contents.isWhole, tag != ownTag || isCarried { look.unread.insert(device) }
         if tag == ownTag, !isCarried { look.own = contents.frames }
         look.operations += glance(contents.frames, from: file)
         try note(contents.frames, in: file, of: device, &look, &seen)

@@ -114,20 +114,8 @@ extension EffectPerformer {
     return known
   }
 
-  /// Whether frames lie in a crisis lane that cannot be read here, though they may be about a crisis: under a key that is
-  /// not known.
-  package func isUnreadable(_ frames: [[UInt8]], in file: RelayStream) -> Bool {
-    guard let device = tags[file.tag], let keys = members.keys(of: device), !file.isCarried else { return false }
-    return frames.contains { frame in
-      // Nothing is opened but what was written in an emergency.
-      guard let header = try? BatchHeader(frame: frame), header.epoch == BatchHeader.emergencyEpoch else { return false }
-      do { _ = try sealer.open(frame, keys: keys) } catch SealingError.unknownEpoch { return true } catch { return false }
-      return false
-    }
-  }
-
-  /// The same of devices that nobody here knows. Where more folders lie there than are looked at, nobody can say that there
-  /// are none.
+  /// Whether devices that nobody here knows have written about a crisis. Where more folders lie there than are looked at,
+  /// nobody can say that there are none.
   package func hasStrangers(in survey: RelaySurvey) -> Bool {
     let explained = Set(members.certificates.keys.map { BlindTag(of: $0, sealer) })
     let files = survey.streams.filter {
