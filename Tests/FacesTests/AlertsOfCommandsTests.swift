@@ -1,3 +1,4 @@
+import CSystem
 import Foundation
 import Testing
 
@@ -67,6 +68,23 @@ struct AlertsOfCommandsTests {
     #expect(raised.out.contains("Ben: an alert lies at the link"), "\(raised.out)\(raised.err)")
     #expect(try look().contains("Maya asked for support"))
     #expect(try meeting.crisis("a")["active"] as? Bool == true)
+  }
+
+  @Test("who was asleep when it was taken back elsewhere looks before it tells anybody")
+  func asleep() throws {
+    let (agent, _) = try meeting.agent("a")
+    defer { agent.terminate() }
+    _ = try meeting.write("b", "before it sleeps")
+    #expect(try eventually { try meeting.run("b", "sync").status == 0 && meeting.titles("a").contains("before it sleeps") })
+    try meeting.run("a", "crisis", "activate", "severe", "--json")
+    kill(agent.processIdentifier, SIGSTOP)
+    #expect(try meeting.run("b", "crisis", "resolve", "--yes").status == 0)
+    // Its ten seconds end in its sleep.
+    Thread.sleep(forTimeInterval: 11)
+    kill(agent.processIdentifier, SIGCONT)
+    #expect(try eventually { try meeting.crisis("a")["active"] as? Bool == false })
+    Thread.sleep(forTimeInterval: 1)
+    #expect(try look().isEmpty)
   }
 
   @Test("a full disk keeps nobody from being told in ten seconds: who exchanges knows that the crisis lies at the relay")

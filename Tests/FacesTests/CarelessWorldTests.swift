@@ -157,6 +157,18 @@ struct CarelessWorldTests {
     #expect(isHopeless ? moved.status == 75 && moved.err.contains("clock of b is 60 min ahead") : moved.status == 0, "\(moved.err)")
   }
 
+  @Test("what was written here under a clock that ran ahead is shown here again after a restore")
+  func aheadAndRestored() throws {
+    let meeting = try Meeting.pair()
+    try meeting.keep("a")
+    let ahead = ["LD_PRELOAD": try outside, "SKEW": "31600000"]
+    _ = try meeting.write("a", "of next year", environment: ahead)
+    #expect(try meeting.run("a", "sync", environment: ahead).status == 0)
+    try meeting.putBack("a")
+    try meeting.settle("a", "b")
+    #expect(try meeting.titles("a") == ["of next year"])
+  }
+
   @Test("an offer that lay there before the clock that stamped it was known is taken up")
   func lateOffer() throws {
     let meeting = try Meeting.pair()

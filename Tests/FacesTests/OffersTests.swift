@@ -36,6 +36,18 @@ struct OffersTests {
     #expect(try eventually { try listed("a", in: meeting).contains(" on b,") }, "the receipt has come back")
   }
 
+  @Test("what a session has done by the time it is handed over goes along")
+  func elapsed() throws {
+    let meeting = try Meeting.pair()
+    let (theirs, _) = try meeting.agent("b")
+    defer { theirs.terminate() }
+    let session = try meeting.run("a", "practice", "breathing", "--start").out.trimmingCharacters(in: .newlines)
+    Thread.sleep(forTimeInterval: 3)
+    #expect(try meeting.run("a", "handoff", session, "--to", "b", "--wait", "20").status == 0)
+    let listed = try meeting.json(meeting.run("b", "sessions", "list", "--json").out)["sessions"] as? [[String: Any]] ?? []
+    #expect(listed.first?["elapsed_s"] as? Double ?? 0 >= 3, "\(listed)")
+  }
+
   @Test("a device that is started again takes the session that is offered to it")
   func restarted() throws {
     let (meeting, session) = try offered()
