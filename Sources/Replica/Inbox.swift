@@ -108,7 +108,7 @@ package struct Inbox: Sendable {
     package var retryAt: UInt64?
     var backoff = RetryBackoff()
 
-    struct Tail: Hashable, Sendable {
+    package struct Tail: Hashable, Sendable {
       var position: RelayPosition
       var hash: UInt64
     }

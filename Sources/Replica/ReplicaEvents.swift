@@ -183,7 +183,7 @@ package struct ApplyOutcome: Sendable, Equatable {
   /// Where lives ended whose end was signed in what was taken.
   package var closings: [StreamKey: [StreamCursor]] = [:]
   /// The last frame that was looked at.
-  var tail: Inbox.Reading.Tail?
+  package var tail: Inbox.Reading.Tail?
   /// Whether the reading began at the start of the file.
   package var startedAnew = false
   /// Batches of this device that its own store did not have: it is an older copy of itself, or one of two.

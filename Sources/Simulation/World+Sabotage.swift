@@ -11,7 +11,11 @@ extension World {
       return .carried(file, lack, through: lack.after, isAll: true, frames: [])
     case (.ignoresClosings, .verify(.closing(let device), _)): return .verified(.closing(device), unknown: [:])
     case (.numbersAlone, .apply(let stream, let chunk, let startedAnew, let limit)):
-      return try perform(.apply(stream, withoutKnownNumbers(chunk, stream, index), startedAnew: startedAnew, limit: limit), moment, index)
+      let answer = try perform(.apply(stream, withoutKnownNumbers(chunk, stream, index), startedAnew: startedAnew, limit: limit), moment, index)
+      guard case .applied(let file, let isAtEnd, var outcome)? = answer else { return answer }
+      // What was left out lies before the last frame: where that begins is not known, and the file would be begun again for ever.
+      outcome.tail = nil
+      return .applied(file, isAtEnd: isAtEnd, outcome)
     case (.knowsNoStrangers, .apply(let stream, let chunk, _, _)) where devices[index].performer.tags[stream.tag] == nil:
       var outcome = ApplyOutcome(next: chunk.positions[0])
       outcome.end = .waiting

@@ -51,7 +51,6 @@ struct SimulationTests {
       case .hastyAlert: 240
       case .waitsAtGaps: 165
       case .writesAnywhere: 425
-      case .numbersAlone: 700
       default: 1
       }
     var run: (Sweep) -> Sweep.Result = { $0.run(seed: seed, runs: 500, stopAtFirstFailure: true) }
